@@ -1,0 +1,134 @@
+"""How far a picture lies from the real parts of its class, as a rank among real held-out parts.
+
+Features are L2-normalised rows (N, D); classes and groups are arrays of names (N,). The distance of two pictures is the
+cosine distance in [0, 2]; the distance of a picture to a class is the mean over its k nearest real training pictures,
+never one of the picture's own group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+PRIOR = 8  # pictures' worth of trust in the pooled scale: a class of 8 counts its own scale half
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The real training pictures that distances are measured from."""
+
+    features: np.ndarray  # (N, D)
+    names: np.ndarray  # (N,) identities of the pictures, so that a source can be left out
+    classes: np.ndarray  # (N,)
+    groups: np.ndarray  # (N,)
+
+    @property
+    def kinds(self) -> np.ndarray:
+        """The class names, sorted: the order of every (..., C) array below."""
+        return np.unique(self.classes)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What real parts' distances are like: per class, and the pooled standardised scores of validation pictures."""
+
+    centre: np.ndarray  # (C,) median leave-group-out distance of a class's training pictures
+    scale: np.ndarray  # (C,) robust standard deviation about it, shrunk to the pooled one
+    drift: np.ndarray  # (n,) sorted drift scores
+    strangeness: np.ndarray  # (n,) sorted strangeness scores
+
+
+def class_distances(features: np.ndarray, names: np.ndarray, groups: np.ndarray, bank: Bank, k: int) -> np.ndarray:
+    """Distances (Q, C) of pictures (Q, D) to every class.
+
+    ``names`` (Q,) are the pictures' sources and ``groups`` (Q,) the sources' groups. All of the group is left out,
+    the source with it. Where a class has pictures of this group alone, the source alone is left out; where it has the
+    source alone, nothing is: few-shot classes are measured leniently rather than not at all.
+    """
+    distance = 1 - features.astype(np.float64) @ bank.features.astype(np.float64).T  # (Q, N)
+    allowed = groups[:, None] != bank.groups[None]  # (Q, N)
+    others = names[:, None] != bank.names[None]
+    columns = []
+    for kind in bank.kinds:
+        members = bank.classes == kind
+        usable = allowed[:, members]
+        usable = np.where(usable.any(1, keepdims=True), usable, others[:, members])
+        usable = np.where(usable.any(1, keepdims=True), usable, True)
+        nearest = np.sort(np.where(usable, distance[:, members], np.inf), axis=1)[:, :k]  # (Q, <= k)
+        found = np.isfinite(nearest)
+        columns.append(np.where(found, nearest, 0).sum(1) / found.sum(1))
+    return np.maximum(np.stack(columns, axis=1), 0)
+
+
+def own(values: np.ndarray, classes: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Of values (Q, C), each picture's own class's (Q,)."""
+    return values[np.arange(len(values)), np.searchsorted(kinds, classes)]
+
+
+def calibrate(
+    bank: Bank, features: np.ndarray, names: np.ndarray, classes: np.ndarray, groups: np.ndarray, k: int
+) -> Calibration:
+    """Calibration from the bank's own leave-group-out distances and from real validation pictures (n, D).
+
+    A class's scale is 1.4826 times its median absolute deviation, its variance averaged with the pooled one, weighted
+    n to PRIOR.
+    """
+    kinds = bank.kinds
+    inside = own(class_distances(bank.features, bank.names, bank.groups, bank, k), bank.classes, kinds)  # (N,)
+    index = np.searchsorted(kinds, bank.classes)
+    centre = np.array([np.median(inside[index == c]) for c in range(len(kinds))])
+    deviation = np.abs(inside - centre[index])
+    pooled = _scale(deviation)
+    counts = np.bincount(index, minlength=len(kinds))
+    within = np.array([_scale(deviation[index == c]) for c in range(len(kinds))])
+    scale = np.sqrt((counts * within**2 + PRIOR * pooled**2) / (counts + PRIOR))
+    blank = Calibration(centre, np.maximum(scale, 1e-6), np.zeros(0), np.zeros(0))
+    distances = class_distances(features, names, groups, bank, k)
+    return replace(
+        blank,
+        drift=np.sort(drift_scores(distances, classes, kinds, blank)),
+        strangeness=np.sort(strangeness_scores(distances, classes, kinds, blank)),
+    )
+
+
+def _scale(deviation: np.ndarray) -> float:
+    return 1.4826 * float(np.median(deviation))
+
+
+def drift_scores(distances: np.ndarray, classes: np.ndarray, kinds: np.ndarray, calibration: Calibration) -> np.ndarray:
+    """Of distances (Q, C): that to the own class (Q,), in its standard deviations from its centre.
+
+    Standardised so, the scores of all classes can be pooled.
+    """
+    index = np.searchsorted(kinds, classes)
+    return (own(distances, classes, kinds) - calibration.centre[index]) / calibration.scale[index]
+
+
+def strangeness_scores(
+    distances: np.ndarray, classes: np.ndarray, kinds: np.ndarray, calibration: Calibration
+) -> np.ndarray:
+    """Of distances (Q, C): how much nearer another class is than the own (Q,), in the own's standard deviations."""
+    index = np.searchsorted(kinds, classes)
+    return -nearest_and_margin(distances, classes, kinds)[1] / calibration.scale[index]
+
+
+def conformal_percentiles(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
+    """(r + 1) / (n + 1), r = how many of the n calibration scores are <= the score: in [1 / (n + 1), 1].
+
+    Beyond all calibration scores it is 1. A real picture exchangeable with the calibration pictures exceeds t with a
+    probability of at most 1 - t + 1 / (n + 1) (conformal prediction, Vovk et al. 2005), whatever the scores are.
+    """
+    ordered = np.sort(calibration)
+    return (np.searchsorted(ordered, scores, side="right") + 1) / (len(ordered) + 1)
+
+
+def nearest_and_margin(distances: np.ndarray, classes: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest class (Q,) of distances (Q, C), and the distance to the nearest other class less that to the own (Q,).
+
+    With one class alone the margin is infinite.
+    """
+    index = np.searchsorted(kinds, classes)
+    other = distances.copy()
+    other[np.arange(len(distances)), index] = np.inf
+    return kinds[np.argmin(distances, axis=1)], other.min(axis=1) - own(distances, classes, kinds)

@@ -1,0 +1,51 @@
+"""Framing a part by its mask, the same way for photographs and for rendered pictures.
+
+Boxes are (left, top, right, bottom) in pixels, right and bottom exclusive, and may lie partly outside the picture.
+"""
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import maximum_filter
+
+Box = tuple[int, int, int, int]
+
+
+def dilation_pixels(fraction: float, image_size: tuple[int, int]) -> int:
+    """The width in pixels of the maximum filter for a fraction of the picture's longer side (0 = none)."""
+    if not 0 <= fraction < 1:
+        raise ValueError(f"the dilation is a fraction of the image side in [0, 1), got {fraction}")
+    return round(fraction * max(image_size))
+
+
+def roi_box(mask: np.ndarray, dilation_px: int) -> Box:
+    """The square around a part: its mask (H, W; anything over half of the brightest value counts) dilated by a
+    maximum filter `dilation_px` wide, bounded, and widened about its centre to a square."""
+    if mask.ndim != 2:
+        raise ValueError(f"a mask has two axes, got shape {mask.shape}")
+    peak = mask.max()
+    if peak == 0:
+        raise ValueError("the mask is empty: no part to frame")
+    inside = mask > peak / 2
+    if dilation_px > 1:
+        inside = maximum_filter(inside, size=dilation_px, mode="constant")
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    side = max(right - left, bottom - top)
+    left -= (side - (right - left)) // 2
+    top -= (side - (bottom - top)) // 2
+    return left, top, left + side, top + side
+
+
+def crop_resize(image: Image.Image, box: Box, size: int, resample: Image.Resampling) -> Image.Image:
+    """The box of a picture (any mode) as size x size; what lies outside the picture repeats its nearest edge pixel.
+
+    Masks want `Image.Resampling.NEAREST`, photographs a filter with antialiasing such as BICUBIC or LANCZOS.
+    """
+    left, top, right, bottom = box
+    if right <= left or bottom <= top:
+        raise ValueError(f"an empty box: {box}")
+    pixels = np.asarray(image)
+    rows = np.clip(np.arange(top, bottom), 0, pixels.shape[0] - 1)
+    columns = np.clip(np.arange(left, right), 0, pixels.shape[1] - 1)
+    return Image.fromarray(np.ascontiguousarray(pixels[rows][:, columns])).resize((size, size), resample)

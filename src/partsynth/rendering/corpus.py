@@ -1,0 +1,157 @@
+"""The base model's corpus: shards of framed pictures with their captions.
+
+    python -m partsynth.rendering.corpus --out DIR --count 20000 --seed 0 --workers 15
+
+A shard is a pure function of the seed and its number: it can be made anywhere, in any order, and is skipped where it
+exists. `corpus.json` is written last and sums the shards up.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from concurrent.futures import as_completed
+from pathlib import Path
+
+from partsynth.rendering.pool import pool
+
+SHARD = 125  # pictures a shard
+SIDE = 64  # side of a framed picture, pixels
+RAW_SIDE = 72  # side of the render before framing, pixels
+SAMPLES = 16  # light paths a pixel
+DILATION = 0.04  # of the raw picture's side, as the ingest stage frames real pictures
+CAPTIONS = 3  # alternative captions a picture
+
+
+def render_one(seed: int, index: int) -> dict:
+    """Picture `index` of the corpus: image (64, 64, 3) uint8, captions, variant (JSON), family, state."""
+    import numpy as np
+    from PIL import Image
+
+    from partsynth.kernel import framing
+    from partsynth.rendering import captions, catalog, scene
+
+    rng = np.random.default_rng([seed, index])
+    variants = _by_family()
+    # half by family, half by variant: rich families hold most of the counts to learn, small ones still show up
+    families = sorted(variants)
+    if rng.random() < 0.5:
+        family = families[rng.integers(len(families))]
+    else:
+        sizes = np.array([len(variants[name]) for name in families])
+        family = families[rng.choice(len(families), p=sizes / sizes.sum())]
+    variant = variants[family][rng.integers(len(variants[family]))]
+    worn = catalog.draw_wear(catalog.CORPUS, rng)
+    shot = catalog.draw_shots(catalog.CORPUS, rng)[catalog.CAMERAS[rng.integers(len(catalog.CAMERAS))]]
+    part_seed = int(rng.integers(2**31))
+    image, mask = scene.photograph(variant.family, variant.values, part_seed, worn, shot, RAW_SIDE, SAMPLES)
+    box = framing.roi_box(mask, framing.dilation_pixels(DILATION, (RAW_SIDE, RAW_SIDE)))
+    framed = framing.crop_resize(Image.fromarray(image), box, SIDE, Image.Resampling.BICUBIC)
+    words = [captions.caption(variant.family, variant.values, worn, shot, rng) for _ in range(CAPTIONS)]
+    return {
+        "images": np.asarray(framed),
+        "captions": words,
+        "variants": json.dumps({"family": variant.family, "features": variant.values}),
+        "families": variant.family,
+        "states": worn.state,
+        "severities": worn.severity,
+        "materials": worn.material,
+    }
+
+
+def _by_family() -> dict[str, list]:
+    """The corpus variants grouped by family, computed once a process."""
+    global _VARIANTS
+    if _VARIANTS is None:
+        from partsynth.rendering import catalog
+
+        groups: dict[str, list] = {}
+        for variant in catalog.corpus_variants():
+            groups.setdefault(variant.family, []).append(variant)
+        _VARIANTS = groups
+    return _VARIANTS
+
+
+_VARIANTS: dict[str, list] | None = None
+
+
+def shard_path(out: Path, number: int) -> Path:
+    return out / f"shard-{number:05d}.npz"
+
+
+def make_shard(out: Path, number: int, first: int, stop: int, seed: int) -> Path:
+    """Renders pictures first..stop-1 into one file, whole or not at all."""
+    import numpy as np
+
+    path = shard_path(out, number)
+    rows = [render_one(seed, index) for index in range(first, stop)]
+    columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        np.savez_compressed(file, indices=np.arange(first, stop), **columns)
+    os.replace(draft, path)
+    return path
+
+
+def render_corpus(out: Path, count: int, seed: int, workers: int, start: int = 0) -> dict:
+    """Pictures start..start+count-1 as shards in `out`; returns (and writes as corpus.json) their summary.
+
+    `start` must be a multiple of SHARD. Shards that exist are kept, so a stopped run goes on where it was.
+    """
+    if start % SHARD:
+        raise ValueError(f"start is {start}: shards begin at multiples of {SHARD}")
+    out.mkdir(parents=True, exist_ok=True)
+    jobs = [(first // SHARD, first, min(first + SHARD, start + count)) for first in range(start, start + count, SHARD)]
+    missing = [job for job in jobs if not shard_path(out, job[0]).exists()]
+    begun = time.monotonic()
+    with pool(workers) as processes:
+        waiting = [processes.submit(make_shard, out, *job, seed) for job in missing]
+        try:
+            for done, future in enumerate(as_completed(waiting), 1):
+                path = future.result()
+                print(f"{path.name}  {done}/{len(missing)}  {time.monotonic() - begun:.0f} s", flush=True)
+        except BaseException:
+            processes.shutdown(wait=False, cancel_futures=True)
+            raise
+    return _summary(out, jobs, count, seed, start)
+
+
+def _summary(out: Path, jobs: list[tuple[int, int, int]], count: int, seed: int, start: int) -> dict:
+    import numpy as np
+
+    from partsynth.rendering.scene import VERSION
+
+    digest, families, states = hashlib.sha256(), {}, {}
+    for number, first, stop in jobs:
+        with np.load(shard_path(out, number)) as shard:
+            if shard["images"].shape != (stop - first, SIDE, SIDE, 3):
+                raise ValueError(f"{shard_path(out, number)} holds {shard['images'].shape}, "
+                                 f"wanted {(stop - first, SIDE, SIDE, 3)}: delete it and run again")
+            digest.update(shard["images"].tobytes())
+            for tally, key in ((families, "families"), (states, "states")):
+                for name in shard[key].tolist():
+                    tally[name] = tally.get(name, 0) + 1
+    summary = {"count": count, "start": start, "seed": seed, "renderer_version": VERSION, "shards": len(jobs),
+               "images_sha256": digest.hexdigest(), "families": dict(sorted(families.items())),
+               "states": dict(sorted(states.items()))}
+    draft = out / ".corpus.json.draft"
+    draft.write_text(json.dumps(summary, indent=1) + "\n")
+    os.replace(draft, out / "corpus.json")
+    return summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Render the base model's corpus.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--first-shard", type=int, default=0)
+    args = parser.parse_args()
+    summary = render_corpus(args.out, args.count, args.seed, args.workers, args.first_shard * SHARD)
+    print(json.dumps(summary, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,484 @@
+"""The workspace against its hashes, its manifests and the rules against leaks. Every fault is named, none is mended."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from partsynth import lineage
+from partsynth.objects import Objects, listing_md5
+from partsynth.records import (
+    AugmentedRecord,
+    RealRecord,
+    Record,
+    SelectedRecord,
+    UserError,
+    VerdictRecord,
+    inside,
+    png_fingerprint,
+    read_manifest,
+)
+
+REAL, OOD, TOKENS = "data/real", "data/ood", "models/tokens"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``path`` is relative to the root where it names a file of the project."""
+
+    path: str
+    message: str
+
+
+class Workspace:
+    """The files below ``root``, each read once for both of its hashes."""
+
+    def __init__(self, root: Path, ignored: Callable[[str], bool]) -> None:
+        self.root = root
+        self._ignored = ignored
+        self._hashes: dict[str, tuple[str, str] | None] = {}
+
+    def hashes(self, path: str) -> tuple[str, str] | None:
+        """(md5, sha256) of a file; None where there is none."""
+        if path not in self._hashes:
+            try:
+                data = inside(self.root, path).read_bytes()
+                self._hashes[path] = (
+                    hashlib.md5(data, usedforsecurity=False).hexdigest(),
+                    hashlib.sha256(data).hexdigest(),
+                )
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                self._hashes[path] = None
+        return self._hashes[path]
+
+    def files(self, folder: str) -> dict[str, str]:
+        """Relative path -> md5 of what DVC would count below a folder."""
+        top = self.root / folder
+        names = sorted(p.relative_to(self.root).as_posix() for p in top.rglob("*") if p.is_file())
+        found = {name: self.hashes(name) for name in names if not self._ignored(str(self.root / name))}
+        return {name[len(folder) + 1 :]: both[0] for name, both in found.items() if both is not None}
+
+    def digest(self, path: str) -> str | None:
+        """DVC's digest of a file or folder as it lies there."""
+        if (self.root / path).is_dir():
+            return listing_md5(self.files(path))
+        both = self.hashes(path)
+        return both and both[0]
+
+
+def verify(root: Path) -> tuple[dict[str, Any], list[Fault]]:
+    """Check everything; returns what was looked at (counts) and the faults, by path.
+
+    Raises
+    ------
+    UserError
+        where there is nothing to check: no DVC repository, no dvc.lock.
+    """
+    root = root.resolve()
+    stages = lineage.read_lock(root)
+    if not stages:
+        raise UserError(f"{root / lineage.LOCK} is missing: nothing has run here yet (dvc repro)")
+    faults: list[Fault] = []
+    with Objects(root) as objects:
+        space = Workspace(root, objects.ignored)
+        pipeline = objects.pipeline()
+        listings = _outputs(space, objects, stages, pipeline, faults)
+        _stages(space, stages, pipeline, listings, faults)
+    counts = {"stages": len(stages), "files": sum(map(len, listings.values()))}
+    counts |= _manifests(space, stages, faults)
+    unique = sorted(set(faults), key=lambda fault: (fault.path, fault.message))
+    return counts, unique
+
+
+# --- hashes -------------------------------------------------------------------------------------------------------
+
+
+def _outputs(
+    space: Workspace, objects: Objects, stages: dict[str, Any], pipeline: dict[str, Any], faults: list[Fault]
+) -> dict[str, dict[str, str]]:
+    """Every output against dvc.lock, in the workspace and in the cache; returns path -> {relative path: md5}."""
+    uncached = {path for stage in pipeline.values() for path in stage["uncached"]}
+    listings: dict[str, dict[str, str]] = {}
+    for name, stage in sorted(stages.items()):
+        for out in stage.get("outs", []):
+            path, md5 = out["path"], out.get("md5")
+            if md5 is None:
+                faults.append(Fault(path, f"dvc.lock has no hash of this output of {name}"))
+                continue
+            is_folder = md5.endswith(".dir")
+            here = (space.root / path).is_dir() if is_folder else (space.root / path).is_file()
+            actual = (space.files(path) if is_folder else {"": space.digest(path)}) if here else {}
+            if not here:
+                faults.append(Fault(path, "missing from the workspace (dvc checkout restores it)"))
+            if is_folder:
+                expected = _listing(objects, md5, path, path in uncached, actual, faults)
+            else:
+                expected = {"": md5}
+            if expected is None:  # unknown file by file: the whole is still known
+                if here and listing_md5(actual) != md5:
+                    faults.append(Fault(path, f"the folder differs from dvc.lock ({md5}), {name}'s output"))
+                continue
+            listings[path] = expected
+            if here:
+                _compare(path, expected, actual, faults)
+            if path not in uncached:
+                _cached(space, objects, path, expected, faults)
+    return listings
+
+
+def _listing(
+    objects: Objects, md5: str, path: str, uncached: bool, actual: dict[str, str], faults: list[Fault]
+) -> dict[str, str] | None:
+    if listing_md5(actual) == md5:
+        expected: dict[str, str] | None = actual
+    else:
+        expected = None
+    if not uncached:
+        try:
+            expected = objects.listing(md5)
+        except UserError as error:
+            faults.append(Fault(path, f"the folder's listing cannot be read: {error}"))
+    return expected
+
+
+def _compare(path: str, expected: dict[str, str], actual: dict[str, str], faults: list[Fault]) -> None:
+    for name in sorted(expected.keys() | actual.keys()):
+        full = f"{path}/{name}" if name else path
+        if name not in actual:
+            faults.append(Fault(full, "missing from the workspace (dvc checkout restores it)"))
+        elif name not in expected:
+            faults.append(Fault(full, "not among the outputs that dvc.lock records"))
+        elif actual[name] != expected[name]:
+            faults.append(Fault(full, f"altered: md5 {actual[name]}, dvc.lock says {expected[name]}"))
+
+
+def _cached(space: Workspace, objects: Objects, path: str, expected: dict[str, str], faults: list[Fault]) -> None:
+    for name, md5 in sorted(expected.items()):
+        full = f"{path}/{name}" if name else path
+        cached = objects.path(md5)
+        here = space.root / full
+        if here.is_file() and cached.is_file() and here.samefile(cached):
+            continue  # a link: one file, checked as the workspace's
+        try:
+            objects.read(md5)
+        except UserError as error:
+            faults.append(Fault(full, str(error)))
+
+
+def _stages(
+    space: Workspace,
+    stages: dict[str, Any],
+    pipeline: dict[str, Any],
+    listings: dict[str, dict[str, str]],
+    faults: list[Fault],
+) -> None:
+    """What each stage used when it ran, against what there is now: commands, parameters, dependencies."""
+    for name, stage in sorted(pipeline.items()):
+        if name not in stages and not stage["frozen"]:
+            faults.append(Fault("dvc.lock", f"stage {name} has not run (dvc repro)"))
+    for name in sorted(stages.keys() - pipeline.keys()):
+        faults.append(Fault("dvc.lock", f"stage {name} is no longer in dvc.yaml"))
+    values: dict[str, Any] = {}
+    for name, stage in sorted(stages.items()):
+        known = pipeline.get(name)
+        if known is None or known["frozen"]:
+            continue
+        if stage.get("cmd") != known["cmd"]:
+            faults.append(Fault("dvc.yaml", f"the command of {name} changed since it ran (dvc repro)"))
+        for file, params in stage.get("params", {}).items():
+            if file not in values:
+                values[file] = _yaml(space.root / file)
+            for key, value in params.items():
+                for changed in _changed(key, value, _lookup(values[file], key)):
+                    faults.append(Fault(file, f"{changed} changed since {name} ran (dvc repro)"))
+        for dep in stage.get("deps", []):
+            now = _now(space, dep["path"], listings)
+            if now is None:
+                faults.append(Fault(dep["path"], f"missing, {name} depends on it"))
+            elif now != dep.get("md5"):
+                faults.append(Fault(dep["path"], f"{name} ran on another version (md5 {dep.get('md5')}): dvc repro"))
+
+
+def _now(space: Workspace, path: str, listings: dict[str, dict[str, str]]) -> str | None:
+    """The digest of a dependency: of an output (or a part of one) what dvc.lock says, of another file what lies there.
+
+    So one flipped byte is named once, and not again for every stage that reads the folder.
+    """
+    for out, files in listings.items():
+        if out == path:
+            return listing_md5(files) if "" not in files else files[""]
+        if lineage.covers(out, path):
+            inner = path[len(out) + 1 :]
+            below = {name[len(inner) + 1 :]: md5 for name, md5 in files.items() if name.startswith(inner + "/")}
+            return files.get(inner) or (listing_md5(below) if below else None)
+    held = {out: files for out, files in listings.items() if lineage.covers(path, out)}
+    if held:
+        joined = {name: md5 for name, md5 in space.files(path).items() if not any(
+            lineage.covers(out, f"{path}/{name}") for out in held)}
+        for out, files in held.items():
+            prefix = out[len(path) + 1 :]
+            joined |= {f"{prefix}/{name}" if name else prefix: md5 for name, md5 in files.items()}
+        return listing_md5(joined)
+    outside = Path(path)
+    if outside.is_absolute() or ".." in outside.parts:
+        from partsynth.objects import path_md5
+
+        return path_md5(space.root / outside)
+    return space.digest(path)
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError):
+        return {}
+
+
+def _lookup(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return None
+        values = values[part]
+    return values
+
+
+def _changed(key: str, before: Any, now: Any) -> Iterator[str]:
+    """The innermost keys whose values differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            yield from _changed(f"{key}.{name}", before.get(name), now.get(name))
+    elif before != now:
+        yield key
+
+
+# --- manifests and leaks --------------------------------------------------------------------------------------------
+
+
+def check_manifests(root: Path, stages: dict[str, Any]) -> tuple[dict[str, int], list[Fault]]:
+    """Manifests, verdicts, training tables and leak rules of the outputs of ``stages`` below ``root``."""
+    faults: list[Fault] = []
+    counts = _manifests(Workspace(root, lambda path: False), stages, faults)
+    return counts, faults
+
+
+def _manifests(space: Workspace, stages: dict[str, Any], faults: list[Fault]) -> dict[str, int]:
+    outs = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
+    sets = sorted(path for path in outs if lineage.covers("data/augmented", path))
+    on_disk = [p for p in (space.root / "data/augmented").glob("*") if p.is_dir()]
+    for folder in sorted(p.relative_to(space.root).as_posix() for p in on_disk):
+        if folder not in sets:
+            faults.append(Fault(folder, "no stage in dvc.lock made this set"))
+
+    real = _read(space, f"{REAL}/manifest.csv", RealRecord, faults) if REAL in outs else []
+    ood = _read(space, f"{OOD}/manifest.csv", RealRecord, faults) if OOD in outs else []
+    _pictures(space, REAL, real, faults, keep=[row.mask for row in real if row.mask])
+    _pictures(space, OOD, ood, faults)
+    _splits(space, [*real, *ood], faults)
+    training = {row.path: row for row in real if row.split == "train" and row.role == "target"}
+    by_path = {row.path: row for row in real}
+    tokens = _tokens(space, by_path, faults) if TOKENS in outs else {}
+
+    synthetic: dict[str, AugmentedRecord] = {}
+    verdicts: dict[str, VerdictRecord] = {}
+    for folder in sets:
+        name = folder.rpartition("/")[2]
+        rows = _read(space, f"{folder}/manifest.csv", AugmentedRecord, faults)
+        _pictures(space, folder, rows, faults)
+        for row in rows:
+            faults += _parents(space, name, row, by_path, tokens)
+        synthetic |= {row.path: row for row in rows}
+        table = f"data/quality/{name}.csv"
+        if table in outs:
+            verdict_rows = _read(space, table, VerdictRecord, faults)
+            _same_pictures(table, f"{folder}/manifest.csv", verdict_rows, rows, faults)
+            verdicts |= {row.path: row for row in verdict_rows}
+    selected = sorted(path for path in outs if lineage.covers("data/selected", path))
+    for table in selected:
+        for row in _read(space, table, SelectedRecord, faults):
+            faults += _selection(table, row, training, synthetic, verdicts)
+    return {
+        "real": len(real),
+        "ood": len(ood),
+        "tokens": len(tokens),
+        "augmented": len(synthetic),
+        "verdicts": len(verdicts),
+        "selected tables": len(selected),
+    }
+
+
+def _read(space: Workspace, path: str, kind: type[Record], faults: list[Fault]) -> list[Any]:
+    try:
+        rows = read_manifest(space.root / path, kind)
+    except UserError as error:
+        faults.append(Fault(path, str(error)))
+        return []
+    seen: set[str] = set()
+    for row in rows:
+        if row.path in seen:
+            faults.append(Fault(path, f"two rows for {row.path}"))
+        seen.add(row.path)
+    return rows
+
+
+def _pictures(
+    space: Workspace, folder: str, rows: list[Any], faults: list[Fault], keep: Iterable[str] = ()
+) -> None:
+    """Every row's file with its sha256 and fingerprint, and no picture without a row."""
+    for row in rows:
+        both = space.hashes(row.path)
+        if both is None:
+            faults.append(Fault(row.path, f"in {folder}/manifest.csv but missing"))
+        elif both[1] != row.sha256:
+            faults.append(Fault(row.path, f"sha256 {both[1]}, {folder}/manifest.csv says {row.sha256}"))
+        elif isinstance(row, AugmentedRecord) and png_fingerprint(space.root / row.path) != row.fingerprint:
+            faults.append(Fault(row.path, f"its fingerprint is not the one in {folder}/manifest.csv"))
+    known = {row.path for row in rows} | set(keep)
+    for path in sorted((space.root / folder).rglob("*.png")):
+        if (name := path.relative_to(space.root).as_posix()) not in known:
+            faults.append(Fault(name, f"a picture without a row in {folder}/manifest.csv"))
+
+
+def _splits(space: Workspace, rows: list[RealRecord], faults: list[Fault]) -> None:
+    """No group, and no photograph that ingest did not list as a duplicate, in two splits."""
+    listed = space.root / REAL / "duplicates.csv"
+    allowed = listed.read_text() if listed.is_file() else ""
+    groups: dict[str, dict[str, str]] = defaultdict(dict)
+    photographs: dict[str, dict[str, str]] = defaultdict(dict)
+    pictures: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        split = row.split if row.role == "target" else f"{row.role} {row.split}"
+        for table, key in ((groups, row.group), (photographs, row.source_sha256), (pictures, row.sha256)):
+            table[key].setdefault(split, row.path)
+    for group, splits in sorted(groups.items()):
+        if len(splits) > 1:
+            named = ", ".join(f"{split}: {path}" for split, path in sorted(splits.items()))
+            faults.append(Fault(min(splits.values()), f"group {group!r} is in {len(splits)} splits ({named})"))
+    for what, table in (("photograph", photographs), ("picture", pictures)):
+        for splits in table.values():
+            if len(splits) > 1 and not all(path in allowed for path in splits.values()):
+                named = ", ".join(f"{split}: {path}" for split, path in sorted(splits.items()))
+                faults.append(Fault(min(splits.values()), f"the same {what} is in {len(splits)} splits ({named})"))
+
+
+def _tokens(space: Workspace, real: dict[str, RealRecord], faults: list[Fault]) -> dict[str, dict[str, Any]]:
+    """sha256 of each token file -> its metadata; its sources must be training pictures."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted((space.root / TOKENS).glob("*.safetensors")):
+        name = path.relative_to(space.root).as_posix()
+        try:
+            token = read_token(path)
+        except UserError as error:
+            faults.append(Fault(name, str(error)))
+            continue
+        for source, sha256 in token["sources"]:
+            row = real.get(source)
+            if row is None or row.sha256 != sha256:
+                faults.append(Fault(name, f"was learned from {source}, which is not in {REAL}/manifest.csv as it was"))
+            elif row.split != "train" or row.role != "target":
+                faults.append(Fault(name, f"was learned from {source}, a picture of split {row.split}"))
+            elif row.class_name != token["class_name"]:
+                faults.append(Fault(name, f"was learned from {source}, a picture of class {row.class_name}"))
+        both = space.hashes(name)
+        if both is not None:
+            found[both[1]] = token | {"path": name}
+    return found
+
+
+def read_token(path: Path) -> dict[str, Any]:
+    """A token file's metadata, ``sources`` decoded to [[path, sha256], ...]."""
+    import json
+
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            meta = dict(file.metadata() or {})
+        meta["sources"] = json.loads(meta["sources"])
+        meta["class_name"], meta["base_sha256"]  # noqa: B018 - both are promised
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"not a token file with provenance: {type(error).__name__}: {error}") from None
+    return meta
+
+
+def _parents(
+    space: Workspace,
+    set_name: str,
+    row: AugmentedRecord,
+    real: dict[str, RealRecord],
+    tokens: dict[str, dict[str, Any]],
+) -> list[Fault]:
+    """A synthetic picture's parent is a training picture of its class, and its token and base are those named."""
+    found = []
+    parent = real.get(row.source)
+    if parent is None:
+        found.append(f"its parent {row.source} is not in {REAL}/manifest.csv")
+    else:
+        if parent.split != "train" or parent.role != "target":
+            found.append(f"its parent {row.source} is a {parent.split} image, not a training image")
+        if parent.sha256 != row.source_sha256:
+            found.append(f"its parent {row.source} had sha256 {row.source_sha256}, now {parent.sha256}")
+        if parent.class_name != row.class_name:
+            found.append(f"its class is {row.class_name}, its parent's is {parent.class_name}")
+        if parent.group != row.source_group:
+            found.append(f"its group is {row.source_group!r}, its parent's is {parent.group!r}")
+    if row.set_name != set_name:
+        found.append(f"its row says set {row.set_name!r}")
+    token = tokens.get(row.token_sha256)
+    if token is None:
+        found.append(f"its token {row.token_sha256} is not in {TOKENS}")
+    else:
+        if token["class_name"] != row.class_name:
+            found.append(f"it was made with the token of {token['class_name']}")
+        if token["base_sha256"] != row.base_sha256:
+            found.append(f"its base {row.base_sha256} is not its token's {token['base_sha256']}")
+    return [Fault(row.path, message) for message in found]
+
+
+def _same_pictures(table: str, manifest: str, verdicts: list[Any], rows: list[Any], faults: list[Fault]) -> None:
+    made = {row.path: row for row in rows}
+    judged = {row.path: row for row in verdicts}
+    for path in sorted(made.keys() - judged.keys()):
+        faults.append(Fault(path, f"has no verdict in {table}"))
+    for path in sorted(judged.keys() - made.keys()):
+        faults.append(Fault(path, f"has a verdict in {table} but no row in {manifest}"))
+    for path in sorted(judged.keys() & made.keys()):
+        if (judged[path].sha256, judged[path].class_name) != (made[path].sha256, made[path].class_name):
+            faults.append(Fault(path, f"the verdict in {table} is of another picture (sha256 or class)"))
+
+
+def _selection(
+    table: str,
+    row: SelectedRecord,
+    training: dict[str, RealRecord],
+    synthetic: dict[str, AugmentedRecord],
+    verdicts: dict[str, VerdictRecord],
+) -> list[Fault]:
+    """A selected row is a training picture, or a synthetic one of a training picture, as the manifests have it."""
+    found = []
+    picture: Any = training.get(row.path) if row.origin == "real" else synthetic.get(row.path)
+    if picture is None:
+        kind = "a training image of data/real" if row.origin == "real" else f"a picture of set {row.origin}"
+        found.append(f"is selected in {table} but is not {kind}")
+    else:
+        if picture.sha256 != row.sha256:
+            found.append(f"is selected in {table} with another sha256")
+        if picture.class_name != row.class_name:
+            found.append(f"is selected in {table} as {row.class_name}, its manifest says {picture.class_name}")
+        group = picture.group if row.origin == "real" else picture.source_group
+        source = picture.path if row.origin == "real" else picture.source
+        if (group, source) != (row.group, row.source):
+            found.append(f"is selected in {table} with another source or group")
+        if row.origin != "real" and picture.set_name != row.origin:
+            found.append(f"is selected in {table} from set {row.origin}, its row says {picture.set_name}")
+    if row.source not in training:
+        found.append(f"is selected in {table}, and {row.source} is not a training image")
+    verdict = verdicts.get(row.path)
+    if verdict is not None and row.percentile == row.percentile and verdict.percentile != row.percentile:
+        found.append(f"is selected in {table} with percentile {row.percentile}, its verdict says {verdict.percentile}")
+    return [Fault(row.path, message) for message in found]

@@ -1,0 +1,27 @@
+"""Every test runs away from the network and the user's settings, and does not fight its neighbours for cores."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# before torch, and inherited by the stages that tests start
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+for name in [n for n in os.environ if n.startswith(("MLFLOW_", "DVC_", "GIT_"))]:
+    del os.environ[name]
+os.environ |= {
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),  # stages call `partsynth`
+    "HF_HUB_OFFLINE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "MPLBACKEND": "Agg",
+    "COLUMNS": "120",
+    "NO_COLOR": "1",
+    **{f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    "GIT_CONFIG_GLOBAL": os.devnull,
+}
+sys.path[:0] = [str(ROOT / "tests")]

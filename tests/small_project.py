@@ -1,0 +1,365 @@
+"""A small project with the real pipeline's names, for tests of lineage: git + DVC, every stage a real command.
+
+Pictures are drawn from seeds instead of by diffusion, so that a whole `dvc repro` takes seconds.
+Run as ``python small_project.py STAGE [ARGUMENTS]`` it is the stage; imported, it makes projects and runs commands.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+DVC = [sys.executable, "-m", "dvc"]
+CLASSES = ("gear_a", "gear_b")
+PARAMS = {
+    "diffusion": {"model": "models/base"},
+    "ingest": {"seed": 0, "train": 4},
+    "tokens": {"steps": 1},
+    "sets": {"id": {"strength": 0.2}, "near_ood": {"strength": 0.5}},
+    "select": {"real_id": {"role": "positive"}, "real_id_negatives": {"role": "negative"}},
+    "matrix": {"setups": ["real", "real_id", "real_id_negatives"], "seeds": [0]},
+    "train": {"temperature": 0.1, "learning_rate": 0.002},
+}
+
+
+def pipeline() -> dict:
+    me = f"{sys.executable} pipeline.py"
+    deps = ["pipeline.py"]
+    setups = {
+        "real": {"onto": "data/real", "manifest": "data/real/manifest.csv", "verdicts": "data/real/train"},
+        "real_id": {
+            "onto": "data/selected/real.csv",
+            "manifest": "data/augmented/id/manifest.csv",
+            "verdicts": "data/quality/id.csv",
+        },
+        "real_id_negatives": {
+            "onto": "data/selected/real_id.csv",
+            "manifest": "data/augmented/near_ood/manifest.csv",
+            "verdicts": "data/quality/near_ood.csv",
+        },
+    }
+    return {
+        "stages": {
+            "ingest": {
+                "cmd": f"{me} ingest",
+                "deps": deps,
+                "params": ["ingest"],
+                "outs": [{"data/real": {"persist": True}}, {"data/ood": {"persist": True}}],
+            },
+            "tokens": {
+                "cmd": f"{me} tokens",
+                "deps": [*deps, "data/real/manifest.csv", "data/real/train", "models/base"],
+                "params": ["tokens"],
+                "outs": [{"models/tokens": {"persist": True}}],
+            },
+            "generate": {
+                "foreach": "${sets}",
+                "do": {
+                    "cmd": f"{me} generate ${{key}}",
+                    "deps": [*deps, "data/real/manifest.csv", "data/real/train", "models/base", "models/tokens"],
+                    "params": ["sets.${key}"],
+                    "outs": [{"data/augmented/${key}": {"persist": True}}],
+                },
+            },
+            "quality": {
+                "foreach": "${sets}",
+                "do": {
+                    "cmd": f"{me} quality ${{key}}",
+                    "deps": [*deps, "data/augmented/${key}"],
+                    "outs": ["data/quality/${key}.csv"],
+                },
+            },
+            "select": {
+                "foreach": setups,
+                "do": {
+                    "cmd": f"{me} select ${{key}} ${{item.onto}} ${{item.manifest}}",
+                    "deps": [*deps, "${item.onto}", "${item.manifest}", "${item.verdicts}"],
+                    "outs": ["data/selected/${key}.csv"],
+                },
+            },
+            "train": {
+                "matrix": {"setup": "${matrix.setups}", "seed": "${matrix.seeds}"},
+                "cmd": f"{me} train ${{item.setup}} ${{item.seed}}",
+                "deps": ["data/real/manifest.csv", "data/real/val", "data/selected/${item.setup}.csv", *deps],
+                "params": ["train"],
+                "outs": ["models/supcon/${item.setup}/${item.seed}"],
+            },
+        }
+    }
+
+
+def environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DVC_", "PARTSYNTH_", "GIT_"))}
+    return kept | {
+        "GIT_AUTHOR_NAME": "t",
+        "GIT_AUTHOR_EMAIL": "t@example.com",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@example.com",
+        "DVC_NO_ANALYTICS": "1",
+    }
+
+
+def command(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(arguments, cwd=root, env=environment(), capture_output=True, text=True)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(arguments)} -> {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def dvc(root: Path, *arguments: str) -> str:
+    return command(root, *DVC, *arguments).stdout
+
+
+def set_params(root: Path, section: str, **values: object) -> None:
+    loaded = yaml.safe_load((root / "params.yaml").read_text())
+    target = loaded
+    for key in section.split("."):
+        target = target[key]
+    target.update(values)
+    (root / "params.yaml").write_text(yaml.safe_dump(loaded, sort_keys=False))
+
+
+def make(root: Path) -> Path:
+    """A committed git + DVC project in ``root``, nothing run yet; its DVC site cache is its own."""
+    root.mkdir(parents=True)
+    (root / "params.yaml").write_text(yaml.safe_dump(PARAMS, sort_keys=False))
+    (root / "dvc.yaml").write_text(yaml.safe_dump(pipeline(), sort_keys=False))
+    (root / "pipeline.py").write_text(Path(__file__).read_text())
+    (root / "requirements.lock").write_text("nothing==1\n")
+    (root / "models/base/unet").mkdir(parents=True)
+    (root / "models/base/model_index.json").write_text('{"unet": ["diffusers", "UNet2DConditionModel"]}')
+    (root / "models/base/unet/config.json").write_text("{}")
+    ignored = "/data/\n/models/tokens\n/models/supcon\n/mlflow.db*\n/mlartifacts/\n__pycache__/\n.work/\n/reports/\n"
+    (root / ".gitignore").write_text(ignored)
+    command(root, "git", "init", "-q", "-b", "main")
+    dvc(root, "init", "-q")
+    dvc(root, "config", "core.analytics", "false")
+    dvc(root, "config", "--local", "core.site_cache_dir", str(root.parent / f"{root.name}-site-cache"))
+    command(root, "git", "add", "-A")
+    command(root, "git", "commit", "-qm", "start")
+    return root
+
+
+@functools.cache
+def finished(base: Path) -> Path:
+    """One project a test process, run to the end; tests that change anything take a ``copy``."""
+    root = make(base / "finished-project" / "project")
+    dvc(root, "repro")
+    return root
+
+
+def copy(root: Path, to: Path) -> Path:
+    """An independent copy with its own cache; earlier runs' artifacts stay where the first project has them."""
+    shutil.copytree(root, to, symlinks=True)
+    dvc(to, "config", "--local", "core.site_cache_dir", str(to.parent / f"{to.name}-site-cache"))
+    return to
+
+
+# --- the stages -----------------------------------------------------------------------------------------------------
+
+
+def _picture(*identity: object, mark: str | None = None, path: Path) -> str:
+    import numpy as np
+
+    from partsynth.records import seed_from, write_png
+
+    generator = np.random.default_rng(seed_from(*identity))
+    return write_png(path, generator.integers(0, 256, (16, 16, 3), dtype=np.uint8), mark)
+
+
+def _base() -> str:
+    from partsynth.records import locate_base
+
+    return locate_base("models/base", None, Path())[1]
+
+
+def ingest(params: dict) -> None:
+    from partsynth.records import RealRecord, sha256_bytes, write_manifest
+
+    rows, ood = [], []
+    for split, count in (("train", params["ingest"]["train"]), ("val", 2), ("test", 2), ("shifted", 2)):
+        for name in CLASSES:
+            for i in range(count):
+                path = f"data/real/{split}/{name}/{i:02d}.png"
+                sha = _picture("real", params["ingest"]["seed"], split, name, i, path=Path(path))
+                source = f"{name}/{split}/{i:02d}_rgb.png"
+                rows.append(
+                    RealRecord(
+                        path=path,
+                        sha256=sha,
+                        class_name=name,
+                        split=split,
+                        group=f"{name}-{split}-{i}",
+                        source=source,
+                        source_sha256=sha256_bytes(source.encode()),
+                    )
+                )
+    for split in ("val", "test"):
+        for i in range(2):
+            path = f"data/ood/near/{split}/gear_{split}/{i:02d}.png"
+            sha = _picture("ood", split, i, path=Path(path))
+            ood.append(
+                RealRecord(
+                    path=path,
+                    sha256=sha,
+                    class_name=f"gear_{split}",
+                    split=split,
+                    role="near_ood",
+                    group=f"ood-{split}-{i}",
+                    source=f"ood/{split}/{i}.png",
+                    source_sha256=sha256_bytes(f"{split}{i}".encode()),
+                )
+            )
+    write_manifest(Path("data/real/manifest.csv"), rows, RealRecord)
+    write_manifest(Path("data/ood/manifest.csv"), ood, RealRecord)
+
+
+def tokens(params: dict) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from partsynth.records import RealRecord, fingerprint, read_manifest, write_json
+
+    rows = [r for r in read_manifest(Path("data/real/manifest.csv"), RealRecord) if r.split == "train"]
+    Path("models/tokens").mkdir(parents=True, exist_ok=True)
+    made = {}
+    for name in CLASSES:
+        sources = [[r.path, r.sha256] for r in rows if r.class_name == name]
+        mark = fingerprint([params["tokens"], sources])
+        meta = {"class_name": name, "token": f"<{name}>", "fingerprint": mark, "base_sha256": _base()}
+        meta["sources"] = json.dumps(sources)
+        save_file({"vectors": np.zeros((1, 4), np.float32)}, f"models/tokens/{name}.safetensors", metadata=meta)
+        made[name] = mark
+    write_json(Path("models/tokens/manifest.json"), made)
+
+
+def generate(params: dict, name: str) -> None:
+    from partsynth.records import AugmentedRecord, RealRecord, fingerprint, read_manifest, sha256_file, write_manifest
+
+    strength = params["sets"][name]["strength"]
+    rows = []
+    for parent in read_manifest(Path("data/real/manifest.csv"), RealRecord):
+        if parent.split != "train":
+            continue
+        token = sha256_file(Path(f"models/tokens/{parent.class_name}.safetensors"))
+        for variant in range(2):
+            path = f"data/augmented/{name}/{parent.class_name}/{Path(parent.path).stem}-{variant}.png"
+            mark = fingerprint([parent.sha256, name, variant, strength, token])
+            sha = _picture(mark, mark=mark, path=Path(path))
+            rows.append(
+                AugmentedRecord(
+                    path=path,
+                    sha256=sha,
+                    class_name=parent.class_name,
+                    set_name=name,
+                    source=parent.path,
+                    source_sha256=parent.sha256,
+                    source_group=parent.group,
+                    variant=variant,
+                    prompt=f"a photo of a used <{parent.class_name}>",
+                    state="used",
+                    seed=variant,
+                    strength=strength,
+                    guidance=4.0,
+                    steps=25,
+                    token_noise=0.0,
+                    masked=False,
+                    size=16,
+                    token_sha256=token,
+                    base_sha256=_base(),
+                    fingerprint=mark,
+                )
+            )
+    write_manifest(Path(f"data/augmented/{name}/manifest.csv"), rows, AugmentedRecord)
+
+
+def quality(params: dict, name: str) -> None:
+    from partsynth.records import AugmentedRecord, VerdictRecord, read_manifest, write_manifest
+
+    rows = [
+        VerdictRecord(
+            path=r.path,
+            sha256=r.sha256,
+            class_name=r.class_name,
+            set_name=name,
+            source=r.source,
+            drift=1.0,
+            percentile=0.5,
+            calibration_n=4,
+            nearest_class=r.class_name,
+            class_margin=1.0,
+            sharpness=1.0,
+            brightness=0.5,
+            contrast=0.2,
+            copy_similarity=0.1,
+            verdict="accept",
+            reasons="",
+        )
+        for r in read_manifest(Path(f"data/augmented/{name}/manifest.csv"), AugmentedRecord)
+    ]
+    write_manifest(Path(f"data/quality/{name}.csv"), rows, VerdictRecord)
+
+
+def select(params: dict, setup: str, onto: str, manifest: str) -> None:
+    from partsynth.records import AugmentedRecord, RealRecord, SelectedRecord, read_manifest, write_manifest
+
+    if onto == "data/real":
+        real = [r for r in read_manifest(Path(manifest), RealRecord) if r.split == "train"]
+        rows = [
+            SelectedRecord(
+                path=r.path,
+                sha256=r.sha256,
+                class_name=r.class_name,
+                role="positive",
+                origin="real",
+                source=r.path,
+                group=r.group,
+            )
+            for r in real
+        ]
+    else:
+        rows = read_manifest(Path(onto), SelectedRecord)
+        rows += [
+            SelectedRecord(
+                path=r.path,
+                sha256=r.sha256,
+                class_name=r.class_name,
+                role=params["select"][setup]["role"],
+                origin=r.set_name,
+                source=r.source,
+                group=r.source_group,
+                percentile=0.5,
+            )
+            for r in read_manifest(Path(manifest), AugmentedRecord)
+        ]
+    write_manifest(Path(f"data/selected/{setup}.csv"), rows, SelectedRecord)
+
+
+def train(params: dict, setup: str, seed: str) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from partsynth import tracking
+    from partsynth.records import fingerprint, sha256_file, write_json
+
+    out = Path(f"models/supcon/{setup}/{seed}")
+    out.mkdir(parents=True, exist_ok=True)
+    mark = fingerprint([params["train"], setup, seed, sha256_file(Path(f"data/selected/{setup}.csv"))])
+    inputs = [tracking.DataInput("real", "data/real")]
+    with tracking.training_run(Path(), "train", setup, int(seed), mark, {"train": params["train"]}, inputs) as run:
+        save_file({"w": np.full(2, float(seed), np.float32)}, out / "encoder.safetensors", metadata={"fingerprint": mark})
+        run.log_metrics({"accuracy_val": 0.5}, step=1)
+        run.log_model(out)
+        write_json(out / "run.json", run.identity)
+
+
+if __name__ == "__main__":
+    _, stage, *rest = sys.argv
+    globals()[stage](yaml.safe_load(Path("params.yaml").read_text()), *rest)

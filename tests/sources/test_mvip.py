@@ -1,0 +1,52 @@
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from partsynth.sources import mvip
+
+
+def part(root: Path, name: str, mask: bool = True) -> None:
+    path = root / f"{name}_rgb.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+    Image.new("L", (8, 8)).save(path.with_name(f"{path.stem.removesuffix('_rgb')}_depth.png"))
+    if mask:
+        Image.new("L", (8, 8), 255).save(path.with_name(f"{path.stem}_mask_gen.png"))
+
+
+def test_orientation_level_is_present_or_absent(tmp_path):
+    part(tmp_path, "Pump/train_data/set0/top/cam1/7")
+    part(tmp_path, "Pump/train_data/set0/side/cam2/7")
+    part(tmp_path, "Pump/valid_data/set3/cam1/7", mask=False)
+    part(tmp_path, "Pump/test_data/set4/cam1/7")
+    part(tmp_path, "Pump/shifted_data/set5/cam1/7")
+    found = mvip.read(tmp_path)
+    assert not found.faults
+    assert {(p.split, p.group, p.camera) for p in found.photos} == {
+        ("train", "Pump/train/set0", "cam1"),
+        ("train", "Pump/train/set0", "cam2"),
+        ("val", "Pump/val/set3", "cam1"),
+        ("test", "Pump/test/set4", "cam1"),
+        ("shifted", "Pump/shifted/set5", "cam1"),
+    }
+    masks = {p.split: p.mask for p in found.photos}
+    assert masks["val"] == ""
+    assert masks["test"] == "Pump/test_data/set4/cam1/7_rgb_mask_gen.png"
+
+
+def test_super_class_picks_classes(tmp_path):
+    for name, kind in (("Pump", "CarComponent"), ("Cup", "Kitchen")):
+        part(tmp_path, f"{name}/train_data/0/cam/1")
+        (tmp_path / name / "meta.json").write_text(json.dumps({"super_class": kind}))
+    assert [p.class_name for p in mvip.read(tmp_path, super_class="CarComponent").photos] == ["Pump"]
+    none = mvip.read(tmp_path, super_class="Toy")
+    assert "there are: CarComponent, Kitchen" in none.faults[0].reason
+    (tmp_path / "Cup" / "meta.json").write_text("{")
+    assert "no readable super_class" in mvip.read(tmp_path, super_class="CarComponent").faults[0].reason
+
+
+def test_a_class_without_pictures_is_a_fault(tmp_path):
+    part(tmp_path, "Pump/train_data/0/cam/1")
+    (tmp_path / "Gone" / "train_data").mkdir(parents=True)
+    assert [f.name for f in mvip.read(tmp_path).faults] == ["Gone"]

@@ -1,0 +1,166 @@
+"""params.yaml: every fault named at once, with what is allowed; only good values pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from partsynth import params
+from partsynth.records import UserError
+
+SECTIONS = list(params.Params.model_fields)
+
+
+def write(folder: Path, content: object) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def faults(folder: Path, content: object) -> str:
+    with pytest.raises(UserError) as caught:
+        params.load_all(write(folder, content))
+    return str(caught.value)
+
+
+def test_an_empty_section_has_the_defaults(tmp_path: Path) -> None:
+    path = write(tmp_path, "train:\nsets: {id: {strength: 0.2}}\n")
+    assert params.load("train", path) == params.Train()
+    assert params.load("sets.id", path) == params.AugmentationSet(strength=0.2)
+    assert params.load("sets", path) == {"id": params.AugmentationSet(strength=0.2)}
+    assert params.load("evaluate", path) == params.Evaluate()
+
+
+def test_all_faults_come_at_once_and_by_name(tmp_path: Path) -> None:
+    text = faults(
+        tmp_path,
+        {
+            "train": {"temprature": 0.1, "steps": "many", "anchors": 0, "precision": "fp8"},
+            "ingest": {"source": "cloud", "fractions": {"train": 0.5, "val": 0.1, "test": 0.1}, "group_pattern": "("},
+            "render": {"samples": 24},
+            "diffusion": {"size": 60},
+            "tokens": {"templates": ["a photo"]},
+            "nonsense": {},
+        },
+    )
+    for part in (
+        "train.temprature: unknown key, did you mean temperature. Allowed: width, ",
+        "train.steps: should be a whole number (found \"many\")",
+        "train.anchors: should be greater than or equal to 1 (found 0)",
+        "'no', 'bf16' or 'fp16'",
+        "'rendered', 'mvip' or 'folder'",
+        "ingest.fractions: needs train, val and test, summing to 1",
+        "ingest.group_pattern: not a regular expression",
+        "24 is not a square number",
+        "60 is not a multiple of 8",
+        "every template needs {token}",
+        "nonsense: unknown key",
+    ):
+        assert part in text
+    assert "fault(s)" in text.splitlines()[0]
+
+
+@pytest.mark.parametrize("value", ["yes please", "3", [1], {"a": 1}, None])
+def test_no_text_or_container_passes_for_a_number(tmp_path: Path, value: object) -> None:
+    assert "train.steps" in faults(tmp_path, {"train": {"steps": value}})
+
+
+def test_a_list_of_numbers_takes_no_text(tmp_path: Path) -> None:
+    assert "evaluate.k" in faults(tmp_path, {"evaluate": {"k": ["1", "x"]}})
+
+
+def test_a_number_that_yaml_takes_for_text_is_explained(tmp_path: Path) -> None:
+    assert "5e-4 is written 5.0e-4" in faults(tmp_path, "train: {learning_rate: 5e-4}")
+
+
+def test_a_union_is_one_fault_named_by_its_key(tmp_path: Path) -> None:
+    text = faults(tmp_path, {"sets": {"id": {"strength": "high"}}, "matrix": {"setups": []}})
+    assert 'sets.id.strength: should be a valid number (found "high"), or should be a list (found "high")' in text
+    assert "1 fault" in text
+
+
+def test_true_is_no_number(tmp_path: Path) -> None:
+    assert "train.steps" in faults(tmp_path, {"train": {"steps": True}})
+
+
+def test_a_stage_is_not_stopped_by_another_section(tmp_path: Path) -> None:
+    path = write(tmp_path, {"train": {"steps": 5}, "report": {"titel": "x"}})
+    assert params.load("train", path).steps == 5
+    with pytest.raises(UserError, match="did you mean title"):
+        params.load("report", path)
+
+
+def test_entries_that_are_missing_are_answered_with_those_there_are(tmp_path: Path) -> None:
+    path = write(tmp_path, {"sets": {"id": {"strength": 0.2}}})
+    with pytest.raises(UserError, match="sets has no entry 'far'; it has id"):
+        params.load("sets.far", path)
+    with pytest.raises(UserError, match="no section 'sett'"):
+        params.load("sett", path)
+
+
+def test_matrix_names_setups_that_select_has(tmp_path: Path) -> None:
+    text = faults(tmp_path, {"select": {"real": {}}, "matrix": {"setups": ["real", "reel"]}})
+    assert "names reel; select has real" in text
+
+
+def test_names_of_sets_are_file_names(tmp_path: Path) -> None:
+    assert "../x" in faults(tmp_path, {"sets": {"../x": {"strength": 0.1}}})
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "just words"])
+def test_what_is_no_mapping_is_said_so(tmp_path: Path, text: str) -> None:
+    assert "params.yaml" in faults(tmp_path, text)
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="partsynth init"):
+        params.load("train", tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("section", [s for s in SECTIONS if isinstance(params.Params.model_fields[s].annotation, type)])
+def test_values_never_change_after_loading(section: str) -> None:
+    value = params.Params.model_fields[section].annotation
+    if not issubclass(value, BaseModel):
+        pytest.skip("a mapping")
+    loaded = value()
+    with pytest.raises(ValidationError):
+        setattr(loaded, next(iter(value.model_fields)), 1)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    strength=st.one_of(st.floats(0, 1), st.lists(st.floats(0, 1), min_size=1, max_size=4)),
+    variants=st.integers(0, 9),
+    states=st.lists(st.text(st.characters(codec="utf-8", exclude_categories=("C",)), max_size=9), max_size=3),
+)
+def test_good_sets_survive_the_way_through_yaml(
+    tmp_path: Path, strength: object, variants: int, states: list[str]
+) -> None:
+    made = params.AugmentationSet(strength=strength, variants=variants, states=states)
+    path = write(tmp_path, {"sets": {"a": made.model_dump(mode="json")}})
+    assert params.load("sets.a", path) == made
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(value=st.one_of(st.floats(max_value=-1e-9), st.floats(min_value=1 + 1e-9), st.text(), st.booleans()))
+def test_bad_strengths_are_refused(tmp_path: Path, value: object) -> None:
+    assert "sets.a.strength" in faults(tmp_path, {"sets": {"a": {"strength": value}}})
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(SECTIONS) | st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+))  # fmt: skip
+def test_any_yaml_either_loads_or_is_a_user_error(tmp_path: Path, content: object) -> None:
+    path = write(tmp_path, content)
+    try:
+        params.load_all(path)
+    except UserError as error:
+        assert str(error)

@@ -1,0 +1,259 @@
+"""The whole way of the data, run for real and small: DVC, a tiny Stable Diffusion, Great Expectations, MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image, ImageDraw
+
+import tiny_sd
+from partsynth import project
+from partsynth.records import (
+    AugmentedRecord,
+    RealRecord,
+    SelectedRecord,
+    VerdictRecord,
+    read_manifest,
+    sha256_file,
+)
+
+pytestmark = pytest.mark.slow
+
+SETUPS = ("real", "real_id", "real_id_negatives")
+SETS = ("id", "near_ood", "far_ood")
+ALL = [
+    "ingest", "tokens", *(f"generate@{s}" for s in SETS), *(f"quality@{s}" for s in SETS),
+    *(f"select@{s}" for s in SETUPS), *(f"train@{s}-0" for s in SETUPS), "evaluate", "report",
+]  # fmt: skip
+SMALL = {
+    "ingest": {"size": 32, "group_pattern": None},
+    "ood": {"holdout_classes": ["shaft"]},
+    "diffusion": {"size": 32},
+    "tokens": {"steps": 4, "vectors": 2, "batch_size": 2},
+    "generate": {"steps": 4, "batch_size": 4, "max_sources": 4},
+    "sets": {name: {"variants": 1} for name in SETS},
+    "quality": {"on_flagged": "warn"},
+    "select": {"real_id_negatives": {"role": "negative", "rule": "all"}},
+    "matrix": {"seeds": [0]},
+    "train": {"steps": 6, "size": 32, "width": 8, "embedding": 16, "anchors": 8, "negatives": 4, "classifier_steps": 10},
+}
+
+
+def ran(root: Path) -> list[str]:
+    """The stages that `dvc repro` runs."""
+    done = subprocess.run(["dvc", "repro"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return re.findall(r"Running stage '([^']*)'", done.stdout)
+
+
+def edit(root: Path, change: Callable[[dict], None]) -> None:
+    loaded = yaml.safe_load((root / "params.yaml").read_text())
+    change(loaded)
+    (root / "params.yaml").write_text(yaml.safe_dump(loaded, sort_keys=False))
+
+
+def merge(into: dict, changes: dict) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def draw(folder: Path, kind: int, count: int = 16) -> None:
+    """Photographs of one class: a bright shape of its own on noise, all different."""
+    rng = np.random.default_rng(kind)
+    folder.mkdir(parents=True)
+    for n in range(count):
+        image = Image.fromarray(rng.integers(60, 120, (48, 48, 3), dtype=np.uint8))
+        left, top, width, height = (int(v) for v in rng.integers((4, 4, 18, 18), (16, 16, 28, 28)))
+        right, bottom, colour = left + width, top + height, tuple(int(v) for v in rng.integers(130, 255, 3))
+        shapes = (
+            [(left, top), (right, top), (right, bottom), (left, bottom)],
+            [(left, bottom), (right, bottom), ((left + right) // 2, top)],
+            [(left, top), (right, bottom), (right, top), (left, bottom)],
+            [((left + right) // 2, top), (right, (top + bottom) // 2), ((left + right) // 2, bottom), (left, top)],
+        )
+        ImageDraw.Draw(image).polygon(shapes[kind], fill=colour)
+        image.save(folder / f"{n:02}.png")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    from partsynth.kernel import reference
+
+    folder = tiny_sd.build(tmp_path_factory.mktemp("model") / "base")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        reference.save(reference.ReferenceNet((8, 8, 16, 16), 16), folder / "reference_encoder", 32)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for kind, name in enumerate(("flange", "gear", "shaft")):
+        draw(folder / name, kind)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, photos: Path, base: Path) -> Path:
+    """A project from the preset `folder`, made small and run once. The tests below change it one after another."""
+    root = tmp_path_factory.mktemp("project") / "own"
+    project.init(root, "folder", photos, base)
+    edit(root, lambda loaded: merge(loaded, SMALL))
+    assert ran(root) == ALL
+    return root
+
+
+def test_everything_lies_under_its_fixed_name(own: Path) -> None:
+    real = read_manifest(own / "data/real/manifest.csv", RealRecord)
+    assert {r.split for r in real} == {"train", "val", "test"}
+    assert all(re.fullmatch(r"data/real/(train|val|test)/(flange|gear)/[^/]+\.png", r.path) for r in real)
+    ood = read_manifest(own / "data/ood/manifest.csv", RealRecord)
+    assert ood and all(re.fullmatch(r"data/ood/near/(val|test)/shaft/[^/]+\.png", r.path) for r in ood)
+    tokens = {p.name for p in (own / "models/tokens").iterdir()}
+    assert {"flange.safetensors", "gear.safetensors", "manifest.json"} <= tokens
+    for name in SETS:
+        rows = read_manifest(own / f"data/augmented/{name}/manifest.csv", AugmentedRecord)
+        assert len(rows) == 8
+        for row in rows:
+            assert re.fullmatch(rf"data/augmented/{name}/(flange|gear)/[^/]+\.png", row.path)
+            assert sha256_file(own / row.path) == row.sha256
+        verdicts = read_manifest(own / f"data/quality/{name}.csv", VerdictRecord)
+        assert [v.path for v in verdicts] == [r.path for r in rows]
+        assert list((own / f"reports/quality/{name}").rglob("index.html"))
+    for setup in SETUPS:
+        folder = own / f"models/supcon/{setup}/0"
+        for file in ("encoder.safetensors", "classifier.safetensors", "config.json", "run.json"):
+            assert (folder / file).is_file()
+    summary = json.loads((own / "reports/metrics/summary.json").read_text())
+    assert tuple(summary["setups"]) == SETUPS
+    for metrics in summary["setups"].values():
+        assert {"accuracy_test", "near_ood_auroc", "near_ood_fpr95", "id_confidence", "ood_confidence"} <= metrics.keys()
+        assert metrics["accuracy_test"].keys() >= {"mean", "low", "high", "values"}
+    assert "real_id-real" in summary["differences"]
+    page = (own / "reports/index.html").read_text()
+    assert all(setup in page for setup in SETUPS)
+
+
+def test_each_setup_is_the_one_before_and_one_more_set(own: Path) -> None:
+    rows = {s: read_manifest(own / f"data/selected/{s}.csv", SelectedRecord) for s in SETUPS}
+    assert {(r.origin, r.role) for r in rows["real"]} == {("real", "positive")}
+    assert {(r.origin, r.role) for r in rows["real_id"]} == {("real", "positive"), ("id", "positive")}
+    added = {(r.origin, r.role) for r in rows["real_id_negatives"]} - {(r.origin, r.role) for r in rows["real_id"]}
+    assert added == {("near_ood", "negative")}
+    training = {r.path for r in read_manifest(own / "data/real/manifest.csv", RealRecord) if r.split == "train"}
+    assert {r.source for r in rows["real_id_negatives"]} <= training
+
+
+def test_every_training_is_a_run_in_mlflow(own: Path) -> None:
+    with sqlite3.connect(f"file:{own / 'mlflow.db'}?mode=ro", uri=True) as store:
+        finished = {row[0] for row in store.execute("select run_uuid from runs where status = 'FINISHED'")}
+        inputs = store.execute("select count(*) from inputs").fetchone()[0]
+    for setup in SETUPS:
+        assert json.loads((own / f"models/supcon/{setup}/0/run.json").read_text())["run_id"] in finished
+    assert inputs >= 3
+
+
+def test_a_second_time_nothing_runs(own: Path) -> None:
+    assert ran(own) == []
+    assert subprocess.run(["partsynth", "summary"], cwd=own).returncode == 0
+    done = subprocess.run(["git", "status", "--porcelain"], cwd=own, capture_output=True, text=True)
+    assert done.stdout.split() == ["M", "params.yaml", "??", "dvc.lock"]  # no data that `git add -A` would take
+
+
+def test_a_clean_finished_project_passes_its_audit(own: Path) -> None:
+    done = subprocess.run(["partsynth", "audit", "verify"], cwd=own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_editing_one_sets_strength_reruns_what_uses_it_and_nothing_else(own: Path) -> None:
+    kept = {s: sha256_file(own / f"models/supcon/{s}/0/encoder.safetensors") for s in ("real", "real_id")}
+    edit(own, lambda loaded: merge(loaded, {"sets": {"near_ood": {"strength": 0.7}}}))
+    assert ran(own) == [
+        "generate@near_ood", "quality@near_ood", "select@real_id_negatives", "train@real_id_negatives-0",
+        "evaluate", "report",
+    ]  # fmt: skip
+    rows = read_manifest(own / "data/augmented/near_ood/manifest.csv", AugmentedRecord)
+    assert {r.strength for r in rows} == {0.7}
+    assert kept == {s: sha256_file(own / f"models/supcon/{s}/0/encoder.safetensors") for s in kept}
+
+
+def test_an_unreadable_photograph_is_named_and_nothing_is_lost(own: Path, photos: Path) -> None:
+    before = sha256_file(own / "data/real/manifest.csv")
+    (photos / "gear/torn.png").write_bytes((photos / "gear/00.png").read_bytes()[:200])
+    done = subprocess.run(["dvc", "repro"], cwd=own, capture_output=True, text=True)
+    (photos / "gear/torn.png").unlink()
+    assert done.returncode != 0
+    assert "gear/torn.png" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sha256_file(own / "data/real/manifest.csv") == before
+    assert ran(own) == []
+
+
+def test_one_more_class_trains_one_token(own: Path, photos: Path) -> None:
+    before = {p.name: sha256_file(p) for p in (own / "models/tokens").glob("*.safetensors")}
+    draw(photos / "washer", 3)
+    done = subprocess.run(["dvc", "repro", "tokens"], cwd=own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    after = {p.name: sha256_file(p) for p in (own / "models/tokens").glob("*.safetensors")}
+    assert after.keys() - before.keys() == {"washer.safetensors"}
+    assert before.items() <= after.items()
+
+
+# --- the other presets --------------------------------------------------------------------------------------------------
+
+
+def test_stable_diffusion_15_in_its_place(tmp_path: Path, photos: Path, base: Path) -> None:
+    """The preset's way on a folder with SD 1.5's class names, blocks and scheduler; on the CPU, and small."""
+    root = tmp_path / "own"
+    project.init(root, "sd15-gpu", photos)
+    assert not (root / "models/base").exists()
+    edit(root, lambda loaded: merge(loaded, {
+        "ingest": {"size": 64, "masks": "none", "classes": ["flange", "gear"]},
+        "diffusion": {
+            "model": os.fspath(tiny_sd.build(tmp_path / "sd15", sd15=True)), "size": 64, "dtype": "float32", "device": "cpu",
+        },
+        "reference": {"model": os.fspath(base / "reference_encoder"), "device": "cpu"},
+        "tokens": {"steps": 3, "warmup": 1, "vectors": 2},
+        "generate": {"steps": 4, "batch_size": 4, "max_sources": 2},
+        "sets": {"id": {"variants": 1}},
+    }))  # fmt: skip
+    done = subprocess.run(["dvc", "repro", "quality@id"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = read_manifest(root / "data/augmented/id/manifest.csv", AugmentedRecord)
+    assert len(rows) == 4
+    assert all(Image.open(root / row.path).size == (64, 64) for row in rows)
+    assert len(read_manifest(root / "data/quality/id.csv", VerdictRecord)) == 4
+
+
+def test_the_mvip_preset_reads_a_tree_in_mvips_layout(tmp_path: Path, base: Path) -> None:
+    """Renders are written in that layout; the preset knows nothing of the renderer."""
+    instances = {name: 1 for name in ("near_val", "near_test", "far_val", "far_test")}
+    few = {"train": 4, "val": 2, "test": 2, "shifted": 1, **instances}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"render": {"size": 48, "samples": 4, "instances": few}}))
+    subprocess.run(["partsynth", "render", "--out", "raw"], cwd=tmp_path, check=True)
+    classes = sorted(p.name for p in (tmp_path / "raw").iterdir() if (p / "train_data").is_dir())[:3]
+    root = tmp_path / "own"
+    project.init(root, "mvip", tmp_path / "raw", base)
+    changes = {"ingest": {"super_class": None, "classes": classes, "size": 32, "shots": None}}
+    edit(root, lambda loaded: merge(loaded, changes))
+    done = subprocess.run(["dvc", "repro", "ingest"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = read_manifest(root / "data/real/manifest.csv", RealRecord)
+    assert {r.class_name for r in rows} == set(classes)
+    assert {"train", "val", "test"} <= {r.split for r in rows}
+    assert all((root / r.mask).is_file() for r in rows)

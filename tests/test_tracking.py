@@ -1,0 +1,271 @@
+"""Real MLflow on SQLite, real git and DVC in temporary folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import small_project
+import yaml
+
+from partsynth import lineage, tracking
+from partsynth.records import UserError, locate_base, sha256_bytes
+
+IDENTITY = "f" * 64
+
+
+@pytest.fixture(autouse=True)
+def no_outside_store(monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "PARTSYNTH_ROOT", "DVC_STAGE", "DVC_EXP_NAME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    return small_project.finished(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory):
+    """A folder with neither git nor DVC; tests share its store (making one takes MLflow seconds)."""
+    return tmp_path_factory.mktemp("plain")
+
+
+def start(root: Path, identity: str = IDENTITY, **more):
+    return tracking.training_run(root, "train", "real", 1, identity, {"train": {"temperature": 0.1}}, [], **more)
+
+
+def test_a_stage_s_run_says_what_it_is_made_of(project):
+    runs = {run.name: run for run in tracking.find_runs(project)}
+    assert sorted(runs) == ["real-seed0", "real_id-seed0", "real_id_negatives-seed0"]
+    run = runs["real_id-seed0"]
+    assert run.status == "FINISHED" and run.live
+    head = small_project.command(project, "git", "rev-parse", "HEAD").stdout.strip()
+    assert run.tags["git_commit"] == head
+    assert run.tags["git_dirty"] == "false"  # dvc.lock, written meanwhile, does not count
+    assert run.tags["stage"] == "train@real_id-0"
+    assert run.tags["lineage"] == "complete"
+    assert run.tags["base_sha256"] == locate_base("models/base", None, project)[1]
+    assert run.tags["lock_sha256"] == sha256_bytes((project / "requirements.lock").read_bytes())
+    assert {"device", "partsynth_version", "setup", "seed", "fingerprint", "code_sha256"} <= run.tags.keys()
+    assert run.params["train.temperature"] == "0.1"
+    assert run.metrics["accuracy_val"] == 0.5
+
+
+def test_data_inputs_carry_dvc_s_hashes(project):
+    (run,) = tracking.find_runs(project, name="real_id_negatives-seed0")
+    lock = lineage.read_lock(project)
+    outs = {out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"]}
+    got = {item.path: item.digest for item in run.inputs}
+    wanted = ("data/real", "data/augmented/id", "data/augmented/near_ood", "models/tokens")
+    assert got == {path: outs[path] for path in (*wanted, "data/selected/real_id_negatives.csv")}
+    assert all(len(got[path]) == 36 for path in wanted)  # md5 + ".dir", what MLflow has room for
+    users = tracking.find_runs(project, digest=outs["data/augmented/id"])
+    assert [r.name for r in users] == ["real_id-seed0", "real_id_negatives-seed0"]
+
+
+def test_the_stage_graph_is_the_run_s_own_and_holds_its_ancestors_alone(project):
+    (run,) = tracking.find_runs(project, name="real_id-seed0")
+    data = tracking.read_artifact(project, run.run_id, "lineage/stages.json")
+    assert sha256_bytes(data) == run.tags["lineage_sha256"]
+    graph = json.loads(data)
+    assert sorted(graph["stages"]) == [
+        "generate@id", "ingest", "quality@id", "select@real", "select@real_id", "tokens", "train@real_id-0",
+    ]  # fmt: skip
+    own = graph["stages"]["train@real_id-0"]
+    final = lineage.read_lock(project)["train@real_id-0"]
+    assert own["deps"] == sorted(final["deps"], key=lambda d: d["path"])  # as DVC itself recorded afterwards
+    assert own["params"] == final["params"] and own["cmd"] == final["cmd"]
+    assert not graph["disagree"]
+    for name in ("params.yaml", "dvc.yaml"):
+        assert tracking.read_artifact(project, run.run_id, f"lineage/{name}") == (project / name).read_bytes()
+    record = json.loads((project / "models/supcon/real_id/0/run.json").read_text())
+    assert record["run_id"] == run.run_id and record["lineage"] == graph
+
+
+def test_a_dataset_source_reads_back(project, tmp_path):
+    import mlflow
+
+    (run,) = tracking.find_runs(project, name="real_id-seed0")
+    inputs = tracking.client(project).get_run(run.run_id).inputs.dataset_inputs
+    item = next(i for i in inputs if json.loads(i.dataset.source)["path"] == "data/augmented/id")
+    source = mlflow.data.get_source(item)  # by the entry point, as any MLflow user would
+    assert isinstance(source, tracking.DvcDatasetSource)
+    folder = source.load(str(tmp_path))
+    names = {p.relative_to(folder) for p in folder.rglob("*") if p.is_file()}
+    kept = project / "data/augmented/id"
+    assert names == {p.relative_to(kept) for p in kept.rglob("*") if p.is_file()}
+    assert all((folder / n).read_bytes() == (kept / n).read_bytes() for n in names)
+
+
+def test_uncommitted_changes_are_kept_and_marked(project, tmp_path):
+    root = small_project.copy(project, tmp_path / "copy")
+    (root / "dvc.lock").write_text((root / "dvc.lock").read_text() + "\n")
+    assert lineage.git_state(root).dirty is False
+    (root / "requirements.lock").write_text("nothing==2\n")
+    (root / "untracked.txt").write_text("x")
+    state = lineage.git_state(root)
+    assert state.dirty and b"nothing==2" in state.patch and b"untracked" not in state.patch
+    with start(root) as run:
+        pass
+    assert b"nothing==2" in tracking.read_artifact(root, run.run_id, "lineage/uncommitted.patch")
+    assert tracking.get_run(root, run.run_id).tags["git_dirty"] == "true"
+
+
+def test_it_works_outside_git_and_dvc_and_says_so(plain):
+    with start(plain) as run:
+        run.log_metrics({"loss": 1.0, "odd": float("nan")}, 3)
+    found = tracking.get_run(plain, run.run_id)
+    assert found.tags["git_commit"].startswith("absent") and found.tags["lineage"].startswith("absent")
+    assert found.metrics == {"loss": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "KILLED")]
+)
+def test_what_is_raised_inside_ends_the_run_and_goes_on(plain, error, status):
+    with pytest.raises(type(error)), start(plain, "failing") as run:
+        raise error
+    found = tracking.get_run(plain, run.run_id)
+    assert found.status == status and not found.live
+
+
+def test_a_rerun_leaves_one_live_run_and_deletes_none(plain):
+    ids = []
+    for _ in range(3):
+        with start(plain, "again") as run:
+            ids.append(run.run_id)
+    live = tracking.find_runs(plain, fingerprint="again")
+    assert [r.run_id for r in live] == ids[-1:]
+    everything = tracking.find_runs(plain, fingerprint="again", live=False)
+    assert [r.run_id for r in everything] == ids
+    assert [r.tags.get("superseded_by") for r in everything] == [ids[1], ids[2], None]
+    with pytest.raises(ValueError), start(plain, "again"):  # a failed rerun replaces nothing
+        raise ValueError
+    assert [r.run_id for r in tracking.find_runs(plain, fingerprint="again")] == ids[-1:]
+
+
+def test_the_run_of_a_killed_process_does_not_stay_live(plain):
+    code = (
+        "import time; from pathlib import Path; from partsynth import tracking\n"
+        f"with tracking.training_run(Path({str(plain)!r}), 'train', 'real', 1, 'killed', {{}}, []) as run:\n"
+        "    print(run.run_id, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    dead = process.stdout.readline().strip()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert tracking.get_run(plain, dead).status == "RUNNING"
+    with start(plain, "killed") as run:
+        pass
+    assert tracking.get_run(plain, dead).status == "KILLED"
+    assert tracking.get_run(plain, dead).tags["superseded_by"] == run.run_id
+    assert [r.run_id for r in tracking.find_runs(plain, fingerprint="killed")] == [run.run_id]
+
+
+def test_nested_runs_keep_ids_of_their_own_whatever_the_environment_says(plain, monkeypatch):
+    parent = tracking.open_study(plain, "study", {"study": "s"})
+    monkeypatch.setenv("MLFLOW_RUN_ID", parent)
+    ids = set()
+    for trial in range(2):
+        options = {"parent_run_id": parent, "experiment": tracking.STUDIES, "name": f"s-trial{trial}"}
+        with start(plain, f"trial{trial}", **options) as run:
+            ids.add(run.run_id)
+    assert len(ids | {parent}) == 3
+    assert {r.run_id for r in tracking.find_runs(plain, parent_run_id=parent)} == ids
+
+
+def test_runs_are_found_by_id_name_and_alias_and_a_model_is_registered_once(plain, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with tracking.training_run(plain, "train", "real_id", 7, "model", {}, [
+        tracking.DataInput("real", "data/real", "0" * 32 + ".dir")
+    ]) as run:  # fmt: skip
+        run.log_model(tmp_path)
+    version = tracking.register_model(plain, run.run_id, "# Card", alias="champion", metrics={"accuracy_test": 0.7})
+    assert tracking.register_model(plain, run.run_id, "# Card 2", alias="champion") == version
+    for name in (run.run_id, "champion", "partsynth@champion", "real_id-seed7"):
+        assert tracking.get_run(plain, name).run_id == run.run_id
+    stored = tracking.client(plain).get_model_version("partsynth", version)
+    assert stored.description == "# Card 2"
+    assert stored.tags["data.data/real"] == "0" * 32 + ".dir" and stored.tags["metric.accuracy_test"] == "0.7"
+    assert tracking.model_versions(plain)[0]["aliases"] == ["champion"]
+    with pytest.raises(UserError, match="no MLflow run, alias or run name 'nobody'"):
+        tracking.get_run(plain, "nobody")
+    with start(plain, "without a model") as empty:
+        pass
+    with pytest.raises(UserError, match="logged no model"):
+        tracking.register_model(plain, empty.run_id, "")
+
+
+def test_system_metrics_are_logged(plain, monkeypatch):
+    monkeypatch.setattr(tracking, "SAMPLING_INTERVAL", 0.3)
+    with start(plain, "busy") as run:
+        time.sleep(2)
+    assert "system/cpu_utilization_percentage" in tracking.get_run(plain, run.run_id).metrics
+
+
+def test_looking_makes_no_store(tmp_path):
+    assert tracking.find_runs(tmp_path) == [] and tracking.model_versions(tmp_path) == []
+    with pytest.raises(UserError, match="no MLflow run"):
+        tracking.get_run(tmp_path, "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_importing_costs_nothing_and_the_first_run_is_quiet(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from partsynth import tracking\n"
+        "assert 'mlflow' not in sys.modules and 'dvc' not in sys.modules\n"
+        f"with tracking.training_run(Path({str(tmp_path)!r}), 'train', 'real', 1, 'x', {{}}, []): pass"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=small_project.environment())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "mlflow.db").is_file()
+
+
+def test_the_store_s_address(tmp_path, monkeypatch):
+    root = tmp_path / "repository"
+    copy = root / ".dvc/tmp/exps/standalone/tmpabc"
+    (copy / "sub").mkdir(parents=True)
+    assert lineage.home(copy) == root  # dvc exp run --temp
+    assert lineage.home(copy / "sub") == root / "sub"
+    assert lineage.home(root) == root
+    assert tracking.tracking_uri(copy) == f"sqlite:///{root}/mlflow.db"
+    (root / "file").write_text("x")
+    for arguments in (["init", "-q"], ["add", "file"], ["commit", "-qm", "x"], ["worktree", "add", "-q", "../tree"]):
+        small_project.command(root, "git", *arguments)
+    assert lineage.home(tmp_path / "tree") == root
+    monkeypatch.setenv("PARTSYNTH_ROOT", str(tmp_path))
+    assert lineage.home(copy) == tmp_path
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+    assert tracking.tracking_uri(copy) == "http://localhost:5000"
+
+
+def test_a_stamp_is_cheap(project, tmp_path, monkeypatch):
+    root = small_project.copy(project, tmp_path / "copy")
+    monkeypatch.setenv("DVC_STAGE", "train@real_id-0")
+    for identity in ("warm up", "measured"):  # the first pays for imports
+        wall, cpu = time.perf_counter(), time.process_time()
+        with start(root, identity):
+            pass
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    assert min(wall, cpu) < 2
+    assert tracking.find_runs(root, fingerprint="measured")[0].tags["lineage"] == "complete"
+
+
+@pytest.mark.slow
+def test_an_experiment_in_a_temporary_copy_lands_in_the_same_store(project, tmp_path):
+    root = small_project.copy(project, tmp_path / "copy")
+    small_project.command(root, "git", "add", "-A")
+    small_project.command(root, "git", "commit", "-qm", "ran")
+    small_project.dvc(root, "exp", "run", "--temp", "-n", "warmer", "-S", "train.temperature=0.2", "train@real-0")
+    (run,) = [r for r in tracking.find_runs(root) if r.params["train.temperature"] == "0.2"]
+    assert run.tags["dvc_exp"] == "warmer" and run.name == "real-seed0" and run.tags["lineage"] == "complete"
+    assert run.tags["git_dirty"] == "true"  # params.yaml differs from the commit it started from
+    assert yaml.safe_load((root / "params.yaml").read_text())["train"]["temperature"] == 0.1
+    assert os.path.samefile(lineage.home(root), root)
