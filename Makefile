@@ -18,10 +18,10 @@ demo: setup  ## run the whole pipeline on rendered parts, then print how the set
 	@partsynth summary
 
 test: setup  ## run all tests (real small runs; WORKERS=2 at a time)
-	pytest -n $(WORKERS) --dist worksteal
+	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-fast: setup  ## run the tests that take seconds
-	pytest -n $(WORKERS) --dist worksteal -m "not slow"
+	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 ui: setup  ## open the MLflow UI at http://127.0.0.1:5000
 	mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port 5000

@@ -25,3 +25,9 @@ os.environ |= {
     "GIT_CONFIG_GLOBAL": os.devnull,
 }
 sys.path[:0] = [str(ROOT / "tests")]
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    """Files with slow tests first: with ``--dist loadfile`` no worker is left with a long one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -107,7 +107,7 @@ def environment() -> dict[str, str]:
 
 
 def command(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(arguments, cwd=root, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(arguments, cwd=root, env=environment(), check=False, capture_output=True, text=True)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(arguments)} -> {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
@@ -358,6 +358,32 @@ def train(params: dict, setup: str, seed: str) -> None:
         run.log_metrics({"accuracy_val": 0.5}, step=1)
         run.log_model(out)
         write_json(out / "run.json", run.identity)
+
+
+# --- studies --------------------------------------------------------------------------------------------------------
+
+
+def study_params(rule: str = "accepted", steps: int = 6, **settings: object):
+    """Parameters of a study whose trials take a second or two; ``settings`` are those of section study."""
+    from partsynth.params import Params, SelectSetup, Study, Train
+
+    select = {
+        "real": SelectSetup(rule="all"),
+        "real_id": SelectSetup(),
+        "real_id_negatives": SelectSetup(role="negative", rule=rule, band=(0.1, 0.9)),
+    }
+    small = Train(
+        size=16, width=8, blocks=[1], embedding=8, steps=steps, anchors=8, negatives=4, classifier_steps=10, eval_every=2
+    )
+    wanted = {"trials": 4, "storage": ".work/study.journal", "min_ood_auroc": 0.0, "heartbeat": 1} | settings
+    return Params(select=select, train=small, study=Study(**wanted))
+
+
+def study(params: dict, options: str, workers: str) -> None:
+    """``partsynth study`` in a process of its own."""
+    from partsynth import study as studies
+
+    studies.run(study_params(**json.loads(options)), Path(), int(workers))
 
 
 if __name__ == "__main__":

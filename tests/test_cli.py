@@ -58,8 +58,8 @@ def test_every_command_and_option_has_help(path: str) -> None:
     command = COMMAND.commands[path]
     for each in [command, *getattr(command, "commands", {}).values()]:
         assert each.help
-        if each.name not in ("diff",):
-            assert all(getattr(p, "help", "") for p in each.params if p.name not in ("help",)), each.name
+        if each.name != "diff":
+            assert all(getattr(p, "help", "") for p in each.params if p.name != "help"), each.name
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------
@@ -106,6 +106,8 @@ def test_our_own_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) ->
         (["summary"], "summary.json is missing"),
         (["check"], "ingest.source: should be 'rendered', 'mvip' or 'folder'"),
         (["upgrade"], "partsynth init"),
+        (["study", "--trials", "3"], "ingest.source: should be"),
+        (["audit", "verify"], "dvc.lock is missing"),
         (["params", "trane"], "there are render, ingest"),
         (["evaluate", "--from-predictions", "none.csv"], "none.csv"),
     ],

@@ -223,7 +223,7 @@ def test_importing_costs_nothing_and_the_first_run_is_quiet(tmp_path):
         "assert 'mlflow' not in sys.modules and 'dvc' not in sys.modules\n"
         f"with tracking.training_run(Path({str(tmp_path)!r}), 'train', 'real', 1, 'x', {{}}, []): pass"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=small_project.environment())
+    done = small_project.command(tmp_path, sys.executable, "-c", code, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "mlflow.db").is_file()
 

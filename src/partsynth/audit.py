@@ -42,7 +42,7 @@ from partsynth.records import (
     write_bytes_atomic,
     write_json,
 )
-from partsynth.verification import OOD, REAL, TOKENS, Fault
+from partsynth.verification import OOD, REAL, TOKENS, Fault, token_metadata
 
 SHA = re.compile(r"^[0-9a-f]{8,64}$")
 AUGMENTED, SELECTED = "data/augmented", "data/selected"
@@ -385,17 +385,6 @@ def _synthetic_chain(found: Found, faults: list[Fault]) -> dict[str, Any]:
     else:
         data["verdict"] = verdicts[0].model_dump(mode="json")
     return data
-
-
-def token_metadata(data: bytes, name: str) -> dict[str, Any]:
-    """Provenance in a token file's safetensors header; ``sources`` decoded to [[path, sha256], ...]."""
-    try:
-        length = int.from_bytes(data[:8], "little")
-        meta = json.loads(data[8 : 8 + length])["__metadata__"]
-        meta["sources"] = json.loads(meta["sources"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{name} is not a token file with provenance: {error}") from None
-    return meta
 
 
 def _selected(version: Version, row: Any) -> list[dict[str, str]]:

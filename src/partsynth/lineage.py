@@ -37,7 +37,7 @@ class GitState:
 def git(root: Path, *arguments: str) -> bytes | None:
     """Standard output of a git command in ``root``; None where git fails or is missing."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, timeout=60)
+        done = subprocess.run(["git", *arguments], cwd=root, check=False, capture_output=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

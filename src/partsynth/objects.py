@@ -8,7 +8,7 @@ import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from partsynth.records import UserError, inside, write_bytes_atomic
 
@@ -65,7 +65,7 @@ class Objects:
     def close(self) -> None:
         self._repo.close()
 
-    def __enter__(self) -> Objects:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

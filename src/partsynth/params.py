@@ -240,28 +240,28 @@ class Matrix(Section):
 class Train(Section):
     """SupCon, then a linear classifier on the frozen encoder."""
 
-    width: Count = 24  # channels of the first stage of the ResNet
-    blocks: list[Count] = [1, 1, 1, 1]  # residual blocks a stage
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 32  # channels of the ResNet's first stage
+    blocks: list[Count] = [1, 1, 1]  # residual blocks a stage; each stage has twice the channels of the one before
     embedding: Count = 64  # dimensions of the projection head's output
     size: Annotated[int, Field(ge=16, le=1024)] = 64
-    steps: Count = 300  # optimiser steps of SupCon, the same for every setup
-    anchors: Count = 48  # in-distribution pictures a step
+    steps: Count = 400  # optimiser steps of SupCon, the same for every setup
+    anchors: Count = 24  # in-distribution pictures a step
     synthetic_share: Fraction = 0.5  # of the anchors, where the setup has synthetic positives
-    negatives: Annotated[int, Field(ge=0)] = 24  # negative-only pictures added to each step, where the setup has any
+    negatives: Annotated[int, Field(ge=0)] = 12  # negative-only pictures added to each step, where the setup has any
     negative_weight: Annotated[float, Field(ge=0)] = 1.0  # lambda in the denominator
     negative_scope: Literal["all", "own"] = "all"  # every anchor's negatives, or those of its own class only
     views: Literal["crops", "augmentation"] = "crops"  # second view: another crop, or the part's own augmentation
     replace_probability: Fraction = 0.0  # DA-Fusion: a real anchor is replaced by one of its augmentations
     temperature: Positive = 0.1
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup: Fraction = 0.1  # share of the steps
-    chunk: Count | None = None  # pictures a forward pass; smaller = cached gradients, the same loss in less memory
+    chunk: Count | None = None  # views a forward pass (a picture has two); smaller = cached gradients, the same loss in less memory
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     classifier_steps: Count = 300
     classifier_learning_rate: Positive = 1e-2
-    eval_every: Count = 50  # steps between validation measurements
+    eval_every: Count = 100  # steps between validation measurements
 
 
 class Evaluate(Section):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import io
 import math
 import multiprocessing
 import os
@@ -24,16 +25,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from partsynth import lineage, tracking
-from partsynth.objects import path_md5
+from partsynth import search, tracking
 from partsynth.params import Params, SelectSetup, Study, Train
 from partsynth.records import (
-    RealRecord,
     SelectedRecord,
     UserError,
     fingerprint,
@@ -46,7 +44,6 @@ from partsynth.records import (
 if TYPE_CHECKING:
     import optuna
 
-REAL, OOD = "data/real", "data/ood"
 TABLE = "lineage/selected.csv"  # artifact of a trial with a band of its own
 RESULT = Path("reports/study.json")
 POLL = 1.0  # seconds between looks at what other workers are at
@@ -59,150 +56,13 @@ class _Surplus(Exception):
     """Another worker took the last open trial at the same moment."""
 
 
-# --- what is searched -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Data:
-    """The data of a study and what its setup consists of. Paths are relative to the root."""
-
-    table: str
-    rows: tuple[SelectedRecord, ...]
-    validation: tuple[RealRecord, ...]
-    near: tuple[RealRecord, ...]  # OOD *validation* pictures
-    far: tuple[RealRecord, ...]
-    digests: dict[str, str]
-    band: tuple[str, str, str] | None  # onto, manifest and verdicts of a setup whose rule is band
-
-    @property
-    def has_synthetic(self) -> bool:
-        return any(row.role == "positive" and row.origin != "real" for row in self.rows)
-
-    @property
-    def has_negatives(self) -> bool:
-        return any(row.role == "negative" for row in self.rows)
-
-    @property
-    def sets(self) -> list[tuple[str, str]]:
-        return sorted({(row.origin, row.role) for row in self.rows if row.origin != "real"})
-
-
-def read_data(params: Params, root: Path) -> Data:
-    """Tables of the study's setup, as DVC recorded them.
-
-    Raises
-    ------
-    UserError
-        where the pipeline has not run, the workspace differs from dvc.lock, or there is nothing to validate on.
-    """
-    setup = params.study.setup
-    if setup not in params.select:
-        raise UserError(f"study.setup is {setup!r}; select has {', '.join(params.select) or 'none'}")
-    lock = lineage.read_lock(root)
-    table = f"data/selected/{setup}.csv"
-    digests, faults = {}, []
-    for path in (table, f"{REAL}/manifest.csv", f"{OOD}/manifest.csv"):
-        now, locked = path_md5(root / path), _locked(lock, path)
-        if now is None:
-            faults.append(f"{path} is missing")
-        elif locked is not None and now != locked:
-            faults.append(f"{path} is not what dvc.lock records")
-        digests[path] = now or ""
-    if faults:
-        raise UserError(f"a study of {setup} needs finished data (dvc repro):\n  " + "\n  ".join(faults))
-    rows = tuple(read_manifest(root / table, SelectedRecord))
-    classes = {row.class_name for row in rows}
-    real = read_manifest(root / REAL / "manifest.csv", RealRecord)
-    validation = tuple(r for r in real if r.split == "val" and r.role == "target" and r.class_name in classes)
-    if not validation:
-        raise UserError(f"{REAL}/manifest.csv has no validation pictures of {setup}'s classes: a study needs them")
-    ood = [r for r in read_manifest(root / OOD / "manifest.csv", RealRecord) if r.split == "val"]
-    near = tuple(r for r in ood if r.role == "near_ood")
-    if params.study.mode == "pareto" and not near:
-        raise UserError("study.mode pareto needs near-OOD validation pictures: set ood.holdout_classes, or constrained")
-    band = None
-    if params.select[setup].rule == "band":
-        deps = [dep["path"] for dep in lock.get(f"select@{setup}", {}).get("deps", [])]
-        found = [next((d for d in deps if lineage.covers(top, d)), None) for top in (
-            "data/selected", "data/augmented", "data/quality")]  # fmt: skip
-        band = tuple(found) if all(found) else None
-    return Data(table, rows, validation, near, tuple(r for r in ood if r.role == "far_ood"), digests, band)
-
-
-def _locked(lock: dict[str, Any], path: str) -> str | None:
-    return lineage.digest_of(lock, path)
-
-
-def suggest(trial: optuna.Trial, params: Params, data: Data) -> tuple[Train, SelectSetup]:
-    """The trial's parameters: what its setup has no use for keeps its value."""
-    train, select, space = params.train, params.select[params.study.setup], params.study.space
-    chosen: dict[str, Any] = {}
-    ranges = _ranges(params, data)
-    for name, (low, high, log) in ranges.items():
-        chosen[name] = trial.suggest_float(name, low, high, log=log)
-    if "negatives_per_anchor" in chosen:
-        chosen["negatives"] = round(chosen.pop("negatives_per_anchor") * train.anchors)
-    low, width = chosen.pop("band_low", None), chosen.pop("band_width", None)
-    if low is not None and width is not None:
-        top = space.band[1]
-        select = select.model_copy(update={"band": (round(low, 6), round(low + width * (top - low), 6))})
-    return train.model_copy(update=chosen), select
-
-
-def _ranges(params: Params, data: Data) -> dict[str, tuple[float, float, bool]]:
-    """Name -> (low, high, logarithmic), widened to hold the baselines' values."""
-    space, train = params.study.space, params.train
-    wanted: dict[str, tuple[tuple[float, float] | None, bool, float]] = {
-        "temperature": (space.temperature, True, train.temperature),
-        "learning_rate": (space.learning_rate, True, train.learning_rate),
-    }
-    if data.has_synthetic:
-        wanted["synthetic_share"] = (space.synthetic_share, False, train.synthetic_share)
-    if data.has_negatives:
-        wanted["negatives_per_anchor"] = (space.negatives_per_anchor, False, train.negatives / train.anchors)
-        wanted["negative_weight"] = (space.negative_weight, True, train.negative_weight)
-    found = {}
-    for name, (limits, log, value) in wanted.items():
-        if limits is not None:
-            low = min(limits[0], value) if value > 0 or not log else limits[0]
-            found[name] = (low, max(limits[1], value), log)
-    if data.band is not None and space.band is not None:
-        found["band_low"] = (min(space.band[0], params.select[params.study.setup].band[0]), space.band[1] - 1e-3, False)
-        found["band_width"] = (0.05, 1.0, False)  # share of what lies between the lower limit and the space's end
-    return found
-
-
-def baselines(params: Params, data: Data) -> list[dict[str, float]]:
-    """The mixes of the three setups at the present parameters: real alone, with positives, with negatives too."""
-    train, ranges = params.train, _ranges(params, data)
-    full = {
-        "temperature": train.temperature,
-        "learning_rate": train.learning_rate,
-        "synthetic_share": train.synthetic_share,
-        "negatives_per_anchor": train.negatives / train.anchors,
-        "negative_weight": train.negative_weight,
-    }
-    if "band_low" in ranges:
-        low, high = params.select[params.study.setup].band
-        top = params.study.space.band[1]
-        full["band_low"] = min(low, ranges["band_low"][1])
-        full["band_width"] = min(max((high - low) / max(top - low, 1e-9), 0.05), 1.0)
-    points: list[dict[str, float]] = []
-    for mix in ({"synthetic_share": 0.0, "negatives_per_anchor": 0.0}, {"negatives_per_anchor": 0.0}, {}):
-        point = {name: value for name, value in (full | mix).items() if name in ranges}
-        inside = all(ranges[name][0] <= value <= ranges[name][1] for name, value in point.items())
-        if inside and point not in points:
-            points.append(point)
-    return points
-
-
 # --- one trial ----------------------------------------------------------------------------------------------------
 
 
 class Objective:
     """Train with a trial's parameters and score on validation pictures; one object a worker process."""
 
-    def __init__(self, params: Params, root: Path, data: Data, parent_run_id: str, threads: int) -> None:
+    def __init__(self, params: Params, root: Path, data: search.Data, parent_run_id: str, threads: int) -> None:
         self.params, self.root, self.data, self.parent = params, root, data, parent_run_id
         self.threads = threads
         self._ood = self._load_ood()
@@ -231,13 +91,15 @@ class Objective:
             raise _Surplus
         origin = optuna.storages.RetryHeartbeatStaleTrialCallback.retried_trial_number(frozen)
         attempt_before = frozen.user_attrs.get("mlflow_run_id")  # inherited from the attempt that this one repeats
-        train, select = suggest(trial, self.params, self.data)
+        limits = search.ranges(self.params, self.data)
+        values = {name: trial.suggest_float(name, low, high, log=log) for name, (low, high, log) in limits.items()}
+        train, select = search.settings(self.params, values)
         rows, table, digest = self._rows(select)
-        drift = anchor_drift(rows, train)
+        drift = search.anchor_drift(rows, train)
         identity = fingerprint([study.name, trial.number if origin is None else origin, train, select, digest])
         inputs = [
-            tracking.DataInput("real", REAL),
-            tracking.DataInput("ood-validation", OOD, None, "validation"),
+            tracking.DataInput("real", search.REAL),
+            tracking.DataInput("ood-validation", search.OOD, None, "validation"),
             tracking.DataInput(f"selected-{study.setup}", self.data.table if table is None else TABLE, digest),
             *(tracking.DataInput(name, f"data/augmented/{name}", None, "training" if role == "positive" else "negatives")
               for name, role in self.data.sets),
@@ -261,29 +123,29 @@ class Objective:
                     Path(folder, Path(TABLE).name).write_bytes(table)
                     run.log_artifact(Path(folder, Path(TABLE).name), str(Path(TABLE).parent))
             try:
-                values = self._score(trial, train, rows, run)
+                figures = self._score(trial, train, rows, run)
             except (optuna.TrialPruned, _Diverged) as stop:
                 unfinished = stop
                 run.status = "KILLED"
                 run.set_tags({"optuna_state": "PRUNED", "why": str(stop) or "below the median of earlier trials"})
             else:
-                values["drift"] = drift
-                run.log_metrics({name: value for name, value in values.items() if not math.isnan(value)})
+                figures["drift"] = drift
+                run.log_metrics({name: value for name, value in figures.items() if not math.isnan(value)})
                 run.set_tags({"optuna_state": "COMPLETE"})
         if unfinished is not None:
             raise optuna.TrialPruned(str(unfinished))
-        for name, value in values.items():
+        for name, value in figures.items():
             trial.set_user_attr(name, None if math.isnan(value) else value)
         trial.set_user_attr("train", train.model_dump(mode="json"))
         if table is not None:
             trial.set_user_attr("band", list(select.band))
         if study.mode == "pareto":
-            return values["val_accuracy"], values["near_ood_auroc"]
-        if not math.isnan(values["near_ood_auroc"]):
-            trial.set_constraint("near_ood_auroc", study.min_ood_auroc - values["near_ood_auroc"])
+            return figures["val_accuracy"], figures["near_ood_auroc"]
+        if not math.isnan(figures["near_ood_auroc"]):
+            trial.set_constraint("near_ood_auroc", study.min_ood_auroc - figures["near_ood_auroc"])
         if not math.isnan(drift):
             trial.set_constraint("drift", drift - study.max_drift)
-        return values["val_accuracy"]
+        return figures["val_accuracy"]
 
     def _rows(self, select: SelectSetup) -> tuple[tuple[SelectedRecord, ...], bytes | None, str]:
         """Training rows; of a trial with a band of its own also the table's bytes; and the table's md5."""
@@ -294,7 +156,9 @@ class Objective:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder, "selected.csv")
             onto, manifest, verdicts = (self.root / path for path in self.data.band)
-            step.run(select, self.params.study.setup, onto, manifest, verdicts, out)
+            real = self.root / search.REAL / "manifest.csv"
+            with contextlib.redirect_stdout(io.StringIO()):  # what the stage tells of itself
+                step.run(select, self.params.study.setup, onto, manifest, verdicts, out, real)
             table = out.read_bytes()
             rows = tuple(read_manifest(out, SelectedRecord))
         return rows, table, hashlib.md5(table, usedforsecurity=False).hexdigest()
@@ -349,12 +213,6 @@ class Objective:
 
 class _Diverged(Exception):
     """The loss became no number: counts as pruned, so that the sampler keeps away from there."""
-
-
-def anchor_drift(rows: tuple[SelectedRecord, ...], train: Train) -> float:
-    """Mean drift percentile of a step's anchors in [0, 1], real pictures counting 0; nan where nothing measured it."""
-    measured = [r.percentile for r in rows if r.role == "positive" and r.origin != "real" and r.percentile == r.percentile]
-    return train.synthetic_share * sum(measured) / len(measured) if measured else math.nan
 
 
 # --- storage ------------------------------------------------------------------------------------------------------
@@ -496,7 +354,7 @@ def run(params: Params, root: Path, workers: int = 1) -> dict[str, Any]:
         fail one after another, workers that died.
     """
     root = root.resolve()
-    data = read_data(params, root)
+    data = search.read_data(params, root)
     study, parent_run_id = _open(params, root, data)
     target = params.study.trials
     print(f"study {params.study.name}: {params.study.setup}, {params.study.mode}, {_complete(study)} of {target} trials "
@@ -515,7 +373,7 @@ def run(params: Params, root: Path, workers: int = 1) -> dict[str, Any]:
     return show(params, root, quiet=True)
 
 
-def _open(params: Params, root: Path, data: Data) -> tuple[Any, str]:
+def _open(params: Params, root: Path, data: search.Data) -> tuple[Any, str]:
     """The study, made with its baselines or gone on with, and its MLflow run."""
     import optuna
 
@@ -541,7 +399,7 @@ def _open(params: Params, root: Path, data: Data) -> tuple[Any, str]:
         study.set_user_attr("identity", identity)
         with contextlib.suppress(AttributeError):
             study.set_metric_names(["val_accuracy", "near_ood_auroc"] if pareto else ["val_accuracy"])
-        for point in baselines(params, data):
+        for point in search.baselines(params, data):
             study.enqueue_trial(point, skip_if_exists=True)
     elif known != identity:
         changed = ", ".join(key for key in identity if known.get(key) != identity[key])
@@ -634,7 +492,7 @@ def _work(params: Params, root: Path, parent_run_id: str, index: int, workers: i
         if settings.mode == "constrained":
             study.pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=params.train.steps // 3)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        objective = Objective(params, root, read_data(params, root), parent_run_id, max(1, cores // workers))
+        objective = Objective(params, root, search.read_data(params, root), parent_run_id, max(1, cores // workers))
         failures = 0
         while True:
             revive(study, heartbeats="://" in settings.storage)
@@ -743,7 +601,7 @@ def _importance(study: Any, complete: list[Any]) -> dict[str, float]:
     if len(complete) < 4 or len({t.values[0] for t in complete}) < 2:
         return {}
     try:
-        found = optuna.importance.get_param_importances(study, target=lambda t: t.values[0])
+        found = optuna.importance.get_param_importances(study, target=lambda t: -t.values[0])  # it asks for what makes values low
     except (ValueError, RuntimeError):
         return {}
     return {name: float(value) for name, value in found.items()}
@@ -835,10 +693,8 @@ def apply(params: Params, root: Path, out: Path, trial: int | None = None) -> Pa
     if found is None:
         complete = ", ".join(str(t["number"]) for t in data["trials"] if t["state"] == "COMPLETE") or "none"
         raise UserError(f"trial {chosen} is not complete; those that are: {complete}")
-    values = dict(found["params"])
-    tuned = {k: values[k] for k in ("temperature", "learning_rate", "synthetic_share", "negative_weight") if k in values}
-    if "negatives_per_anchor" in values:
-        tuned["negatives"] = round(values["negatives_per_anchor"] * params.train.anchors)
+    train, _ = search.settings(params, found["params"])
+    tuned = {key: value for key, value in train.model_dump(mode="json").items() if value != getattr(params.train, key)}
     content = yaml.safe_load(source.read_text())
     content["train"] = (content.get("train") or {}) | tuned
     if found.get("band"):

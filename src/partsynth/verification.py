@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -372,7 +373,7 @@ def _tokens(space: Workspace, real: dict[str, RealRecord], faults: list[Fault]) 
     for path in sorted((space.root / TOKENS).glob("*.safetensors")):
         name = path.relative_to(space.root).as_posix()
         try:
-            token = read_token(path)
+            token = token_metadata(path.read_bytes(), name)
         except UserError as error:
             faults.append(Fault(name, str(error)))
             continue
@@ -390,20 +391,19 @@ def _tokens(space: Workspace, real: dict[str, RealRecord], faults: list[Fault]) 
     return found
 
 
-def read_token(path: Path) -> dict[str, Any]:
-    """A token file's metadata, ``sources`` decoded to [[path, sha256], ...]."""
-    import json
+def token_metadata(data: bytes, name: str) -> dict[str, Any]:
+    """Provenance in the header of a token file's bytes; ``sources`` decoded to [[path, sha256], ...].
 
-    from safetensors import SafetensorError, safe_open
-
+    Raises
+    ------
+    UserError
+        where there is none.
+    """
     try:
-        with safe_open(path, "np") as file:
-            meta = dict(file.metadata() or {})
-        meta["sources"] = json.loads(meta["sources"])
-        meta["class_name"], meta["base_sha256"]  # noqa: B018 - both are promised
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"not a token file with provenance: {type(error).__name__}: {error}") from None
-    return meta
+        meta = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        return meta | {"sources": json.loads(meta["sources"]), "class_name": meta["class_name"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{name} is not a token file with provenance: {type(error).__name__}: {error}") from None
 
 
 def _parents(
@@ -435,8 +435,8 @@ def _parents(
     else:
         if token["class_name"] != row.class_name:
             found.append(f"it was made with the token of {token['class_name']}")
-        if token["base_sha256"] != row.base_sha256:
-            found.append(f"its base {row.base_sha256} is not its token's {token['base_sha256']}")
+        if token.get("base_sha256") != row.base_sha256:
+            found.append(f"its base {row.base_sha256} is not its token's {token.get('base_sha256')}")
     return [Fault(row.path, message) for message in found]
 
 

@@ -103,7 +103,7 @@ def test_false_alarms_stay_within_the_promise(seed, n, threshold):
 
 
 def calibrated(bank: drift.Bank, held_out: drift.Bank, k: int = 3) -> drift.Calibration:
-    return drift.calibrate(bank, held_out.features, held_out.names, held_out.classes, held_out.groups, k)
+    return drift.calibrate(bank, held_out.features, held_out.classes, k)
 
 
 def test_scores_are_comparable_across_classes():
@@ -116,7 +116,7 @@ def test_scores_are_comparable_across_classes():
     names = np.concatenate([wide.names, narrow.names[keep]])
     train, val = np.arange(len(names)) % 2 == 0, np.arange(len(names)) % 2 == 1
     bank = drift.Bank(features[train], names[train], classes[train], names[train])
-    calibration = drift.calibrate(bank, features[val], names[val], classes[val], names[val], 3)
+    calibration = drift.calibrate(bank, features[val], classes[val], 3)
     distances = drift.class_distances(features[val], names[val], names[val], bank, 3)
     own = drift.own(distances, classes[val], bank.kinds)
     raw = [np.median(own[classes[val] == kind]) for kind in bank.kinds]
@@ -136,6 +136,16 @@ def test_a_small_class_borrows_the_pooled_scale():
     calibration = calibrated(small, bank)
     assert (calibration.scale > 0).all()
     assert calibration.scale[0] > 0.3 * np.median(calibration.scale[1:])
+
+
+def test_calibration_leaves_the_nearest_group_out():
+    """As for an edit of a training picture, which is measured without the part it was made from."""
+    bank = cloud(np.random.default_rng(5))
+    shift = 1e-3 * np.random.default_rng(6).normal(size=bank.features.shape)
+    calibration = drift.calibrate(bank, unit(bank.features + shift), bank.classes, 3)
+    edits = drift.class_distances(unit(bank.features + shift), bank.names, bank.groups, bank, 3)
+    expected = drift.drift_scores(edits, bank.classes, bank.kinds, calibration)
+    np.testing.assert_allclose(calibration.drift, np.sort(expected), atol=1e-6)
 
 
 def test_nearest_and_margin():

@@ -13,12 +13,12 @@ def pictures(count, size=32, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-def test_embeddings_are_unit_vectors_and_features_are_the_last_stage():
+def test_embeddings_are_unit_vectors_and_features_are_the_last_stage_pooled_twice():
     net = encoder.build(8, [1, 2, 1], 16, seed=0)
     x = encoder.to_float(torch.from_numpy(pictures(3)))
     assert net(x).shape == (3, 16)
     torch.testing.assert_close(net(x).norm(dim=1), torch.ones(3))
-    assert net.features(x).shape == (3, net.feature_dim) == (3, 32)
+    assert net.features(x).shape == (3, net.feature_dim) == (3, 64)
 
 
 def test_weights_come_from_the_seed_and_leave_the_global_generator_alone():

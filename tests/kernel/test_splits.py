@@ -47,6 +47,15 @@ def test_the_repair_reaches_what_is_possible():
         assert {drawn["s1"], drawn["s2"]} == {"val", "test"}
 
 
+@settings(max_examples=30, deadline=None)
+@given(photographs, st.integers(0, 2**32))
+def test_one_more_class_of_its_own_groups_moves_no_other_picture(photos, seed):
+    groups, classes = zip(*photos, strict=True)
+    drawn = draw_splits(groups, classes, FRACTIONS, LEAST, seed)
+    more = draw_splits([*groups, *(f"a{i}" for i in range(7))], [*classes, *"zzzzzzz"], FRACTIONS, LEAST, seed)
+    assert drawn.items() <= more.items()
+
+
 def test_an_empty_share_stays_empty():
     drawn = draw_splits(list("abcdefgh"), ["x"] * 8, {"train": 0.5, "val": 0.5, "test": 0.0}, {"test": 1}, 0)
     assert Counter(drawn.values()) == {"train": 4, "val": 4}

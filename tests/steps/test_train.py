@@ -107,7 +107,7 @@ def test_writes_the_model_and_a_run_and_skips_what_is_current(project, capsys):
 
     loaded, _ = encoder.load(out)
     features, logits = encoder.embed(loaded, pictures(project).val_images)
-    assert features.shape == (9, 16) and logits.shape == (9, 3)
+    assert features.shape == (9, 32) and logits.shape == (9, 3)
 
     before = (out / "run.json").read_bytes()
     capsys.readouterr()

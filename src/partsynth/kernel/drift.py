@@ -66,13 +66,12 @@ def own(values: np.ndarray, classes: np.ndarray, kinds: np.ndarray) -> np.ndarra
     return values[np.arange(len(values)), np.searchsorted(kinds, classes)]
 
 
-def calibrate(
-    bank: Bank, features: np.ndarray, names: np.ndarray, classes: np.ndarray, groups: np.ndarray, k: int
-) -> Calibration:
+def calibrate(bank: Bank, features: np.ndarray, classes: np.ndarray, k: int) -> Calibration:
     """Calibration from the bank's own leave-group-out distances and from real validation pictures (n, D).
 
     A class's scale is 1.4826 times its median absolute deviation, its variance averaged with the pooled one, weighted
-    n to PRIOR.
+    n to PRIOR. For each validation picture the group of its nearest training picture is left out: an edit is measured
+    without the part it was made from, its nearest, and has to be compared with real pictures that lack theirs.
     """
     kinds = bank.kinds
     inside = own(class_distances(bank.features, bank.names, bank.groups, bank, k), bank.classes, kinds)  # (N,)
@@ -84,12 +83,20 @@ def calibrate(
     within = np.array([_scale(deviation[index == c]) for c in range(len(kinds))])
     scale = np.sqrt((counts * within**2 + PRIOR * pooled**2) / (counts + PRIOR))
     blank = Calibration(centre, np.maximum(scale, 1e-6), np.zeros(0), np.zeros(0))
+    names, groups = _nearest(features, classes, bank)
     distances = class_distances(features, names, groups, bank, k)
     return replace(
         blank,
         drift=np.sort(drift_scores(distances, classes, kinds, blank)),
         strangeness=np.sort(strangeness_scores(distances, classes, kinds, blank)),
     )
+
+
+def _nearest(features: np.ndarray, classes: np.ndarray, bank: Bank) -> tuple[np.ndarray, np.ndarray]:
+    """Name and group of the nearest training picture of each picture's own class."""
+    likeness = np.where(classes[:, None] == bank.classes[None], features @ bank.features.T, -np.inf)
+    nearest = likeness.argmax(axis=1)
+    return bank.names[nearest], bank.groups[nearest]
 
 
 def _scale(deviation: np.ndarray) -> float:
@@ -116,8 +123,9 @@ def strangeness_scores(
 def conformal_percentiles(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
     """(r + 1) / (n + 1), r = how many of the n calibration scores are <= the score: in [1 / (n + 1), 1].
 
-    Beyond all calibration scores it is 1. A real picture exchangeable with the calibration pictures exceeds t with a
-    probability of at most 1 - t + 1 / (n + 1) (conformal prediction, Vovk et al. 2005), whatever the scores are.
+    Beyond all calibration scores it is 1. A score exchangeable with the calibration scores exceeds t with a probability
+    of at most 1 - t + 1 / (n + 1), whatever their distribution (conformal prediction, Vovk et al. 2005). n counts
+    pictures: where several show one part, the share differs more from draw to draw than n suggests.
     """
     ordered = np.sort(calibration)
     return (np.searchsorted(ordered, scores, side="right") + 1) / (len(ordered) + 1)

@@ -44,7 +44,7 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Pictures (B, 3, H, W) float in [0, 1] to L2-normalised embeddings (B, embedding).
 
-    ``features`` gives the backbone's pooled output (B, ``feature_dim``), which the classifier and OOD scores use.
+    ``features`` gives the backbone's mean- and max-pooled output (B, ``feature_dim``), which the classifier and OOD scores use.
     Two 3x3 convolutions of stride 2 are the stem; stage k has ``width * 2**k`` channels, and every stage after the
     first halves the resolution.
     """
@@ -64,8 +64,8 @@ class Encoder(nn.Module):
                 layers.append(Block(inputs, outputs, 2 if stage > 0 and index == 0 else 1))
                 inputs = outputs
         self.backbone = nn.Sequential(*layers)
-        self.feature_dim = inputs
-        self.projection = nn.Sequential(nn.Linear(inputs, inputs), nn.ReLU(inplace=True), nn.Linear(inputs, embedding))
+        self.feature_dim = 2 * inputs
+        self.projection = nn.Sequential(nn.Linear(2 * inputs, inputs), nn.ReLU(inplace=True), nn.Linear(inputs, embedding))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -73,7 +73,9 @@ class Encoder(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         x = ((images - 0.5) / 0.25).contiguous(memory_format=torch.channels_last)
-        return self.backbone(x).float().mean((2, 3))  # (B, feature_dim)
+        x = self.backbone(x).float()
+        # the maximum keeps a small feature (a tooth, a hole) that the mean over the picture would drown
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)  # (B, feature_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         return F.normalize(self.projection(self.features(images)).float(), dim=1)

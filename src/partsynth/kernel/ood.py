@@ -2,15 +2,15 @@
 
 Notation: N fitted and B scored pictures, D features, C classes. Everything is computed in float64.
 
-| score | source |
-|---|---|
-| ``knn`` (headline) | Sun et al. 2022, arXiv 2204.06507, eq. 2: distance to the k-th nearest fitted feature, on the unit sphere |
-| ``max_softmax`` | Hendrycks & Gimpel 2017, arXiv 1610.02136: 1 - the largest softmax probability |
-| ``energy`` | Liu et al. 2020, arXiv 2010.03759, eq. 4 at temperature 1: -logsumexp(logits) |
-| ``mahalanobis`` | Lee et al. 2018, arXiv 1807.03888, eq. 2: squared distance to the nearest class mean, tied covariance |
-| ``relative_mahalanobis`` | Ren et al. 2021, arXiv 2106.09022, eq. 3: the same less the distance under one background Gaussian |
-| ``vim`` | Wang et al. 2022, arXiv 2203.10807, eq. 5-7: scaled residual norm less the logits' logsumexp |
-| ``prototype_cosine`` | 1 - the largest cosine to a class mean of unit features (Snell et al. 2017 with a cosine) |
+| score | definition | source |
+|---|---|---|
+| ``knn`` (headline) | distance to the k-th nearest fitted unit feature | Sun et al. 2022, arXiv 2204.06507, eq. 2 |
+| ``max_softmax`` | 1 - the largest softmax probability | Hendrycks & Gimpel 2017, arXiv 1610.02136 |
+| ``energy`` | -logsumexp(logits) | Liu et al. 2020, arXiv 2010.03759, eq. 4, T = 1 |
+| ``mahalanobis`` | squared distance to the nearest class mean, tied covariance | Lee et al. 2018, arXiv 1807.03888 |
+| ``relative_mahalanobis`` | the same less that under one background Gaussian | Ren et al. 2021, arXiv 2106.09022 |
+| ``vim`` | scaled residual norm less logsumexp(logits) | Wang et al. 2022, arXiv 2203.10807, eq. 5-7 |
+| ``prototype_cosine`` | 1 - the largest cosine to a class mean of unit features | Snell et al. 2017, with a cosine |
 """
 
 from __future__ import annotations

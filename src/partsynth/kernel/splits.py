@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 SMALL = 200  # groups up to which the repair also tries swaps
 
@@ -38,10 +40,23 @@ def draw_splits(
     for group, kind in zip(groups, classes, strict=True):
         counts[row[group], column[kind]] += 1
     share = np.array([fractions[s] for s in splits])
-    chosen = _stratify(counts, share, np.random.default_rng(seed).permutation(len(names)))
     floor = np.array([least.get(s, 0) for s in splits])
-    _repair(counts, chosen, share, floor)
-    return {name: splits[chosen[i]] for i, name in enumerate(names)}
+    lot = np.array([hashlib.sha256(f"{seed}/{name}".encode()).hexdigest() for name in names])
+    drawn = {}
+    for linked in _linked(counts):
+        rows = np.flatnonzero(counts[:, linked].any(axis=1))
+        own = counts[np.ix_(rows, linked)]
+        chosen = _stratify(own, share, np.argsort(lot[rows]))
+        _repair(own, chosen, share, floor)
+        drawn |= {names[i]: splits[c] for i, c in zip(rows, chosen, strict=True)}
+    return drawn
+
+
+def _linked(counts: np.ndarray) -> list[np.ndarray]:
+    """Classes that share groups, directly or through others. Each such family is drawn for itself, so that one more
+    class moves no picture of the others."""
+    _, family = connected_components(counts.T @ counts > 0, directed=False)
+    return [np.flatnonzero(family == f) for f in range(family.max() + 1)]
 
 
 def _stratify(counts: np.ndarray, share: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -48,7 +48,8 @@ Embed = Callable[[list[Image.Image]], np.ndarray]  # B pictures -> (B, D) float3
 
 TAIL = 0.05  # of the real pictures' sharpness at either end
 EXTREME = 0.01  # of their brightness and exposure
-NEGATIVE = -0.5  # correlation with its own source below which a picture is a negative
+NEGATIVE = -0.8  # correlation with its own source below which a picture is a negative
+INVERSION_MARGIN = 0.05  # luminance: parts on light and on dark ground differ that much by themselves
 SHEET = 24  # pictures a contact sheet
 DIGITS = 6  # decimals kept of a measure: the rest differs between machines
 
@@ -113,7 +114,7 @@ def run(
     real_measured = measure(real_rows, root, embed, reference.batch_size, embed.folder(root) / "real.safetensors")
     if set_name == "real":
         keep = [i for i, r in enumerate(real_rows) if r.split == "train"]
-        measured = _take(real_measured, keep)
+        measured = take(real_measured, keep)
     else:
         cache = embed.folder(root) / f"{set_name}.safetensors"
         measured = measure(rows, root, embed, reference.batch_size, cache)
@@ -230,7 +231,8 @@ def _write_cache(path: Path, known: dict[str, tuple[Any, ...]]) -> None:
     write_bytes_atomic(path, save(dict(zip(CACHED, columns, strict=True)), {"sha256": json.dumps(list(known))}))
 
 
-def _take(measured: Measured, keep: Sequence[int]) -> Measured:
+def take(measured: Measured, keep: Sequence[int]) -> Measured:
+    """The rows ``keep`` alone."""
     looks = measured.looks
     return Measured(
         measured.features[keep], Looks(*(getattr(looks, name)[keep] for name in looks.__dataclass_fields__))
@@ -252,19 +254,12 @@ def score(
     held_out = [i for i, r in enumerate(real_rows) if r.split == "val"]
     names, classes, groups = _columns(real_rows)
     bank = drift.Bank(real_measured.features[training], names[training], classes[training], groups[training])
-    calibration = drift.calibrate(
-        bank,
-        real_measured.features[held_out],
-        names[held_out],
-        classes[held_out],
-        groups[held_out],
-        params.neighbours,
-    )
+    calibration = drift.calibrate(bank, real_measured.features[held_out], classes[held_out], params.neighbours)
     real_sharpness, real_brightness, real_inversion = _beside_class(real_measured.looks, classes, real_measured, classes)
     limits = Limits(
         _widened(real_sharpness, TAIL, -np.log(max(params.sharpness_ratio, 1e-12))),
         _widened(real_brightness, EXTREME, params.brightness_margin),
-        max(0.0, float(np.quantile(real_inversion, 1 - EXTREME))),
+        max(0.0, float(np.quantile(real_inversion, 1 - EXTREME))) + INVERSION_MARGIN,
     )
     if not rows:
         nothing = np.zeros(0)

@@ -216,14 +216,15 @@ def _results(summary: dict[str, Any]) -> str:
             "Every run", page.table("Values in percent", ["measure", "setup", *(f"seed {n}" for n in numbers)], seeds)
         )
     )
-    told = f"mean over {len(numbers)} seeds, below it the {100 * summary['confidence']:g} % t interval (not cut at 0 or 100)."
+    level = f"{100 * summary['confidence']:g} %"
+    told = f"mean over {len(numbers)} seeds, below it the {level} t interval (not cut at 0 or 100)."
     if len(numbers) < 2:
         told = "one seed, so there are no intervals."
     parts.append(
         page.note(
             f"Percent: {told} ↑ more is better, ↓ less is better. OOD figures use the predeclared kNN distance on unit "
-            "features; test pictures are in distribution. FPR@95: share of OOD pictures accepted where 95 % of the test "
-            "pictures are. OOD confidence is the original study's measure: it looks at edits of training pictures, so "
+            "features; test pictures are in distribution. FPR@95: share of OOD pictures accepted where 95 % of the "
+            "test pictures are. OOD confidence is the original study's measure: it looks at edits of training ones; "
             "read it beside the AUROC, not instead."
         )
     )

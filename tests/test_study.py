@@ -1,0 +1,321 @@
+"""Studies with real training, real MLflow and real storage; workers that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import small_project
+import yaml
+
+from partsynth import audit, search, study, tracking
+from partsynth.records import UserError, read_json
+
+CARD = "data/selected/real_id_negatives.csv"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    return small_project.finished(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    return small_project.copy(finished, tmp_path / "project")
+
+
+def start(root: Path, workers: int, **options) -> subprocess.Popen:
+    """A study in a process group of its own, as from a terminal."""
+    arguments = [sys.executable, "pipeline.py", "study", json.dumps(options), str(workers)]
+    return subprocess.Popen(
+        arguments, cwd=root, env=small_project.environment() | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def trial_of_a_worker(root: Path, options: dict, number: int | None = None, seconds: float = 240):
+    """(pid, trial) of a worker in the middle of a trial."""
+    params = small_project.study_params(**options)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            trials = study.load_study(params.study, root).get_trials(deepcopy=False)
+        except UserError:
+            trials = []
+        for trial in trials:
+            attributes = trial.user_attrs
+            if trial.state.name == "RUNNING" and {"worker", "mlflow_run_id"} <= attributes.keys():
+                if number is None or trial.number == number:
+                    return int(attributes["worker"].split(":")[1]), trial
+        time.sleep(0.05)
+    raise AssertionError("no worker took a trial")
+
+
+def check_agreement(root: Path, options: dict, target: int) -> dict:
+    """Every trial complete, none lost or doubled, and MLflow tells the same as Optuna."""
+    data = study.results(small_project.study_params(**options), root)
+    assert data["counts"].get("complete") == target
+    assert not {"running", "waiting"} & data["counts"].keys()
+    complete = [t for t in data["trials"] if t["state"] == "COMPLETE"]
+    live = tracking.find_runs(root, parent_run_id=data["mlflow_run_id"])
+    assert {r.run_id for r in live} == {t["mlflow_run_id"] for t in complete} and len(live) == target
+    runs = {r.run_id: r for r in live}
+    for trial in complete:
+        run = runs[trial["mlflow_run_id"]]
+        assert run.status == "FINISHED" and run.tags["trial"] == str(trial["number"])
+        assert run.metrics["val_accuracy"] == trial["val_accuracy"]
+        assert float(run.params["train.temperature"]) == trial["params"]["temperature"]
+    everything = tracking.find_runs(root, parent_run_id=data["mlflow_run_id"], live=False)
+    assert {r.status for r in everything} <= {"FINISHED", "KILLED"}
+    assert tracking.get_run(root, data["mlflow_run_id"]).status == "FINISHED"
+    params = small_project.study_params(**options)
+    for point in search.baselines(params, search.read_data(params, root)):
+        assert [t["params"] == point for t in complete].count(True) == 1  # neither lost nor doubled
+    return data
+
+
+def test_a_study_runs_is_shown_applied_and_gone_on_with(project, capsys):
+    params = small_project.study_params(trials=4)
+    study.run(params, project)
+    data = check_agreement(project, {}, 4)
+    assert [t["number"] for t in data["trials"]] == [0, 1, 2, 3]
+    shares = [t["params"]["synthetic_share"] for t in data["trials"][:3]]
+    negatives = [t["params"]["negatives_per_anchor"] for t in data["trials"][:3]]
+    assert shares == [0, 0.5, 0.5] and negatives == [0, 0, 0.5]  # the three setups' mixes come first
+    run = tracking.get_run(project, data["trials"][3]["mlflow_run_id"])
+    digests = {item.path: item.digest for item in run.inputs}
+    assert {"data/real", "data/ood", "data/augmented/id", "data/augmented/near_ood", "models/tokens", CARD} <= set(digests)
+    assert all(digests.values()) and run.experiment == tracking.STUDIES
+
+    more = small_project.study_params(trials=5)
+    study.run(more, project)
+    assert len(check_agreement(project, {}, 5)["trials"]) == 5
+    drawn = {t["params"]["temperature"] for t in study.results(more, project)["trials"][3:]}
+    assert len(drawn) == 2  # a second start draws other points
+    study.run(more, project)  # nothing left to do
+    assert len(study.results(more, project)["trials"]) == 5
+
+    capsys.readouterr()
+    study.show(more, project)
+    told = capsys.readouterr().out
+    assert "5 complete" in told and "best: trial" in told and "temperature" in told
+    written = read_json(project / "reports/study.json")
+    assert written["best"] is not None and len(written["history"]) == 5
+
+    before = (project / "params.yaml").read_bytes()
+    with pytest.raises(UserError, match="never writes params.yaml"):
+        study.apply(more, project, Path("params.yaml"))
+    preset = study.apply(more, project, Path("presets/tuned.yaml"), trial=3)
+    assert (project / "params.yaml").read_bytes() == before
+    tuned = yaml.safe_load(preset.read_text())
+    third = written["trials"][3]["params"]
+    assert tuned["train"]["temperature"] == third["temperature"]
+    assert tuned["train"]["negatives"] == round(third["negatives_per_anchor"] * 8)
+    assert {k: v for k, v in tuned.items() if k != "train"} == {
+        k: v for k, v in yaml.safe_load(before).items() if k != "train"
+    }
+    with pytest.raises(UserError, match="exists"):
+        study.apply(more, project, Path("presets/tuned.yaml"))
+    with pytest.raises(UserError, match="trial 77 is not complete"):
+        study.apply(more, project, Path("presets/other.yaml"), trial=77)
+
+    for change in ({"mode": "pareto"}, {"min_ood_auroc": 0.9}, {"setup": "real_id"}):
+        with pytest.raises((UserError, ValueError), match="begun with other values|other than"):
+            study.run(small_project.study_params(trials=6, **change), project)
+
+
+def test_the_test_parts_are_never_opened(project):
+    for part in ("data/real/test", "data/real/shifted", "data/ood/near/test"):
+        shutil.rmtree(project / part)
+    study.run(small_project.study_params(trials=1), project)
+    assert study.results(small_project.study_params(), project)["counts"] == {"complete": 1, "waiting": 2}
+
+
+def test_limits_decide_which_trial_is_best(project):
+    limits = {"trials": 3, "min_ood_auroc": 1.0, "max_drift": 0.2}
+    study.run(small_project.study_params(**limits), project)
+    data = study.results(small_project.study_params(**limits), project)
+    assert [t["drift"] for t in data["trials"]] == [0, 0.25, 0.25]  # share 0.5 of pictures at percentile 0.5
+    assert [t["feasible"] for t in data["trials"]][1:] == [False, False]
+    assert data["best"] in (0, None)
+
+
+def test_pareto_mode_gives_a_front(project):
+    options = {"trials": 3, "mode": "pareto", "setup": "real_id"}
+    study.run(small_project.study_params(**options), project)
+    data = study.results(small_project.study_params(**options), project)
+    assert data["pareto"] and data["best"] in data["pareto"] and data["counts"] == {"complete": 3}
+    assert "negatives_per_anchor" not in data["trials"][0]["params"]
+
+
+def test_a_trial_with_its_own_band_keeps_its_table(project, tmp_path):
+    options = {"rule": "band", "trials": 4}
+    study.run(small_project.study_params(**options), project)
+    data = study.results(small_project.study_params(**options), project)
+    assert all(t["band"][0] < t["band"][1] <= 1 for t in data["trials"])
+    trial = data["trials"][3]
+    run = tracking.get_run(project, trial["mlflow_run_id"])
+    table = next(item for item in run.inputs if item.name.startswith("selected"))
+    assert table.path == "lineage/selected.csv" and tracking.read_artifact(project, run.run_id, table.path)
+    result = audit.run(project, run.run_id, tmp_path / "out")
+    assert result.faults == [] and (tmp_path / "out/lineage/selected.csv").is_file()
+    assert audit.image(project, "data/real/train/gear_a/00.png").faults == []
+    preset = study.apply(small_project.study_params(**options), project, Path("tuned.yaml"), trial=3)
+    assert yaml.safe_load(preset.read_text())["select"]["real_id_negatives"]["band"] == trial["band"]
+
+
+def test_unfinished_or_changed_data_is_refused(project):
+    table = project / CARD
+    text = table.read_text()
+    table.unlink()
+    with pytest.raises(UserError, match=f"{CARD} is missing"):
+        study.run(small_project.study_params(), project)
+    table.write_text(text + "\n")
+    with pytest.raises(UserError, match=f"{CARD} is not what dvc.lock records"):
+        study.run(small_project.study_params(), project)
+    table.write_text(text)
+    (project / "data/ood/manifest.csv").unlink()
+    shutil.copy(project / "data/real/manifest.csv", project / "data/ood/manifest.csv")
+    with pytest.raises(UserError, match="data/ood/manifest.csv is not what dvc.lock records"):
+        study.run(small_project.study_params(), project)
+
+
+def test_faults_of_a_user_are_sentences(project, monkeypatch):
+    with pytest.raises(UserError, match="no study yet"):
+        study.show(small_project.study_params(), project)
+    with pytest.raises(UserError, match="study.setup is 'nobody'; select has real"):
+        study.run(small_project.study_params(setup="nobody"), project)
+    closed = "postgresql://someone:secret@127.0.0.1:1/none"
+    with pytest.raises(UserError, match="cannot open study.storage") as error:
+        study.run(small_project.study_params(storage=closed), project)
+    assert "secret" not in str(error.value) and "someone:***" in str(error.value)
+    with monkeypatch.context() as patched:
+        patched.setattr("partsynth.steps.train.fit", lambda *a: 1 / 0)
+        with pytest.raises(UserError, match="3 trials failed one after another, the last with ZeroDivisionError"):
+            study.run(small_project.study_params(), project)
+    study.run(small_project.study_params(), project)  # their parameters were put back
+    check_agreement(project, {}, 4)
+
+
+# --- killed and interrupted ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_killed_worker_s_trial_is_done_by_another_on_a_journal(project):
+    options = {"trials": 6, "steps": 60}
+    process = start(project, 2, **options)
+    pid, trial = trial_of_a_worker(project, options)
+    os.kill(pid, signal.SIGKILL)
+    told, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, told
+    data = check_agreement(project, options, 6)
+    again = [t for t in data["trials"] if t["retry_of"] == trial.number]
+    assert len(again) == 1 and again[0]["params"] == trial.params and again[0]["state"] == "COMPLETE"
+    dead = tracking.get_run(project, trial.user_attrs["mlflow_run_id"])
+    assert dead.status == "KILLED" and dead.tags["superseded_by"] == again[0]["mlflow_run_id"]
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_where_it_was_on_a_journal(project):
+    options = {"trials": 4, "steps": 60}
+    process = start(project, 1, **options)
+    _, trial = trial_of_a_worker(project, options, number=1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    study.run(small_project.study_params(**options), project)
+    data = check_agreement(project, options, 4)
+    assert [t["params"] for t in data["trials"] if t["retry_of"] == 1] == [trial.params]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupt_loses_nothing(project, workers):
+    options = {"trials": 4, "steps": 60}
+    process = start(project, workers, **options)
+    _, trial = trial_of_a_worker(project, options, number=1)
+    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
+    told, _ = process.communicate(timeout=200)
+    assert process.returncode != 0, told
+    states = [t["state"] for t in study.results(small_project.study_params(**options), project)["trials"]]
+    assert "RUNNING" not in states and "WAITING" in states
+    study.run(small_project.study_params(**options), project)
+    data = check_agreement(project, options, 4)
+    assert [t["params"] for t in data["trials"] if t["retry_of"] == 1] == [trial.params]
+
+
+# --- PostgreSQL -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def postgres(tmp_path):
+    """A PostgreSQL server of this test's own; its address."""
+    folders = [*map(Path, os.environ["PATH"].split(os.pathsep)), *sorted(Path("/usr/lib/postgresql").glob("*/bin"))]
+    binaries = next((f for f in folders if (f / "initdb").is_file() and (f / "postgres").is_file()), None)
+    if binaries is None:
+        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
+    home = Path("/tmp") / f"partsynth-postgres-{os.getpid()}-{time.time_ns()}"  # its socket's path must be short
+    home.mkdir(mode=0o755)
+    prefix: list[str] = []
+    if os.getuid() == 0:  # the server refuses to run as root
+        shutil.chown(home, "postgres")
+        prefix = ["runuser", "-u", "postgres", "--"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = home / "data"
+    small_project.command(Path("/"), *prefix, str(binaries / "initdb"), "-D", str(data), "-U", "study", "-A", "trust")
+    server = subprocess.Popen(
+        [*prefix, str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-k", str(home), "-h", "127.0.0.1"],
+        cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    import psycopg2
+
+    address = f"postgresql://study@127.0.0.1:{port}/postgres"
+    for _ in range(200):
+        try:
+            psycopg2.connect(address).close()
+            break
+        except psycopg2.OperationalError:
+            time.sleep(0.1)
+    yield address
+    os.killpg(server.pid, signal.SIGINT)
+    server.wait(timeout=30)
+    shutil.rmtree(home)
+
+
+@pytest.mark.slow
+def test_three_workers_on_postgresql_one_of_them_killed(project, postgres):
+    options = {"trials": 8, "steps": 60, "storage": postgres}
+    process = start(project, 3, **options)
+    pid, trial = trial_of_a_worker(project, options)
+    os.kill(pid, signal.SIGKILL)
+    told, _ = process.communicate(timeout=580)
+    assert process.returncode == 0, told
+    assert "was killed by signal 9" in told
+    data = check_agreement(project, options, 8)
+    again = [t for t in data["trials"] if t["retry_of"] == trial.number]
+    assert [t["params"] for t in again] == [trial.params]
+    assert tracking.get_run(project, trial.user_attrs["mlflow_run_id"]).status == "KILLED"
+
+
+@pytest.mark.slow
+def test_a_silent_worker_s_trial_is_given_to_another_by_heartbeat(project, postgres, monkeypatch):
+    """As of another machine: its process cannot be looked at, only its heartbeat stops."""
+    options = {"trials": 2, "steps": 60, "storage": postgres}
+    process = start(project, 1, **options)
+    _, trial = trial_of_a_worker(project, options)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    monkeypatch.setattr(study, "_is_dead", lambda worker: False)
+    study.run(small_project.study_params(**options), project)
+    data = study.results(small_project.study_params(**options), project)
+    assert data["counts"]["complete"] == 2
+    assert [t["params"] for t in data["trials"] if t["retry_of"] == trial.number] == [trial.params]
