@@ -373,8 +373,9 @@ def study_params(rule: str = "accepted", steps: int = 6, **settings: object):
         "real_id_negatives": SelectSetup(role="negative", rule=rule, band=(0.1, 0.9)),
     }
     small = Train(
-        size=16, width=8, blocks=[1], embedding=8, steps=steps, anchors=8, negatives=4, classifier_steps=10, eval_every=2
-    )
+        size=16, width=8, blocks=[1], embedding=8, anchors=8, negatives=4,
+        steps=steps, eval_every=max(2, steps // 4), classifier_steps=10,
+    )  # fmt: skip
     wanted = {"trials": 4, "storage": ".work/study.journal", "min_ood_auroc": 0.0, "heartbeat": 1} | settings
     return Params(select=select, train=small, study=Study(**wanted))
 

@@ -101,7 +101,10 @@ def test_our_own_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["generate", "--set", "nope", "--real", "r", "--tokens", "t", "--out", "o"], "sets has no entry 'nope'; it has id"),
+        (
+            ["generate", "--set", "nope", "--real", "r", "--tokens", "t", "--out", "o"],
+            "sets has no entry 'nope'; it has id",
+        ),
         (["ingest", "--raw", "none", "--real", "r", "--ood", "o"], "none: no such folder"),
         (["summary"], "summary.json is missing"),
         (["check"], "ingest.source: should be 'rendered', 'mvip' or 'folder'"),
@@ -112,9 +115,7 @@ def test_our_own_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) ->
         (["evaluate", "--from-predictions", "none.csv"], "none.csv"),
     ],
 )
-def test_a_new_users_mistakes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], text: str
-) -> None:
+def test_a_new_users_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], text: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("sets: {id: {strength: 0.2}}\ningest: {source: photos}\n")
     if arguments[0] == "ingest":

@@ -78,7 +78,11 @@ def test_who_may_import_whom(path: Path) -> None:
     else:
         steps = {f.removeprefix("steps/") for f in found if f.startswith("steps/")}
         # they do again what a stage does
-        allowed = {"study": {"train", "select", "evaluate"}, "search": {"train", "select", "evaluate"}, "audit": {"generate"}}
+        allowed = {
+            "study": {"train", "select", "evaluate"},
+            "search": {"train", "select", "evaluate"},
+            "audit": {"generate"},
+        }
         assert head == "cli" or steps <= allowed.get(head, set())
 
 
@@ -106,8 +110,9 @@ def test_heavy_libraries_are_imported_late(path: Path) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     # steps, rendering and kernel are imported late themselves
-    allowed = {"kernel": {"torch", "scipy"}, "rendering": {"trimesh", "scipy", "manifold3d"},
-               "steps": {"torch"}}.get(head, set())
+    allowed = {"kernel": {"torch", "scipy"}, "rendering": {"trimesh", "scipy", "manifold3d"}, "steps": {"torch"}}.get(
+        head, set()
+    )
     assert not (at_start & HEAVY) - allowed
 
 
@@ -148,7 +153,9 @@ def test_every_path_of_a_command_is_a_dependency_or_an_output(stage: str) -> Non
     step = step_of(stage)
     declared = [*step.get("deps", []), *step.get("outs", []), *step.get("metrics", []), *step.get("plots", [])]
     names = [next(iter(d)) if isinstance(d, dict) else d for d in declared]
-    for path in re.findall(r'--[a-z-]+ "?((?:data|models|reports)/\S+|\$\{ingest\.path\}|\$\{item\.onto\})', step["cmd"]):
+    for path in re.findall(
+        r'--[a-z-]+ "?((?:data|models|reports)/\S+|\$\{ingest\.path\}|\$\{item\.onto\})', step["cmd"]
+    ):
         path = path.rstrip('"')
         assert any(n == path or n.startswith(f"{path}/") or path.startswith(f"{n}/") for n in names), path
 

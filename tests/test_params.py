@@ -50,7 +50,7 @@ def test_all_faults_come_at_once_and_by_name(tmp_path: Path) -> None:
     )
     for part in (
         "train.temprature: unknown key, did you mean temperature. Allowed: width, ",
-        "train.steps: should be a whole number (found \"many\")",
+        'train.steps: should be a whole number (found "many")',
         "train.anchors: should be greater than or equal to 1 (found 0)",
         "'no', 'bf16' or 'fp16'",
         "'rendered', 'mvip' or 'folder'",

@@ -115,7 +115,9 @@ def test_a_projects_graph_is_the_repositorys(tmp_path: Path) -> None:
         ours, theirs = stage.get("do", stage), whole["stages"][name].get("do", whole["stages"][name])
         assert ours["cmd"] == theirs["cmd"] and ours["outs"] == theirs["outs"]
         assert ours["params"] == [{project.STAMP: [f"code.{name}"]}, *theirs["params"]]
-        assert ours.get("deps", []) == [d for d in theirs.get("deps", []) if not d.startswith("src/")] or name == "render"
+        assert (
+            ours.get("deps", []) == [d for d in theirs.get("deps", []) if not d.startswith("src/")] or name == "render"
+        )
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -233,7 +235,11 @@ def test_check_names_every_fault(tmp_path: Path, photos: Path, base: Path) -> No
     (own / "params.yaml").write_text(text.replace("my photos", "my fotos"))
     with pytest.raises(UserError) as caught:
         project.check(own, own / "params.yaml")
-    for part in ("study.setup: no 'reel'; select has real", "there is no folder models/bass", "my fotos and no stage writes it (ingest)"):
+    for part in (
+        "study.setup: no 'reel'; select has real",
+        "there is no folder models/bass",
+        "my fotos and no stage writes it (ingest)",
+    ):
         assert part in str(caught.value)
     (own / "dvc.yaml").write_text((own / "dvc.yaml").read_text().replace("foreach: ${sets}", "foreach: ${setz}"))
     with pytest.raises(UserError, match="dvc.yaml: .*setz"):

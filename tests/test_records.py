@@ -129,7 +129,11 @@ def test_no_link_leaves_its_folder(tmp_path: Path) -> None:
 
 
 @RELAXED
-@given(st.lists(st.builds(real, path=names, class_name=words, group=words, source=words), max_size=6, unique_by=lambda r: r.path))
+@given(
+    st.lists(
+        st.builds(real, path=names, class_name=words, group=words, source=words), max_size=6, unique_by=lambda r: r.path
+    )
+)
 def test_manifests_are_read_as_written(tmp_path: Path, rows: list[RealRecord]) -> None:
     path = tmp_path / "manifest.csv"
     records.write_manifest(path, rows, RealRecord)

@@ -210,7 +210,7 @@ def test_faults_of_a_user_are_sentences(project, monkeypatch):
 
 @pytest.mark.slow
 def test_a_killed_worker_s_trial_is_done_by_another_on_a_journal(project):
-    options = {"trials": 6, "steps": 60}
+    options = {"trials": 6, "steps": 40}
     process = start(project, 2, **options)
     pid, trial = trial_of_a_worker(project, options)
     os.kill(pid, signal.SIGKILL)
@@ -225,7 +225,7 @@ def test_a_killed_worker_s_trial_is_done_by_another_on_a_journal(project):
 
 @pytest.mark.slow
 def test_a_killed_study_goes_on_where_it_was_on_a_journal(project):
-    options = {"trials": 4, "steps": 60}
+    options = {"trials": 4, "steps": 40}
     process = start(project, 1, **options)
     _, trial = trial_of_a_worker(project, options, number=1)
     os.killpg(process.pid, signal.SIGKILL)
@@ -238,7 +238,7 @@ def test_a_killed_study_goes_on_where_it_was_on_a_journal(project):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupt_loses_nothing(project, workers):
-    options = {"trials": 4, "steps": 60}
+    options = {"trials": 4, "steps": 40}
     process = start(project, workers, **options)
     _, trial = trial_of_a_worker(project, options, number=1)
     os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
@@ -293,7 +293,7 @@ def postgres(tmp_path):
 
 @pytest.mark.slow
 def test_three_workers_on_postgresql_one_of_them_killed(project, postgres):
-    options = {"trials": 8, "steps": 60, "storage": postgres}
+    options = {"trials": 8, "steps": 40, "storage": postgres}
     process = start(project, 3, **options)
     pid, trial = trial_of_a_worker(project, options)
     os.kill(pid, signal.SIGKILL)
@@ -309,7 +309,7 @@ def test_three_workers_on_postgresql_one_of_them_killed(project, postgres):
 @pytest.mark.slow
 def test_a_silent_worker_s_trial_is_given_to_another_by_heartbeat(project, postgres, monkeypatch):
     """As of another machine: its process cannot be looked at, only its heartbeat stops."""
-    options = {"trials": 2, "steps": 60, "storage": postgres}
+    options = {"trials": 2, "steps": 40, "storage": postgres}
     process = start(project, 1, **options)
     _, trial = trial_of_a_worker(project, options)
     os.killpg(process.pid, signal.SIGKILL)

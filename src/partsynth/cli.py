@@ -179,7 +179,9 @@ def select(
     onto: Annotated[Path, typer.Option(help="Table of the setup this one adds to; a folder stands for none.")],
     manifest: Annotated[Path, typer.Option(help="Manifest of the set it adds.")],
     verdicts: Annotated[Path, typer.Option(help="That set's table of verdicts; a folder stands for none.")],
-    real: Annotated[Path, typer.Option(help="Folder written by ingest: only what goes back to its train part is taken.")],
+    real: Annotated[
+        Path, typer.Option(help="Folder written by ingest: only what goes back to its train part is taken.")
+    ],
     out: Annotated[Path, typer.Option(help="The setup's training table (CSV).")],
     params: ParamsFile = PARAMS,
 ) -> None:

@@ -39,7 +39,9 @@ def show(section: str | None) -> None:
         kind, prefix = _entries(name, fields[name].annotation)
         console.print(f"\n[bold]{prefix or name}[/bold]: {kind.__doc__.splitlines()[0]}", highlight=False)
         for key, kind_text, default, meaning in rows(kind):
-            console.print(f"  [bold]{key}[/bold] = {escape(default)}  [dim]({escape(kind_text)})[/dim]", highlight=False)
+            console.print(
+                f"  [bold]{key}[/bold] = {escape(default)}  [dim]({escape(kind_text)})[/dim]", highlight=False
+            )
             if meaning:
                 console.print(Padding(escape(meaning), (0, 0, 0, 6)), highlight=False)
 
@@ -102,7 +104,7 @@ def type_text(annotation: Any, metadata: Any = ()) -> str:
 
 def _bounds(metadata: Any) -> str:
     limits = {
-        sign: getattr(m, key) for m in metadata for key, sign in zip(("ge", "gt", "le", "lt"), (">=", ">", "<=", "<"))
+        sign: getattr(m, key) for m in metadata for key, sign in zip(("ge", "gt", "le", "lt"), (">=", ">", "<=", "<"), strict=True)
         if getattr(m, key, None) is not None and abs(getattr(m, key)) < NO_BOUND
     }  # fmt: skip
     if set(limits) == {">=", "<="}:

@@ -210,7 +210,8 @@ class Quality(Section):
     """Which pictures drifted too far, or are no pictures."""
 
     neighbours: Count = 3  # real parts averaged in the distance to a class
-    accept_percentile: Fraction = 0.95  # of real validation pictures: drift beyond it is flagged
+    calibration: Literal["views", "pictures"] = "views"  # real validation pictures: each through one of training's views, or as it is
+    accept_percentile: Fraction = 0.95  # of the calibration's drift: what lies beyond it is flagged
     sharpness_ratio: Annotated[float, Field(ge=0)] = 0.25  # of the real pictures' lower quantile
     brightness_margin: Annotated[float, Field(ge=0)] = 0.15  # outside the real pictures' range, of [0, 1]
     min_contrast: Annotated[float, Field(ge=0)] = 0.02  # standard deviation of luminance, of [0, 1]

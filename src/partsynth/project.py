@@ -168,7 +168,9 @@ def init(folder: Path, preset: str, data: Path | None = None, base: Path | None 
         faults.append(f"--data {data}: the folder is empty")
     elif data is not None and re.search(r"[\"'\\$`\n]", str(data.resolve())):
         faults.append(f"--data {data.resolve()}: a path with quotes, $, ` or \\ does not pass through dvc.yaml")
-    needs_base = any(m == BASE or m.startswith(f"{BASE}/") for m in (parameters.diffusion.model, parameters.reference.model))
+    needs_base = any(
+        m == BASE or m.startswith(f"{BASE}/") for m in (parameters.diffusion.model, parameters.reference.model)
+    )
     model = base or (checkout() / BASE if checkout() else None)
     if needs_base and (model is None or not (model / "model_index.json").is_file()):
         faults.append(
@@ -204,7 +206,9 @@ def init(folder: Path, preset: str, data: Path | None = None, base: Path | None 
             _dvc(new, "add", BASE)
         _run(new, "git", "add", "--all")
         message = f"A partsynth project from the preset {preset}"
-        committed = subprocess.run(["git", "commit", "--quiet", "-m", message], cwd=new, capture_output=True).returncode == 0
+        committed = (
+            subprocess.run(["git", "commit", "--quiet", "-m", message], cwd=new, capture_output=True).returncode == 0
+        )
         os.replace(new, folder)
     lines = [f"{folder} is ready (preset {preset})."]
     if not committed:
@@ -218,7 +222,10 @@ def init(folder: Path, preset: str, data: Path | None = None, base: Path | None 
 def with_data(text: str, data: Path) -> str:
     """A preset's text with ``ingest.path`` naming ``data``."""
     changed, count = re.subn(
-        r"(?ms)^(ingest:\n.*?^  path:)[^\n#]*", lambda m: f"{m.group(1)} {json.dumps(str(data), ensure_ascii=False)}  ", text, count=1
+        r"(?ms)^(ingest:\n.*?^  path:)[^\n#]*",
+        lambda m: f"{m.group(1)} {json.dumps(str(data), ensure_ascii=False)}  ",
+        text,
+        count=1,
     )
     if not count:
         raise ValueError("the preset's section ingest has no path")
@@ -312,7 +319,9 @@ def check(root: Path, params: Path) -> list[str]:
     try:
         changed = _changed(root)
         if changed:
-            faults.append(f"other code installed than recorded for {', '.join(changed)}: `partsynth upgrade` records it")
+            faults.append(
+                f"other code installed than recorded for {', '.join(changed)}: `partsynth upgrade` records it"
+            )
     except UserError as error:
         faults.append(str(error))
     faults += _graph_faults(root, lines)
@@ -363,7 +372,9 @@ def _graph_faults(root: Path, lines: list[str]) -> list[str]:
                         missing.setdefault(dep.def_path, []).append(getattr(stage, "name", None) or stage.addressing)
     except DvcException as error:
         return [f"dvc.yaml: {error}" + (f" ({error.__cause__})" if error.__cause__ else "")]
-    faults = [f"{fault}; DVC wants it there, if only empty: {{}} ({_some(unnamed[fault])})" for fault in sorted(unnamed)]
+    faults = [
+        f"{fault}; DVC wants it there, if only empty: {{}} ({_some(unnamed[fault])})" for fault in sorted(unnamed)
+    ]
     faults += [f"dvc.yaml: there is no {p} and no stage writes it ({_some(missing[p])})" for p in sorted(missing)]
     if faults:
         return faults

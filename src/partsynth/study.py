@@ -233,7 +233,9 @@ def _is_dead(worker: str) -> bool:
     if host != platform.node():
         return False
     try:
-        return abs(psutil.Process(int(pid)).create_time() - float(started)) > 1
+        process = psutil.Process(int(pid))
+        # a killed worker stays a zombie until its parent looks
+        return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - float(started)) > 1
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:

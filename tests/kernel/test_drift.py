@@ -54,7 +54,8 @@ def test_the_whole_group_of_the_source_is_left_out():
     known = drift.own(drift.class_distances(bank.features, foreign, foreign, bank, 1), bank.classes, bank.kinds)
     assert known.max() < 1e-6 < distance.min()  # itself is not a neighbour, nor is its twin of the same part
     twin = drift.Bank(bank.features, bank.names, bank.classes, bank.names)
-    by_source = drift.own(drift.class_distances(bank.features, bank.names, bank.names, twin, 1), bank.classes, bank.kinds)
+    by_source = drift.class_distances(bank.features, bank.names, bank.names, twin, 1)
+    by_source = drift.own(by_source, bank.classes, bank.kinds)
     assert (distance > by_source).all()
 
 

@@ -68,8 +68,8 @@ def test_masks_of_any_mode_are_read():
     photo = encoded(Image.fromarray(ramp()))
     cut_out = np.full((10, 16, 4), 255, np.uint8)
     cut_out[..., 3] = part * 255
-    for mask in (Image.fromarray(part), Image.fromarray(part * 255), Image.fromarray(part > 0), Image.fromarray(cut_out)):
-        pixels = decode_mask(encoded(mask), photo, (16, 10))
+    for mask in (part, part * 255, part > 0, cut_out):
+        pixels = decode_mask(encoded(Image.fromarray(mask)), photo, (16, 10))
         np.testing.assert_array_equal(pixels > pixels.max() / 2, part > 0)
 
 

@@ -51,7 +51,8 @@ class World:
 
     def reasons(self, rows, measured: quality.Measured, calibration: list[int]) -> list[str]:
         known = [*self.of("train"), *calibration]
-        real_rows = [self.rows[i].model_copy(update={"split": "train" if i in self.of("train") else "val"}) for i in known]
+        splits = ["train"] * len(self.of("train")) + ["val"] * len(calibration)
+        real_rows = [self.rows[i].model_copy(update={"split": s}) for i, s in zip(known, splits, strict=True)]
         params = Quality()
         scores, limits = quality.score(rows, measured, real_rows, quality.take(self.measured, known), params)
         return [v.reasons for v in quality.judge(rows, measured.looks, scores, limits, params, "id")]
@@ -64,7 +65,8 @@ def world() -> World:
 
 def another_class(world: World, index: int, rng: np.random.Generator) -> Image.Image:
     """An unseen part of another class."""
-    return world.images[rng.choice([i for i in world.of("test") if world.rows[i].class_name != world.rows[index].class_name])]
+    kind = world.rows[index].class_name
+    return world.images[rng.choice([i for i in world.of("test") if world.rows[i].class_name != kind])]
 
 
 def close_variant(world: World, index: int, rng: np.random.Generator) -> Image.Image:

@@ -319,7 +319,8 @@ def test_what_does_not_fit_is_refused(project):
         rows[1].model_copy(update={"class_name": "wheel"}),
         rows[2].model_copy(update={"sha256": "0" * 64}),
     ]
-    for row, reason in zip(bad, ("no training picture", "'wheel' has no real", "differs from its manifest"), strict=True):
+    reasons = ("no training picture", "'wheel' has no real", "differs from its manifest")
+    for row, reason in zip(bad, reasons, strict=True):
         write_manifest(project / "data/augmented/bad/manifest.csv", [row], AugmentedRecord)
         with pytest.raises(UserError, match=reason):
             go(project, "bad")

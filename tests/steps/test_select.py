@@ -3,7 +3,15 @@ from pathlib import Path
 import pytest
 
 from partsynth.params import SelectSetup
-from partsynth.records import AugmentedRecord, RealRecord, SelectedRecord, UserError, VerdictRecord, read_manifest, write_manifest
+from partsynth.records import (
+    AugmentedRecord,
+    RealRecord,
+    SelectedRecord,
+    UserError,
+    VerdictRecord,
+    read_manifest,
+    write_manifest,
+)
 from partsynth.steps import select
 
 SETUP = SelectSetup(role="positive", rule="accepted")
@@ -60,7 +68,9 @@ def edit(parent: RealRecord, variant: int, **changes) -> AugmentedRecord:
 EDITS = [edit(source, v) for source in REAL[:6] for v in range(2)]
 
 
-def verdict(row: AugmentedRecord, percentile: float, verdict: str = "accept", reasons: str = "", **changes) -> VerdictRecord:
+def verdict(
+    row: AugmentedRecord, percentile: float, verdict: str = "accept", reasons: str = "", **changes
+) -> VerdictRecord:
     told = {
         "path": row.path,
         "sha256": row.sha256,
@@ -92,8 +102,9 @@ def go(tmp_path):
         everything = SelectSetup(rule="all")
         select.run(everything, "real", None, tmp_path / "real.csv", None, tmp_path / "s.csv", tmp_path / "real.csv")
         told = None if verdicts is None else tmp_path / "verdicts.csv"
-        select.run(params, "x", tmp_path / "s.csv", tmp_path / "id.csv", told, tmp_path / "x.csv", tmp_path / "real.csv")
-        rows = read_manifest(tmp_path / "x.csv", SelectedRecord)
+        out = tmp_path / "x.csv"
+        select.run(params, "x", tmp_path / "s.csv", tmp_path / "id.csv", told, out, tmp_path / "real.csv")
+        rows = read_manifest(out, SelectedRecord)
         assert [r.path for r in rows if r.origin == "real"] == sorted(r.path for r in REAL if r.split == "train")
         return [r for r in rows if r.origin != "real"]
 
@@ -157,7 +168,7 @@ def test_max_per_class_keeps_the_nearest(go):
 
 def test_nothing_left_says_so_and_goes_on(go, capsys):
     assert go(SETUP, verdicts=[verdict(e, 1.0, "drop", "drift") for e in EDITS]) == []
-    assert "none of 12 pictures left" in capsys.readouterr().out
+    assert "leaves none of 12 pictures" in capsys.readouterr().out
     assert go(SETUP, edits=[], verdicts=[]) == []
 
 

@@ -21,8 +21,8 @@ def draw_splits(
     """Assign every group to one split, each class near ``fractions`` in every split.
 
     Iterative stratification (Sechidis et al. 2011) over groups that may hold pictures of several classes, then a repair
-    that moves or swaps groups while a class has fewer than ``least`` pictures in a split. What cannot be repaired stays:
-    the caller counts. The outcome depends on the names and the seed, not on the order of the pictures.
+    that moves or swaps groups while a class has fewer than ``least`` pictures in a split. What cannot be repaired
+    stays: the caller counts. The outcome depends on the names and the seed, not on the order of the pictures.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def draw_splits(
 def _linked(counts: np.ndarray) -> list[np.ndarray]:
     """Classes that share groups, directly or through others. Each such family is drawn for itself, so that one more
     class moves no picture of the others."""
-    _, family = connected_components(counts.T @ counts > 0, directed=False)
-    return [np.flatnonzero(family == f) for f in range(family.max() + 1)]
+    count, family = connected_components(counts.T @ counts > 0, directed=False)
+    return [np.flatnonzero(family == f) for f in range(count)]
 
 
 def _stratify(counts: np.ndarray, share: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ MASK_FOLDER = "masks"
 def read(folder: Path, classes: list[str] | None = None, group_pattern: str | None = None) -> Found:
     """List ``<class>/**/<picture>`` below ``folder``.
 
-    A mask is ``<stem>_mask.*`` beside its picture, or ``<stem>.*`` or ``<stem>_mask.*`` in a folder ``masks`` inside the
-    class's folder or beside the class folders (``masks/<class>/``). ``group_pattern`` is searched in
+    A mask is ``<stem>_mask.*`` beside its picture, or ``<stem>.*`` or ``<stem>_mask.*`` in a folder ``masks``: inside
+    the class's folder, or beside the class folders as ``masks/<class>/``. ``group_pattern`` is searched in
     ``<class>/<file>``; the captured groups that took part, joined by ``-``, name the spot, the same one in every class.
     Without a pattern each photograph is a group of its own.
     """

@@ -1,8 +1,8 @@
 """MVIP (arXiv 2502.15448): photographs of used industrial parts with masks, in the data set's own folder layout.
 
-``<class>/{train,valid,test}_data/<set>/[<orientation>/]<cam>/*_rgb.png``, each with ``*_rgb_mask_gen.png`` beside it, and
-``<class>/meta.json`` with the class's ``super_class``. ``shifted_data`` beside them is our extension: other wear, light
-and angles.
+``<class>/{train,valid,test}_data/<set>/[<orientation>/]<cam>/*_rgb.png``, each with ``*_rgb_mask_gen.png`` beside it,
+and ``<class>/meta.json`` with the class's ``super_class``. ``shifted_data`` beside them is our extension: other wear,
+light and angles.
 """
 
 from __future__ import annotations

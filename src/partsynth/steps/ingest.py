@@ -391,7 +391,7 @@ def _refuse_foreign(out: Path, wanted: set[Path]) -> None:
     for path in sorted(out.rglob("*")):
         ours = path in wanted or path.name.endswith((".csv", ".tmp"))
         if path.is_file() and not ours and png_fingerprint(path) is None:
-            raise UserError(f"{out} holds {path}, which ingest did not make: move it, and name its folder in ingest.path")
+            raise UserError(f"{out} holds {path}, which ingest did not make: move it (ingest.path names a source)")
 
 
 def _ids(photos: Sequence[Photo]) -> list[str]:

@@ -14,7 +14,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from partsynth.records import (
     prune,
     read_manifest,
     read_picture,
+    seed_from,
     sha256_tree,
     write_bytes_atomic,
     write_json,
@@ -88,7 +89,14 @@ class Limits:
 
 
 def run(
-    params: Quality, reference: Reference, set_name: str, pictures: Path, real: Path, out_csv: Path, page: Path, root: Path
+    params: Quality,
+    reference: Reference,
+    set_name: str,
+    pictures: Path,
+    real: Path,
+    out_csv: Path,
+    page: Path,
+    root: Path,
 ) -> None:
     """Judge the pictures of ``pictures/manifest.csv``; write the table ``out_csv`` and the folder ``page``.
 
@@ -118,7 +126,9 @@ def run(
     else:
         cache = embed.folder(root) / f"{set_name}.safetensors"
         measured = measure(rows, root, embed, reference.batch_size, cache)
-    scores, limits = score(rows, measured, real_rows, real_measured, params)
+    held_out = [r for r in real_rows if r.split == "val"]
+    views = _seen_in_views(held_out, root, embed, reference.batch_size) if params.calibration == "views" else None
+    scores, limits = score(rows, measured, real_rows, real_measured, params, views)
     verdicts = judge(rows, measured.looks, scores, limits, params, set_name)
 
     results = validate(verdicts, params, set_name, sorted({r.class_name for r in train}), page / "data_docs")
@@ -201,10 +211,9 @@ def measure(rows: Sequence[Record], root: Path, embed: Embed, batch_size: int, c
     if todo:
         _write_cache(cache, {r.sha256: known[r.sha256] for r in rows})
     if not measured:
-        empty = np.zeros(0)
-        side = image_quality.THUMBNAIL
-        looks = Looks(empty, empty, empty, np.zeros((0, image_quality.QUANTILES)), np.zeros((0, side, side, 3), np.uint8))
-        return Measured(np.zeros((0, 0), np.float32), looks)
+        nothing, side = np.zeros(0), image_quality.THUMBNAIL
+        exposure, thumbnails = np.zeros((0, image_quality.QUANTILES)), np.zeros((0, side, side, 3), np.uint8)
+        return Measured(np.zeros((0, 0), np.float32), Looks(nothing, nothing, nothing, exposure, thumbnails))
     features, *looks = (np.stack(column) for column in zip(*measured, strict=True))
     return Measured(features, Looks(*looks))
 
@@ -231,6 +240,23 @@ def _write_cache(path: Path, known: dict[str, tuple[Any, ...]]) -> None:
     write_bytes_atomic(path, save(dict(zip(CACHED, columns, strict=True)), {"sha256": json.dumps(list(known))}))
 
 
+def _seen_in_views(rows: Sequence[RealRecord], root: Path, embed: Embed, batch_size: int) -> np.ndarray:
+    """Features (n, D) of the pictures, each through one random view of those that training takes for the same part."""
+    import torch
+
+    from partsynth.kernel import views
+
+    features = []
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        pictures = np.stack([np.asarray(read_picture(root, row)) for row in batch])  # (B, H, W, 3)
+        draws = torch.cat([views.draw(1, seed_from("calibration view", row.sha256)) for row in batch])
+        seen = views.augment(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, draws)
+        images = [Image.fromarray(a) for a in (seen * 255).round().byte().permute(0, 2, 3, 1).numpy()]
+        features.append(embed(images + [images[-1]] * (batch_size - len(images)))[: len(images)])
+    return np.concatenate(features)
+
+
 def take(measured: Measured, keep: Sequence[int]) -> Measured:
     """The rows ``keep`` alone."""
     looks = measured.looks
@@ -248,14 +274,24 @@ def score(
     real_rows: Sequence[RealRecord],
     real_measured: Measured,
     params: Quality,
+    views: np.ndarray | None = None,
 ) -> tuple[Scores, Limits]:
-    """Place every picture among the real ones; real validation pictures calibrate the percentiles."""
+    """Place every picture among the real ones; real validation pictures calibrate the percentiles.
+
+    ``views`` (n, D), where given, are the validation pictures' features through training's views: they calibrate drift,
+    so that what a classifier is taught to overlook is no drift. Which class a picture looks like is calibrated on the
+    pictures as they are.
+    """
     training = [i for i, r in enumerate(real_rows) if r.split == "train"]
     held_out = [i for i, r in enumerate(real_rows) if r.split == "val"]
     names, classes, groups = _columns(real_rows)
     bank = drift.Bank(real_measured.features[training], names[training], classes[training], groups[training])
     calibration = drift.calibrate(bank, real_measured.features[held_out], classes[held_out], params.neighbours)
-    real_sharpness, real_brightness, real_inversion = _beside_class(real_measured.looks, classes, real_measured, classes)
+    if views is not None:
+        tolerant = drift.calibrate(bank, views, classes[held_out], params.neighbours)
+        calibration = replace(calibration, drift=tolerant.drift)
+    real_looks = real_measured.looks
+    real_sharpness, real_brightness, real_inversion = _beside_class(real_looks, classes, real_measured, classes)
     limits = Limits(
         _widened(real_sharpness, TAIL, -np.log(max(params.sharpness_ratio, 1e-12))),
         _widened(real_brightness, EXTREME, params.brightness_margin),
@@ -551,6 +587,6 @@ def _tell(set_name: str, verdicts: Sequence[VerdictRecord], params: Quality, out
         print(f"quality: nothing is left of the set {set_name}: a setup that wants accepted pictures trains without it")
     if flagged and params.on_flagged == "fail":
         raise UserError(
-            f"{len(flagged)} of {len(verdicts)} pictures of the set {set_name!r} were flagged (quality.on_flagged: fail); "
-            f"see {out_csv} and {page / 'flagged.png'}"
+            f"{len(flagged)} of {len(verdicts)} pictures of the set {set_name!r} were flagged "
+            f"(quality.on_flagged: fail); see {out_csv} and {page / 'flagged.png'}"
         )

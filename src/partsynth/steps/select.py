@@ -148,7 +148,7 @@ def _tell(
     setup: str, params: SelectSetup, count: int, taken: Sequence[SelectedRecord], rows: Sequence[SelectedRecord]
 ) -> None:
     if not taken:
-        print(f"select: {setup}: none of {count} pictures left by rule {params.rule!r}; it trains as the setup before it")
+        print(f"select: {setup}: rule {params.rule!r} leaves none of {count} pictures: it trains as the one before")
     else:
         print(f"select: {setup}: {len(taken)} of {count} pictures as {params.role}s by rule {params.rule!r}")
     origins = Counter((r.origin, r.role) for r in rows)
