@@ -126,16 +126,24 @@ def set_params(root: Path, section: str, **values: object) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(loaded, sort_keys=False))
 
 
-def make(root: Path) -> Path:
-    """A committed git + DVC project in ``root``, nothing run yet; its DVC site cache is its own."""
+def make(root: Path, tiny_base: bool = False) -> Path:
+    """A committed git + DVC project in ``root``, nothing run yet; its DVC site cache is its own.
+
+    With ``tiny_base`` tokens and pictures come from the package's stages and a Stable Diffusion of random weights.
+    """
     root.mkdir(parents=True)
     (root / "params.yaml").write_text(yaml.safe_dump(PARAMS, sort_keys=False))
     (root / "dvc.yaml").write_text(yaml.safe_dump(pipeline(), sort_keys=False))
     (root / "pipeline.py").write_text(Path(__file__).read_text())
     (root / "requirements.lock").write_text("nothing==1\n")
-    (root / "models/base/unet").mkdir(parents=True)
-    (root / "models/base/model_index.json").write_text('{"unet": ["diffusers", "UNet2DConditionModel"]}')
-    (root / "models/base/unet/config.json").write_text("{}")
+    if tiny_base:
+        import tiny_sd
+
+        tiny_sd.build(root / "models/base")
+    else:
+        (root / "models/base/unet").mkdir(parents=True)
+        (root / "models/base/model_index.json").write_text('{"unet": ["diffusers", "UNet2DConditionModel"]}')
+        (root / "models/base/unet/config.json").write_text("{}")
     ignored = "/data/\n/models/tokens\n/models/supcon\n/mlflow.db*\n/mlartifacts/\n__pycache__/\n.work/\n/reports/\n"
     (root / ".gitignore").write_text(ignored)
     command(root, "git", "init", "-q", "-b", "main")
@@ -221,7 +229,18 @@ def ingest(params: dict) -> None:
     write_manifest(Path("data/ood/manifest.csv"), ood, RealRecord)
 
 
+def _has_tiny_base() -> bool:
+    return any(Path("models/base/unet").glob("*.safetensors"))
+
+
 def tokens(params: dict) -> None:
+    if _has_tiny_base():
+        from partsynth import params as sections
+        from partsynth.steps import tokens as step
+
+        learning = sections.Tokens(steps=1, batch_size=1, vectors=1, warmup=0)
+        base = sections.Diffusion(device="cpu")
+        return step.run(learning, base, Path("data/real"), Path("models/tokens"), Path())
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -244,6 +263,13 @@ def generate(params: dict, name: str) -> None:
     from partsynth.records import AugmentedRecord, RealRecord, fingerprint, read_manifest, sha256_file, write_manifest
 
     strength = params["sets"][name]["strength"]
+    if _has_tiny_base():
+        from partsynth import params as sections
+        from partsynth.steps import generate as step
+
+        settings, base = sections.Generate(steps=4, batch_size=4), sections.Diffusion(device="cpu")
+        augmentation, out = sections.AugmentationSet(strength=strength), Path(f"data/augmented/{name}")
+        return step.run(settings, base, augmentation, name, Path("data/real"), Path("models/tokens"), out, Path())
     rows = []
     for parent in read_manifest(Path("data/real/manifest.csv"), RealRecord):
         if parent.split != "train":

@@ -9,8 +9,10 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_project
+from PIL import Image
 
 from partsynth import audit, lineage, tracking
 from partsynth.objects import Objects
@@ -18,10 +20,12 @@ from partsynth.records import (
     AugmentedRecord,
     RealRecord,
     UserError,
+    png_fingerprint,
     read_manifest,
     sha256_bytes,
     sha256_file,
     write_manifest,
+    write_png,
 )
 
 PICTURE = "data/augmented/id/gear_a/00-1.png"
@@ -370,6 +374,35 @@ def test_a_run_is_found_by_alias(copied, tmp_path):
     assert result.faults == [] and result.data["run"]["run_id"] == run.run_id
     (affected,) = [r for r in audit.source(copied, PARENT).data["runs"] if r["run_id"] == run.run_id]
     assert affected["registered"] == ["partsynth v1 @champion"]
+
+
+@pytest.mark.slow
+def test_a_picture_is_made_again(tmp_path):
+    """With a real (tiny, random) Stable Diffusion; now, and after its set was made anew with another strength."""
+    root = small_project.make(tmp_path / "project", tiny_base=True)
+    small_project.dvc(root, "repro")
+    picture = next(iter(read_manifest(root / "data/augmented/id/manifest.csv", AugmentedRecord)))
+    result = audit.image(root, picture.path, regenerate=True)
+    assert result.faults == []
+    assert result.data["regenerated"] == {"made": True, "same_bytes": True, "mean_difference_of_255": 0, "allowed": 2}
+    small_project.set_params(root, "sets.id", strength=0.6)
+    small_project.dvc(root, "repro", "train@real_id-0")
+    assert sha256_file(root / picture.path) != picture.sha256
+    earlier = audit.image(root, picture.sha256, regenerate=True)
+    assert earlier.faults == [] and earlier.data["regenerated"]["same_bytes"]
+
+    path = root / picture.path  # somebody's work on the picture, signed with its fingerprint
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    mark = png_fingerprint(path)
+    path.unlink()
+    sha = write_png(path, 255 - pixels, mark)
+    rewrite(root / "data/augmented/id/manifest.csv", lambda rows: [
+        row.update(sha256=sha) for row in rows if row["path"] == picture.path
+    ])  # fmt: skip
+    assert any("made again it differs by" in f.message for f in audit.image(root, picture.path, True).faults)
+    photograph = next(r for r in read_manifest(root / "data/real/manifest.csv", RealRecord) if r.split == "train")
+    with pytest.raises(UserError, match="only synthetic pictures"):
+        audit.image(root, photograph.path, regenerate=True)
 
 
 # --- speed --------------------------------------------------------------------------------------------------------

@@ -190,9 +190,20 @@ def test_summary_prints_setups_differences_and_where_to_look(tmp_path: Path) -> 
             "real_id": {"accuracy_test": {**figures, "mean": 0.8}},
         },
         "differences": {"real_id-real": {"accuracy_test": {"mean": 0.0877, "low": -0.01, "high": 0.1}}},
+        "verdict": [{"text": "ID augmentations changed test accuracy by +8.8 points: no evidence"}],
+        "absent": {"far_ood_auroc": "no far-OOD pictures"},
     }
     (tmp_path / "s.json").write_text(json.dumps(content))
     code, out, _ = run("summary", "--metrics", os.fspath(tmp_path / "s.json"))
     assert code == 0
-    for part in ("71.2 (68.0 to 74.0)", "70.0", "80.0", "+8.8 (-1.0 to +10.0)", "reports/index.html", "mlflow ui"):
+    for part in (
+        "71.2 (68.0 to 74.0)",
+        "70.0",
+        "80.0",
+        "+8.8 (-1.0 to +10.0)",
+        "reports/index.html",
+        "mlflow ui",
+        "no evidence",
+        "far_ood_auroc: absent",
+    ):
         assert part in out

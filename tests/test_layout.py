@@ -16,8 +16,10 @@ PACKAGE = ROOT / "src/partsynth"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 INFRASTRUCTURE = {"lineage", "objects"}  # what tracking is made of
-HEAVY = {"torch", "torchvision", "transformers", "diffusers", "mlflow", "optuna", "great_expectations", "mitsuba", "dvc",
-         "sklearn", "pandas", "matplotlib", "scipy", "accelerate", "trimesh", "manifold3d"}  # fmt: skip
+HEAVY = set(
+    "torch torchvision transformers diffusers mlflow optuna great_expectations mitsuba dvc sklearn pandas matplotlib "
+    "scipy accelerate trimesh manifold3d".split()
+)
 
 
 def name_of(path: Path) -> str:

@@ -14,6 +14,7 @@ from partsynth import params
 from partsynth.records import UserError
 
 SECTIONS = list(params.Params.model_fields)
+KEYS = st.sampled_from(SECTIONS) | st.text(max_size=5)
 
 
 def write(folder: Path, content: object) -> Path:
@@ -153,11 +154,13 @@ def test_bad_strengths_are_refused(tmp_path: Path, value: object) -> None:
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(SECTIONS) | st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+        max_leaves=8,
+    )
+)
 def test_any_yaml_either_loads_or_is_a_user_error(tmp_path: Path, content: object) -> None:
     path = write(tmp_path, content)
     try:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_sd
 import yaml
 from PIL import Image, ImageDraw
 
-import tiny_sd
 from partsynth import project
 from partsynth.records import (
     AugmentedRecord,
@@ -228,7 +228,7 @@ def test_one_more_class_trains_one_token(own: Path, photos: Path) -> None:
     assert before.items() <= after.items()
 
 
-# --- the other presets --------------------------------------------------------------------------------------------------
+# --- the other presets ------------------------------------------------------------------------------------------------
 
 
 def test_stable_diffusion_15_in_its_place(tmp_path: Path, photos: Path, base: Path) -> None:
@@ -236,16 +236,16 @@ def test_stable_diffusion_15_in_its_place(tmp_path: Path, photos: Path, base: Pa
     root = tmp_path / "own"
     project.init(root, "sd15-gpu", photos)
     assert not (root / "models/base").exists()
-    edit(root, lambda loaded: merge(loaded, {
+    model = os.fspath(tiny_sd.build(tmp_path / "sd15", sd15=True))
+    small = {
         "ingest": {"size": 64, "masks": "none", "classes": ["flange", "gear"]},
-        "diffusion": {
-            "model": os.fspath(tiny_sd.build(tmp_path / "sd15", sd15=True)), "size": 64, "dtype": "float32", "device": "cpu",
-        },
+        "diffusion": {"model": model, "size": 64, "dtype": "float32", "device": "cpu"},
         "reference": {"model": os.fspath(base / "reference_encoder"), "device": "cpu"},
         "tokens": {"steps": 3, "warmup": 1, "vectors": 2},
         "generate": {"steps": 4, "batch_size": 4, "max_sources": 2},
         "sets": {"id": {"variants": 1}},
-    }))  # fmt: skip
+    }
+    edit(root, lambda loaded: merge(loaded, small))
     done = subprocess.run(["dvc", "repro", "quality@id"], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = read_manifest(root / "data/augmented/id/manifest.csv", AugmentedRecord)

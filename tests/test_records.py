@@ -170,9 +170,10 @@ def test_two_rows_for_one_picture_are_refused(tmp_path: Path) -> None:
 
 def test_a_faulty_manifest_is_told_by_line_and_column(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
-    records.write_manifest(path, [SelectedRecord.model_validate(
-        {"path": "a.png", "sha256": "0", "class_name": "a", "role": "positive", "origin": "real", "source": "a.png", "group": "g"}
-    )], SelectedRecord)  # fmt: skip
+    row = SelectedRecord(
+        path="a.png", sha256="0", class_name="a", role="positive", origin="real", source="a.png", group="g"
+    )
+    records.write_manifest(path, [row], SelectedRecord)
     good = path.read_text()
     path.write_text(good.replace("nan", "much").replace("a.png,0", "../a.png,0"))
     with pytest.raises(UserError) as caught:

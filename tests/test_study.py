@@ -52,9 +52,9 @@ def trial_of_a_worker(root: Path, options: dict, number: int | None = None, seco
             trials = []
         for trial in trials:
             attributes = trial.user_attrs
-            if trial.state.name == "RUNNING" and {"worker", "mlflow_run_id"} <= attributes.keys():
-                if number is None or trial.number == number:
-                    return int(attributes["worker"].split(":")[1]), trial
+            busy = trial.state.name == "RUNNING" and {"worker", "mlflow_run_id"} <= attributes.keys()
+            if busy and number in (None, trial.number):
+                return int(attributes["worker"].split(":")[1]), trial
         time.sleep(0.05)
     raise AssertionError("no worker took a trial")
 

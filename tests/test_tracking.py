@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -258,6 +259,16 @@ def test_a_stamp_is_cheap(project, tmp_path, monkeypatch):
     assert tracking.find_runs(root, fingerprint="measured")[0].tags["lineage"] == "complete"
 
 
+def test_artifacts_of_a_moved_project_are_found(tmp_path, plain):
+    with start(plain, "moved") as run:
+        pass
+    shutil.copytree(plain, tmp_path / "old")
+    old = Path(tracking.client(plain).get_run(run.run_id).info.artifact_uri.removeprefix("file://"))
+    old.rename(old.with_name("elsewhere"))
+    assert tracking.read_artifact(plain, run.run_id, "lineage/stages.json") is None
+    assert tracking.read_artifact(tmp_path / "old", run.run_id, "lineage/stages.json")
+
+
 @pytest.mark.slow
 def test_an_experiment_in_a_temporary_copy_lands_in_the_same_store(project, tmp_path):
     root = small_project.copy(project, tmp_path / "copy")
@@ -269,3 +280,23 @@ def test_an_experiment_in_a_temporary_copy_lands_in_the_same_store(project, tmp_
     assert run.tags["git_dirty"] == "true"  # params.yaml differs from the commit it started from
     assert yaml.safe_load((root / "params.yaml").read_text())["train"]["temperature"] == 0.1
     assert os.path.samefile(lineage.home(root), root)
+
+
+def test_a_store_killed_while_it_is_made_leaves_no_half_database(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    mlflow = tracking._mlflow()
+
+    class Killed(BaseException):
+        pass
+
+    def killed(uri):
+        Path(uri.removeprefix("sqlite:///")).write_bytes(b"half")
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow, "MlflowClient", lambda tracking_uri: killed(tracking_uri))
+        with pytest.raises(Killed):
+            tracking._found(mlflow, tmp_path / "mlflow.db")
+    assert list(tmp_path.iterdir()) == []
+    assert tracking.experiment_id(tmp_path) == tracking.experiment_id(tmp_path)
+    assert (tmp_path / "mlflow.db").is_file()

@@ -13,7 +13,7 @@ from pathlib import Path
 CAPTIONS = [
     f"a photo of a {state} {part}"
     for state in ("used", "rusty", "dirty", "broken", "brand new", "old", "clean")
-    for part in ("part", "motor", "gear", "flange", "bracket", "shaft", "alternator with 12 slots", "gear with 24 teeth")
+    for part in ("part", "motor", "gear", "flange", "bracket", "alternator with 12 slots", "gear with 24 teeth")
 ]
 
 
@@ -120,7 +120,7 @@ def build(folder: Path, sd15: bool = False, prediction: str = "epsilon", seed: i
 
 
 def write_real(root: Path, classes: tuple[str, ...] = ("gear_t12", "gear_t24"), pictures: int = 3, size: int = 64) -> Path:
-    """A small ``data/real`` below ``root``: drawn train and val pictures with masks and a manifest; returns its folder."""
+    """A small ``data/real`` below ``root``: drawn train and val pictures, masks, manifest; returns its folder."""
     import numpy as np
     from PIL import Image, ImageDraw
 
@@ -137,7 +137,8 @@ def write_real(root: Path, classes: tuple[str, ...] = ("gear_t12", "gear_t24"), 
                 ImageDraw.Draw(mask).ellipse(box, fill=255)
                 grain = np.random.default_rng([k, i, split == "val"]).normal(0, 6, (size, size, 3))
                 pixels = (np.asarray(image) + grain).clip(0, 255).astype(np.uint8)
-                path, mask_path = f"data/real/{split}/{name}/{name}_{i}.png", f"data/real/masks/{split}/{name}/{name}_{i}.png"
+                path = f"data/real/{split}/{name}/{name}_{i}.png"
+                mask_path = path.replace("data/real", "data/real/masks")
                 write_png(root / path, pixels)
                 write_png(root / mask_path, mask)
                 rows.append(

@@ -188,7 +188,7 @@ class Version:
         """A file's bytes; None where this version has no such file."""
         if self.outs is None:
             try:
-                return inside(self.root, path).read_bytes()
+                return (self.root / path).read_bytes()  # DVC may have linked it to its cache
             except (FileNotFoundError, IsADirectoryError):
                 return None
         md5 = self.md5(path)

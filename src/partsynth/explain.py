@@ -103,10 +103,9 @@ def type_text(annotation: Any, metadata: Any = ()) -> str:
 
 
 def _bounds(metadata: Any) -> str:
-    limits = {
-        sign: getattr(m, key) for m in metadata for key, sign in zip(("ge", "gt", "le", "lt"), (">=", ">", "<=", "<"), strict=True)
-        if getattr(m, key, None) is not None and abs(getattr(m, key)) < NO_BOUND
-    }  # fmt: skip
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    found = {sign: getattr(m, key, None) for m in metadata for key, sign in signs.items() if hasattr(m, key)}
+    limits = {sign: value for sign, value in found.items() if value is not None and abs(value) < NO_BOUND}
     if set(limits) == {">=", "<="}:
         return f" {limits['>=']} to {limits['<=']}"
     return "".join(f" {sign} {value}" for sign, value in limits.items())
@@ -139,6 +138,11 @@ def show_summary(path: Path) -> None:
         console.print(table, highlight=False)
         console.print()
     console.print("All in per cent (differences in points), with the interval over seeds in brackets.")
+    for sentence in summary.get("verdict", []):
+        console.print(sentence["text"], highlight=False)
+    for metric, reason in summary.get("absent", {}).items():
+        console.print(f"{metric}: absent, {reason}", highlight=False)
+    console.print()
     console.print("Report:  reports/index.html")
     console.print("Runs:    make ui, or: mlflow ui --backend-store-uri sqlite:///mlflow.db  -> http://127.0.0.1:5000")
 

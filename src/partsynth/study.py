@@ -413,9 +413,11 @@ def _open(params: Params, root: Path, data: search.Data) -> tuple[Any, str]:
     tags = {"study": params.study.name, "setup": params.study.setup, "mode": params.study.mode}
     tags["storage"] = shown(params.study.storage)
     parent = tracking.open_study(root, params.study.name, tags, before)
-    if before is None:
+    if before is None and study.user_attrs.get("mlflow_run_id") is None:
         study.set_user_attr("mlflow_run_id", parent)
-    return study, parent
+    if (kept := study.user_attrs["mlflow_run_id"]) != parent:  # another machine began the study at the same moment
+        tracking.end_run(root, parent, "KILLED", {"superseded_by": kept})
+    return study, kept
 
 
 def _complete(study: Any) -> int:

@@ -93,8 +93,25 @@ def _mlflow() -> Any:
 
 def client(root: Path) -> Any:
     """The project's ``mlflow.MlflowClient``."""
-    uri = tracking_uri(root)
-    return _mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
+    uri, mlflow = tracking_uri(root), _mlflow()
+    if uri.startswith("sqlite:///"):
+        _found(mlflow, Path(uri.removeprefix("sqlite:///")))
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _found(mlflow: Any, database: Path) -> None:
+    """Make a missing database beside its place and move it there whole: MLflow cannot go on from half its tables."""
+    if database.is_file():
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    draft = database.with_name(f"{database.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    try:
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(draft, database)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def experiment_id(root: Path, name: str = EXPERIMENT) -> str:
@@ -475,12 +492,6 @@ def end_run(root: Path, run_id: str, status: str, tags: dict[str, Any] | None = 
     store.set_terminated(run_id, status)
 
 
-def delete_run(root: Path, run_id: str) -> None:
-    """Move a run to MLflow's trash."""
-    _mlflow()
-    client(root).delete_run(run_id)
-
-
 # --- the chosen model ---------------------------------------------------------------------------------------------
 
 
@@ -625,13 +636,21 @@ def get_run(root: Path, name: str) -> RunView:
 
 
 def read_artifact(root: Path, run_id: str, path: str) -> bytes | None:
-    """The bytes of a run's artifact; None where it is missing."""
+    """The bytes of a run's artifact; None where it is missing.
+
+    MLflow stores absolute addresses: of a project that was moved or copied, its own ``mlartifacts`` is looked at too.
+    """
     mlflow = _mlflow()
+    store = client(root)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return Path(client(root).download_artifacts(run_id, path, folder)).read_bytes()
+            return Path(store.download_artifacts(run_id, path, folder)).read_bytes()
         except (mlflow.MlflowException, OSError):
-            return None
+            pass
+    for moved in (lineage.home(root) / "mlartifacts").glob(f"*/{run_id}/artifacts"):
+        with contextlib.suppress(OSError):
+            return (moved / path).read_bytes()
+    return None
 
 
 def _exists(root: Path) -> bool:

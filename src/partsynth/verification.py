@@ -21,7 +21,6 @@ from partsynth.records import (
     SelectedRecord,
     UserError,
     VerdictRecord,
-    inside,
     png_fingerprint,
     read_manifest,
 )
@@ -49,7 +48,7 @@ class Workspace:
         """(md5, sha256) of a file; None where there is none."""
         if path not in self._hashes:
             try:
-                data = inside(self.root, path).read_bytes()
+                data = (self.root / path).read_bytes()  # DVC may have linked it to its cache
                 self._hashes[path] = (
                     hashlib.md5(data, usedforsecurity=False).hexdigest(),
                     hashlib.sha256(data).hexdigest(),

@@ -48,7 +48,9 @@ def project(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "project"))
 
 
-def make(root: Path, name: str = "id", settings: params.Generate = SETTINGS, **augmentation) -> dict[str, AugmentedRecord]:
+def make(
+    root: Path, name: str = "id", settings: params.Generate = SETTINGS, **augmentation
+) -> dict[str, AugmentedRecord]:
     chosen = params.AugmentationSet(**{"strength": 0.5} | augmentation)
     base = params.Diffusion(device="cpu")
     out = root / "data/augmented" / name

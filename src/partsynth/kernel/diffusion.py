@@ -187,7 +187,7 @@ class Diffusion:
         added = [i for i in ids if i >= self.words.first]
         wanted = [i for name in names for i in self._tokens[name]]
         if added != wanted:
-            raise ValueError(f"{prompt!r}: the tokenizer read the ids {added} for {', '.join(names)}, expected {wanted}")
+            raise ValueError(f"{prompt!r}: the tokenizer read {', '.join(names)} as the ids {added}, not {wanted}")
         return ids
 
     def context(self, ids: Tensor) -> Tensor:
@@ -423,7 +423,8 @@ def _check_folder(folder: Path) -> None:
     missing = [part for part in PARTS if part not in loaded or not (folder / part).is_dir()]
     if missing:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}")
-    for part, name in (("vae", "diffusion_pytorch_model"), ("unet", "diffusion_pytorch_model"), ("text_encoder", "model")):
+    for part in ("vae", "unet", "text_encoder"):
+        name = "model" if part == "text_encoder" else "diffusion_pytorch_model"
         if not list((folder / part).glob(f"{name}*.safetensors")):
             raise FileNotFoundError(f"{folder / part} has no {name}.safetensors (pickled weights are not read)")
 

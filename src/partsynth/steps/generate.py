@@ -261,7 +261,7 @@ def _tokens(folder: Path, classes: Sequence[str], base: str) -> dict[str, Token]
         elif metadata.get("class_name") != name:
             faults.append(f"{path} holds the token of class {metadata.get('class_name')!r}")
         elif metadata.get("base_sha256") != base:
-            faults.append(f"{path} was learned with base model {metadata.get('base_sha256')}, diffusion.model is {base}")
+            faults.append(f"{path} was learned with base {metadata.get('base_sha256')}, diffusion.model is {base}")
         else:
             found[name] = Token(metadata["token"], sha256_file(path), path)
     if faults:

@@ -38,6 +38,7 @@ from partsynth.records import (
     read_manifest,
     read_picture,
     seed_from,
+    sha256_file,
     sha256_tree,
     write_bytes_atomic,
     write_json,
@@ -127,7 +128,9 @@ def run(
         cache = embed.folder(root) / f"{set_name}.safetensors"
         measured = measure(rows, root, embed, reference.batch_size, cache)
     held_out = [r for r in real_rows if r.split == "val"]
-    views = _seen_in_views(held_out, root, embed, reference.batch_size) if params.calibration == "views" else None
+    views = None
+    if params.calibration == "views":
+        views = _seen_in_views(held_out, root, embed, reference.batch_size, embed.folder(root))
     scores, limits = score(rows, measured, real_rows, real_measured, params, views)
     verdicts = judge(rows, measured.looks, scores, limits, params, set_name)
 
@@ -240,12 +243,23 @@ def _write_cache(path: Path, known: dict[str, tuple[Any, ...]]) -> None:
     write_bytes_atomic(path, save(dict(zip(CACHED, columns, strict=True)), {"sha256": json.dumps(list(known))}))
 
 
-def _seen_in_views(rows: Sequence[RealRecord], root: Path, embed: Embed, batch_size: int) -> np.ndarray:
+def _seen_in_views(
+    rows: Sequence[RealRecord], root: Path, embed: Embed, batch_size: int, folder: Path
+) -> np.ndarray:
     """Features (n, D) of the pictures, each through one random view of those that training takes for the same part."""
     import torch
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file, save
 
     from partsynth.kernel import views
 
+    # the views' code is part of the name: other views are other features
+    mark = fingerprint([sha256_file(Path(views.__file__)), [r.sha256 for r in rows]])
+    cache = folder / f"views-{mark[:16]}.safetensors"
+    try:
+        return load_file(cache)["features"]
+    except (OSError, SafetensorError, KeyError):
+        pass  # missing or torn: measured anew
     features = []
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
@@ -254,7 +268,11 @@ def _seen_in_views(rows: Sequence[RealRecord], root: Path, embed: Embed, batch_s
         seen = views.augment(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, draws)
         images = [Image.fromarray(a) for a in (seen * 255).round().byte().permute(0, 2, 3, 1).numpy()]
         features.append(embed(images + [images[-1]] * (batch_size - len(images)))[: len(images)])
-    return np.concatenate(features)
+    for stale in folder.glob("views-*.safetensors"):
+        stale.unlink()
+    seen_features = np.concatenate(features).astype(np.float32)
+    write_bytes_atomic(cache, save({"features": seen_features}))
+    return seen_features
 
 
 def take(measured: Measured, keep: Sequence[int]) -> Measured:

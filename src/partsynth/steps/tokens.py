@@ -62,6 +62,7 @@ def run(params: Tokens, diffusion: Diffusion, real: Path, out: Path, root: Path)
         vectors = training.result()
         for i, name in enumerate(stale):
             curve = training.losses[:, i]
+            means = [round(float(c.mean()), 6) for c in curve.tensor_split(CURVE_POINTS) if len(c)]
             metadata = {
                 "class_name": name,
                 "token": token_of(name),
@@ -72,7 +73,7 @@ def run(params: Tokens, diffusion: Diffusion, real: Path, out: Path, root: Path)
                 "steps": str(params.steps),
                 "seed": str(params.seed),
                 "final_loss": f"{float(curve[-max(1, len(curve) // 10) :].mean()):.6f}",
-                "loss_curve": json.dumps([round(float(c.mean()), 6) for c in curve.tensor_split(CURVE_POINTS) if len(c)]),
+                "loss_curve": json.dumps(means),
             }
             write_safetensors(files[name], {"vectors": vectors[token_of(name)]}, metadata)
         checkpoint.unlink(missing_ok=True)
@@ -153,7 +154,8 @@ def _train(training: Inversion, checkpoint: Path) -> None:
             try:
                 loss = float(training.step().mean())
             except FloatingPointError as error:
-                raise UserError(f"tokens: {error}; try a lower tokens.learning_rate, or diffusion.dtype: float32") from error
+                advice = "try a lower tokens.learning_rate, or diffusion.dtype: float32"
+                raise UserError(f"tokens: {error}; {advice}") from error
             progress.update(task, completed=training.done, description=f"learning tokens, loss {loss:.4f}")
             if time.monotonic() - saved >= CHECKPOINT_SECONDS:
                 write_safetensors(checkpoint, training.state(), {})

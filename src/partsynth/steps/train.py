@@ -24,6 +24,7 @@ from partsynth.kernel import encoder as encoders
 from partsynth.kernel import views
 from partsynth.kernel.batches import Batches, Mix
 from partsynth.kernel.losses import backward_in_chunks, collapse, feature_variance, supcon_loss
+from partsynth.kernel.optimizer import Muon
 from partsynth.params import Train
 from partsynth.records import RealRecord, SelectedRecord, UserError
 
@@ -90,7 +91,7 @@ def fit(
     device, batches = accelerator.device, make_batches(pictures, params, seed)
     images = pictures.images.to(device)
     bare = encoders.build(params.width, params.blocks, params.embedding, seed=records.seed_from("init", seed))
-    optimizer = torch.optim.AdamW(_groups(bare, params.weight_decay), lr=params.learning_rate)
+    optimizer: Any = Muon(bare.parameters(), params.learning_rate, params.weight_decay)
     history: list[Measurement] = []
     network, optimizer = accelerator.prepare(bare, optimizer)
     first = checkpoint.load(bare, optimizer, history) if checkpoint else 0
@@ -227,15 +228,6 @@ def make_accelerator(params: Train) -> Accelerator:
     return Accelerator(cpu=cpu, mixed_precision=params.precision)
 
 
-def _groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels alone, not for biases and normalisation."""
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    return [
-        {"params": weights, "weight_decay": weight_decay},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def _denominator(drawn: Any, params: Train) -> float:
     """Rows that an anchor's denominator is drawn from, itself included; negatives count by their weight."""
     negatives = 2 * int(drawn.is_negative.sum()) * params.negative_weight
@@ -342,12 +334,12 @@ def _progress(accelerator: Accelerator, text: str, total: int) -> Iterator[Calla
 
 
 class Checkpoint:
-    """Encoder, AdamW state and history in one safetensors file, written whole or not at all."""
+    """Encoder, optimiser state and history in one safetensors file, written whole or not at all."""
 
     def __init__(self, path: Path, fingerprint: str):
         self.path, self.fingerprint = path, fingerprint
 
-    def load(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer, history: list[Measurement]) -> int:
+    def load(self, network: torch.nn.Module, optimizer: Any, history: list[Measurement]) -> int:
         """Restore in place; returns the steps already done, 0 where there is no usable checkpoint of this training."""
         from safetensors import SafetensorError, safe_open
 
@@ -461,7 +453,7 @@ def fingerprint_of(
 ) -> str:
     """Identity of a training: parameters that shape it, pictures by hash and use, and the code that does it."""
     here = Path(__file__).parent.parent
-    code = ["kernel/batches.py", "kernel/encoder.py", "kernel/losses.py", "kernel/views.py", "steps/train.py"]
+    code = ["kernel/batches.py", "kernel/encoder.py", "kernel/losses.py", "kernel/optimizer.py", "kernel/views.py", "steps/train.py"]
     return records.fingerprint(
         {
             "params": params.model_dump(mode="json"),

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from partsynth.kernel import diffusion, pretraining, reference
+
+CAPTIONS = [f"a photo of a {s} {f}, {n} holes" for s in ("rusty", "used", "brand new") for f in ("gear", "flange") for n in (3, 4)]
+
+
+def quiet(step: int, values: dict[str, float]) -> None:
+    assert math.isfinite(values["loss"])
+
+
+def pictures(count: int, side: int = 32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(0, 256, (count, side, side, 3), generator=generator, dtype=torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    return pretraining.build_tokenizer(CAPTIONS, tmp_path_factory.mktemp("tokenizer"))
+
+
+# --- the resumable loop -------------------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    pass
+
+
+def fit(checkpoint: Path | None, stop_at: int | None = None, ema: float | None = 0.9) -> tuple[list[torch.Tensor], int]:
+    """Twelve steps of a small regression, a checkpoint every five; the weights, and how many losses were computed."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    loop = pretraining.Loop(
+        {"net": net}, steps=12, learning_rate=0.05, device="cpu", seed=7, checkpoint=checkpoint, ema=ema, warmup=3, every=5
+    )
+    calls = 0
+
+    def loss_of(generator: torch.Generator) -> torch.Tensor:
+        nonlocal calls
+        if stop_at is not None and loop.start + calls == stop_at:
+            raise Killed
+        calls += 1
+        x = torch.randn(16, 4, generator=generator)
+        return (net(x).float()[:, 0] - x.sum(1)).square().mean()
+
+    loop.run(loss_of, quiet)
+    return [p.detach().clone() for p in net.parameters()], calls
+
+
+@pytest.mark.parametrize("ema", [0.9, None])
+def test_a_killed_run_goes_on_and_ends_as_the_unbroken_one(tmp_path: Path, ema: float | None) -> None:
+    wanted, calls = fit(None, ema=ema)
+    assert calls == 12
+    checkpoint = tmp_path / "loop.safetensors"
+    with pytest.raises(Killed):
+        fit(checkpoint, stop_at=8, ema=ema)
+    with safe_open(checkpoint, "pt") as file:
+        assert file.metadata()["step"] == "5"
+    found, calls = fit(checkpoint, ema=ema)
+    assert calls == 7
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    again, calls = fit(checkpoint, ema=ema)  # finished: nothing is left to do, the result is the same
+    assert calls == 0 and all(torch.equal(a, b) for a, b in zip(again, wanted, strict=True))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run() -> None:
+    net = torch.nn.Linear(2, 1)
+    loop = pretraining.Loop({"net": net}, steps=3, learning_rate=0.1, device="cpu", seed=0, checkpoint=None)
+    with pytest.raises(FloatingPointError, match="step 3"):
+        loop.run(lambda generator: net.weight.sum() * float("nan"), quiet)
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+def test_the_tokenizer_keeps_its_ids_when_loaded(words, tmp_path: Path) -> None:
+    from transformers import CLIPTokenizer
+
+    words.save_pretrained(tmp_path)
+    loaded = CLIPTokenizer.from_pretrained(tmp_path)
+    for caption in (*CAPTIONS, "a photo of a zebra with 19 stripes", ""):
+        ids = words(caption).input_ids
+        assert ids == loaded(caption).input_ids
+        assert ids[0] == words.bos_token_id and ids[-1] == words.eos_token_id
+    assert loaded.model_max_length == pretraining.TEXT_LENGTH
+
+
+def test_whole_words_are_learned_and_unknown_ones_are_spelled(words) -> None:
+    assert len(words("rusty", add_special_tokens=False).input_ids) == 1
+    spelled = words("zebra", add_special_tokens=False).input_ids
+    assert len(spelled) > 1 and words.unk_token_id not in spelled
+    assert words.decode(spelled).strip() == "zebra"
+
+
+def test_prompts_are_padded_and_cut_to_one_length(words) -> None:
+    ids = pretraining.tokenize(words, ["", "a rusty gear", "gear " * 200])
+    assert ids.shape == (3, pretraining.TEXT_LENGTH)
+    assert (ids[0, 1:] == words.eos_token_id).all()
+    assert ids[2, -1] == words.eos_token_id
+
+
+# --- the three trainings ------------------------------------------------------------------------------------------
+
+
+def test_lost_colour_costs_more_than_as_much_lost_brightness() -> None:
+    rust = torch.tensor([0.4, -0.2, -0.6]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
+    grey = rust.mean(1, keepdim=True).expand_as(rust)
+    error = (grey - rust).square().mean().sqrt()
+    assert pretraining.reconstruction_loss(rust, rust) == 0
+    assert pretraining.reconstruction_loss(grey, rust) > 1.5 * pretraining.reconstruction_loss(rust + error, rust)
+
+
+def test_vae_trains_and_its_finished_checkpoint_gives_it_again(tmp_path: Path) -> None:
+    settings = dict(steps=2, batch_size=2, seed=0, checkpoint=tmp_path / "vae.safetensors", log=quiet)
+    vae = pretraining.train_vae(pictures(4), **settings)
+    latents = pretraining.encode_latents(vae, pictures(3), batch_size=2)
+    assert latents.shape == (3, 4, 8, 8) and latents.isfinite().all()
+    again = pretraining.train_vae(pictures(4), **settings)
+    assert all(torch.equal(a, b) for a, b in zip(vae.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_unet_and_text_encoder_learn_together(words) -> None:
+    torch.manual_seed(0)
+    before = pretraining.build_unet()
+    text = pretraining.build_text_encoder(words)
+    start = [p.detach().clone() for p in (*before.parameters(), *text.parameters())]
+    latents = torch.randn(2, 4, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    ids = pretraining.tokenize(words, CAPTIONS[:8]).view(4, 2, -1)
+    unet, text = pretraining.train_unet(
+        latents, ids, words, steps=2, batch_size=2, caption_dropout=0.5, ema=0.5, seed=0, checkpoint=None, log=quiet
+    )
+    after = [*unet.parameters(), *text.parameters()]
+    moved = [not torch.equal(a, b) for a, b in zip(start, after, strict=True)]
+    assert np.mean(moved) > 0.9 and not unet.training and not text.training
+
+
+def test_reference_encoder_trains_and_loads(tmp_path: Path) -> None:
+    variants = torch.tensor([0, 0, 0, 1, 1, 1, 2])  # the last one has no partner and is left out
+    net = pretraining.train_reference(
+        pictures(7, 64), variants, steps=2, seed=0, checkpoint=None, log=quiet, variants_a_step=2, pictures_a_variant=2
+    )
+    reference.save(net, tmp_path, 64)
+    features = reference.load(str(tmp_path))(pictures(3, 64).numpy())
+    assert features.shape == (3, 128)
+    assert np.allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+
+
+def test_spoilt_pictures_are_of_three_kinds() -> None:
+    batch = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    spoilt = pretraining._spoil(batch, torch.Generator().manual_seed(1))
+    inverted = (spoilt == -batch).flatten(1).all(1)
+    smooth = spoilt.diff(dim=3).abs().mean((1, 2, 3)) < 0.5 * batch.diff(dim=3).abs().mean((1, 2, 3))
+    assert inverted.sum() == 2 and smooth.sum() == 2 and not (inverted & smooth).any()
+    assert spoilt.abs().max() <= 1
+
+
+# --- the saved pipeline -------------------------------------------------------------------------------------------
+
+
+def test_the_saved_folder_is_a_stable_diffusion(words, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    out = tmp_path / "base"
+    pretraining.save_pipeline(
+        out, vae=pretraining.build_vae(), text_encoder=pretraining.build_text_encoder(words), tokenizer=words,
+        unet=pretraining.build_unet(),
+    )  # fmt: skip
+    weights = {"vae/diffusion_pytorch_model", "unet/diffusion_pytorch_model", "text_encoder/model"}
+    assert {p.relative_to(out).with_suffix("").as_posix() for p in out.rglob("*.safetensors")} == weights
+    assert not [p for p in out.rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
+    with safe_open(out / "unet/diffusion_pytorch_model.safetensors", "pt") as file:
+        assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
+    model = diffusion.load(out)
+    assert model.prediction == "v_prediction" and model.factor == 4 and model.length == pretraining.TEXT_LENGTH
+    made = model.generate(["a rusty gear", "a used flange"], [1, 2], 2.0, 2, 64, batch_size=2)
+    assert made.shape == (2, 3, 64, 64) and made.isfinite().all() and made.abs().max() <= 1

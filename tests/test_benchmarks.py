@@ -1,0 +1,80 @@
+"""The benchmarks' small parts; the benchmarks themselves take many minutes and are run by hand."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "benchmarks")]
+
+import base_model  # noqa: E402
+import probes  # noqa: E402
+
+
+def test_arguments() -> None:
+    plain = base_model.arguments([])
+    assert plain.project == ROOT and plain.base == ROOT / "models/base" and not plain.quick
+    chosen = base_model.arguments(["--project", "elsewhere", "--quick", "--threads", "1"])
+    assert chosen.project == Path("elsewhere") and chosen.quick and chosen.threads == 1
+    with pytest.raises(SystemExit):
+        base_model.arguments(["--projects", "typo"])
+
+
+def test_the_judge_is_used_by_nothing_in_the_package() -> None:
+    benchmarks = {p.stem for p in (ROOT / "benchmarks").glob("*.py")} | {"benchmarks"}
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name.split(".")[0] for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [(node.module or "").split(".")[0], *(alias.name for alias in node.names)]
+            if isinstance(node, ast.Import | ast.ImportFrom) and not getattr(node, "level", 0):
+                assert benchmarks.isdisjoint(names[:1]), path
+    assert "benchmarks" not in (ROOT / "dvc.yaml").read_text()
+
+
+def test_strength_is_chosen_on_corpus_variants_only() -> None:
+    from partsynth.rendering import catalog
+
+    corpus = {v.name for v in catalog.corpus_variants()}
+    assert set(probes.variant_names()) <= corpus and len(set(probes.variant_names())) == 12
+    families = [catalog.variant(*v).family for v in probes.VARIANTS]
+    assert {f: families.count(f) for f in families} == dict.fromkeys({t.family for t in catalog.TARGETS}, 3)
+
+
+def test_the_highest_strength_that_keeps_the_class() -> None:
+    def curve(*values: float) -> dict:
+        return {s: {"accuracy": v} for s, v in zip((0.0, 0.1, 0.2, 0.3), values, strict=True)}
+
+    assert base_model.highest_kept(curve(1.0, 0.97, 0.95, 0.90)) == 0.2
+    assert base_model.highest_kept(curve(1.0, 0.90, 0.96, 0.96)) == 0.0
+    assert base_model.highest_kept(curve(1.0, 1.0, 1.0, 0.95)) == 0.3
+
+
+def test_psnr_and_ssim() -> None:
+    picture = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 1.8 - 0.9
+    assert base_model.psnr(picture + 0.02, picture).tolist() == pytest.approx([40.0, 40.0], abs=1e-3)
+    assert base_model.ssim(picture, picture).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert (base_model.ssim(picture.flip(3), picture) < 0.2).all()
+
+
+def test_every_miss_is_shown() -> None:
+    figures = [
+        base_model.Figure("a", ">= 1", "2", True), base_model.Figure("b", ">= 1", "0", False, "why"),
+        base_model.Figure("c", "", "3", None),
+    ]  # fmt: skip
+    text = base_model.markdown(figures, {"command": "x", "commit": "y", "base_sha256": "z" * 64})
+    assert "| b | >= 1 | 0 | **miss** |" in text and text.count("miss") == 1 and text.count("pass") == 1
+    assert "- b: why" in text
+
+
+def test_states_asked_for_are_balanced() -> None:
+    states = base_model.asked_states(100)
+    assert {states.count(s) for s in base_model.STATES} == {20}
+    assert len({states[i] for i in range(0, 100, 2)}) == 5
