@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -41,22 +42,21 @@ def start(root: Path, workers: int, **options) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def trial_of_a_worker(root: Path, options: dict, number: int | None = None, seconds: float = 240):
+def trial_of_a_worker(process: subprocess.Popen, root: Path, options: dict, number: int | None = None):
     """(pid, trial) of a worker in the middle of a trial."""
     params = small_project.study_params(**options)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            trials = study.load_study(params.study, root).get_trials(deepcopy=False)
-        except UserError:
-            trials = []
-        for trial in trials:
+    opened = None
+    while process.poll() is None:
+        if opened is None:
+            with contextlib.suppress(UserError):
+                opened = study.load_study(params.study, root)
+        for trial in opened.get_trials(deepcopy=False) if opened else []:
             attributes = trial.user_attrs
             busy = trial.state.name == "RUNNING" and {"worker", "mlflow_run_id"} <= attributes.keys()
             if busy and number in (None, trial.number):
                 return int(attributes["worker"].split(":")[1]), trial
-        time.sleep(0.05)
-    raise AssertionError("no worker took a trial")
+        time.sleep(0.1)
+    raise AssertionError(f"the study ended before a worker could be caught: {process.communicate()[0]}")
 
 
 def check_agreement(root: Path, options: dict, target: int) -> dict:
@@ -212,9 +212,9 @@ def test_faults_of_a_user_are_sentences(project, monkeypatch):
 def test_a_killed_worker_s_trial_is_done_by_another_on_a_journal(project):
     options = {"trials": 6, "steps": 40}
     process = start(project, 2, **options)
-    pid, trial = trial_of_a_worker(project, options)
+    pid, trial = trial_of_a_worker(process, project, options)
     os.kill(pid, signal.SIGKILL)
-    told, _ = process.communicate(timeout=500)
+    told, _ = process.communicate(timeout=900)
     assert process.returncode == 0, told
     data = check_agreement(project, options, 6)
     again = [t for t in data["trials"] if t["retry_of"] == trial.number]
@@ -227,7 +227,7 @@ def test_a_killed_worker_s_trial_is_done_by_another_on_a_journal(project):
 def test_a_killed_study_goes_on_where_it_was_on_a_journal(project):
     options = {"trials": 4, "steps": 40}
     process = start(project, 1, **options)
-    _, trial = trial_of_a_worker(project, options, number=1)
+    _, trial = trial_of_a_worker(process, project, options, number=1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     study.run(small_project.study_params(**options), project)
@@ -240,9 +240,9 @@ def test_a_killed_study_goes_on_where_it_was_on_a_journal(project):
 def test_an_interrupt_loses_nothing(project, workers):
     options = {"trials": 4, "steps": 40}
     process = start(project, workers, **options)
-    _, trial = trial_of_a_worker(project, options, number=1)
+    _, trial = trial_of_a_worker(process, project, options, number=1)
     os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
-    told, _ = process.communicate(timeout=200)
+    told, _ = process.communicate(timeout=900)
     assert process.returncode != 0, told
     states = [t["state"] for t in study.results(small_project.study_params(**options), project)["trials"]]
     assert "RUNNING" not in states and "WAITING" in states
@@ -295,9 +295,9 @@ def postgres(tmp_path):
 def test_three_workers_on_postgresql_one_of_them_killed(project, postgres):
     options = {"trials": 8, "steps": 40, "storage": postgres}
     process = start(project, 3, **options)
-    pid, trial = trial_of_a_worker(project, options)
+    pid, trial = trial_of_a_worker(process, project, options)
     os.kill(pid, signal.SIGKILL)
-    told, _ = process.communicate(timeout=580)
+    told, _ = process.communicate(timeout=900)
     assert process.returncode == 0, told
     assert "was killed by signal 9" in told
     data = check_agreement(project, options, 8)
@@ -311,7 +311,7 @@ def test_a_silent_worker_s_trial_is_given_to_another_by_heartbeat(project, postg
     """As of another machine: its process cannot be looked at, only its heartbeat stops."""
     options = {"trials": 2, "steps": 40, "storage": postgres}
     process = start(project, 1, **options)
-    _, trial = trial_of_a_worker(project, options)
+    _, trial = trial_of_a_worker(process, project, options)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     monkeypatch.setattr(study, "_is_dead", lambda worker: False)

@@ -119,7 +119,9 @@ def build(folder: Path, sd15: bool = False, prediction: str = "epsilon", seed: i
     return Path(folder)
 
 
-def write_real(root: Path, classes: tuple[str, ...] = ("gear_t12", "gear_t24"), pictures: int = 3, size: int = 64) -> Path:
+def write_real(
+    root: Path, classes: tuple[str, ...] = ("gear_t12", "gear_t24"), pictures: int = 3, size: int = 64
+) -> Path:
     """A small ``data/real`` below ``root``: drawn train and val pictures, masks, manifest; returns its folder."""
     import numpy as np
     from PIL import Image, ImageDraw

@@ -254,10 +254,10 @@ class Train(Section):
     views: Literal["crops", "augmentation"] = "crops"  # second view: another crop, or the part's own augmentation
     replace_probability: Fraction = 0.0  # DA-Fusion: a real anchor is replaced by one of its augmentations
     temperature: Positive = 0.1
-    learning_rate: Positive = 3e-3
+    learning_rate: Positive = 1.5e-2  # peak, of Muon
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup: Fraction = 0.1  # share of the steps
-    chunk: Count | None = None  # views a forward pass (a picture has two); smaller = cached gradients, the same loss in less memory
+    chunk: Count | None = None  # views a forward pass (two a picture); smaller = same loss in less memory, but slower
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     classifier_steps: Count = 300

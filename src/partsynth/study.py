@@ -604,10 +604,12 @@ def _importance(study: Any, complete: list[Any]) -> dict[str, float]:
 
     if len(complete) < 4 or len({t.values[0] for t in complete}) < 2:
         return {}
-    try:
-        found = optuna.importance.get_param_importances(study, target=lambda t: -t.values[0])  # it asks for what makes values low
-    except (ValueError, RuntimeError):
-        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it asks what makes values low: so they are turned round
+        try:
+            found = optuna.importance.get_param_importances(study, target=lambda t: -t.values[0])
+        except (ValueError, RuntimeError):
+            return {}
     return {name: float(value) for name, value in found.items()}
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CLASSIFIER_VIEWS = 4  # random views of each picture, beside the picture itself, that the classifier learns from
 WORK = Path(".work/train")
+FILES = ("encoder.safetensors", "classifier.safetensors", "config.json", "history.csv", "curves.png", "run.json")
 
 
 @dataclass(frozen=True)
@@ -419,6 +420,7 @@ def run(
         return fit(pictures, params, seed, accelerator, checkpoint=checkpoint).metrics
 
     (out / "run.json").unlink(missing_ok=True)
+    records.prune(out, [out / name for name in FILES])
     logged = {"train": params.model_dump(mode="json"), "setup": setup, "seed": seed, "pictures": len(rows)}
     with tracking.training_run(
         root, "train", setup, seed, mark, logged, _inputs(rows, selected, real, root),
@@ -453,7 +455,8 @@ def fingerprint_of(
 ) -> str:
     """Identity of a training: parameters that shape it, pictures by hash and use, and the code that does it."""
     here = Path(__file__).parent.parent
-    code = ["kernel/batches.py", "kernel/encoder.py", "kernel/losses.py", "kernel/optimizer.py", "kernel/views.py", "steps/train.py"]
+    kernel = ["batches", "encoder", "losses", "optimizer", "views"]
+    code = [*(f"kernel/{name}.py" for name in kernel), "steps/train.py"]
     return records.fingerprint(
         {
             "params": params.model_dump(mode="json"),
