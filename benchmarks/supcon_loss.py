@@ -51,7 +51,8 @@ def measure(name: str, rows: int, dimensions: int, repeats: int) -> None:
         loss.backward()
         times.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base
-    print(json.dumps({"loss": loss.item(), "gradient": features.grad.norm().item(), "mib": peak / 1024, "s": min(times)}))
+    told = {"loss": loss.item(), "gradient": features.grad.norm().item(), "mib": peak / 1024, "s": min(times)}
+    print(json.dumps(told))
 
 
 def compare(rows: int, dimensions: int, repeats: int) -> dict[str, dict[str, float]]:

@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -365,6 +367,39 @@ def test_a_fresh_clone_gets_identical_data_from_a_remote(changed, tmp_path):
     assert result.faults == []
     assert audit.diff(clone, first.run_id, second.run_id).faults == []
     assert audit.verify(small_project.copy(root, tmp_path / "again")).faults == []
+
+
+SSH_SERVER = """
+import asyncio, asyncssh, sys
+async def main(folder):
+    user = asyncssh.generate_private_key("ssh-ed25519")
+    user.write_private_key(folder + "/key")
+    user.write_public_key(folder + "/key.pub")
+    server = await asyncssh.listen("127.0.0.1", 0, server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+                                   authorized_client_keys=folder + "/key.pub", sftp_factory=True)
+    print(server.get_port(), flush=True)
+    await server.wait_closed()
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_a_lost_cache_is_filled_from_a_remote_by_ssh(copied, tmp_path):
+    (tmp_path / "store").mkdir()
+    server = subprocess.Popen([sys.executable, "-c", SSH_SERVER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        port = server.stdout.readline().strip()
+        small_project.dvc(copied, "remote", "add", "-d", "host", f"ssh://me@127.0.0.1:{port}{tmp_path}/store")
+        small_project.dvc(copied, "remote", "modify", "--local", "host", "keyfile", str(tmp_path / "key"))
+        small_project.dvc(copied, "remote", "modify", "--local", "host", "allow_agent", "false")
+        assert audit.push(copied).faults == []
+        shutil.rmtree(copied / ".dvc/cache")
+        result = audit.run(copied, "real_id-seed0", tmp_path / "out")
+        assert result.faults == []
+        assert tree(tmp_path / "out/data/augmented/id") == tree(copied / "data/augmented/id")
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_a_run_is_found_by_alias(copied, tmp_path):

@@ -245,7 +245,7 @@ class Train(Section):
     blocks: list[Count] = [1, 1, 1]  # residual blocks a stage; each stage has twice the channels of the one before
     embedding: Count = 64  # dimensions of the projection head's output
     size: Annotated[int, Field(ge=16, le=1024)] = 64
-    steps: Count = 400  # optimiser steps of SupCon, the same for every setup
+    steps: Count = 300  # optimiser steps of SupCon, the same for every setup
     anchors: Count = 24  # in-distribution pictures a step
     synthetic_share: Fraction = 0.5  # of the anchors, where the setup has synthetic positives
     negatives: Annotated[int, Field(ge=0)] = 12  # negative-only pictures added to each step, where the setup has any

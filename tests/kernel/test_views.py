@@ -86,7 +86,8 @@ def test_hue_turns_colours_by_about_the_angle():
     on = Views(**STILL | {"jitter": 1.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0})
     colour = torch.tensor([0.6, 0.4, 0.4]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
     before, after = (colorsys.rgb_to_hsv(*c[0, :, 4, 4].tolist())[0] for c in (colour, augment(colour, u, on)))
-    assert min(abs(after - before), 1 - abs(after - before)) == pytest.approx(0.1, abs=0.05)  # YIQ's angle is not quite HSV's
+    # YIQ's angle is not quite HSV's
+    assert min(abs(after - before), 1 - abs(after - before)) == pytest.approx(0.1, abs=0.05)
 
 
 def test_contrast_keeps_the_mean_luma():

@@ -49,12 +49,16 @@ class World:
     def of(self, split: str) -> list[int]:
         return [i for i, r in enumerate(self.rows) if r.split == split]
 
-    def reasons(self, rows, measured: quality.Measured, calibration: list[int]) -> list[str]:
+    def reasons(self, rows, measured: quality.Measured, calibration: list[int], kind: str) -> list[str]:
         known = [*self.of("train"), *calibration]
         splits = ["train"] * len(self.of("train")) + ["val"] * len(calibration)
         real_rows = [self.rows[i].model_copy(update={"split": s}) for i, s in zip(known, splits, strict=True)]
-        params = Quality()
-        scores, limits = quality.score(rows, measured, real_rows, quality.take(self.measured, known), params)
+        params = Quality(calibration=kind)
+        views = None
+        if kind == "views":
+            seen = quality.in_views([self.images[i] for i in calibration], [self.rows[i].path for i in calibration])
+            views = self.encoder(seen)
+        scores, limits = quality.score(rows, measured, real_rows, quality.take(self.measured, known), params, views)
         return [v.reasons for v in quality.judge(rows, measured.looks, scores, limits, params, "id")]
 
 
@@ -97,16 +101,18 @@ PLANTED = {
 }
 
 
+@pytest.mark.parametrize("kind", ["views", "pictures"])
 @pytest.mark.parametrize("failure", PLANTED)
-def test_planted_failures_are_caught(world, failure):
+def test_planted_failures_are_caught(world, failure, kind):
     rng = np.random.default_rng(0)
     rows = [augmented(world.rows[i], str(i)) for i in world.of("train")]
     images = [PLANTED[failure](world, i, rng) for i in world.of("train")]
-    reasons = world.reasons(rows, world.measure(images), world.of("val"))
+    reasons = world.reasons(rows, world.measure(images), world.of("val"), kind)
     assert np.mean([bool(r) for r in reasons]) >= 0.95, Counter(reasons)
 
 
-def test_held_out_real_parts_are_rarely_flagged(world):
+@pytest.mark.parametrize("kind", ["views", "pictures"])
+def test_held_out_real_parts_are_rarely_flagged(world, kind):
     """Half of the held-out parts calibrate, the other half is judged; the mean of ten draws, as one has few parts."""
     rng = np.random.default_rng(0)
     first = {r.class_name: r for r in world.rows if r.split == "train"}
@@ -118,6 +124,6 @@ def test_held_out_real_parts_are_rarely_flagged(world):
         judged = [i for i in held_out if world.rows[i].group not in chosen]
         # as the edit of a training part of its class, which is left out for it
         rows = [augmented(first[world.rows[i].class_name], str(i)) for i in judged]
-        reasons = world.reasons(rows, quality.take(world.measured, judged), calibration)
+        reasons = world.reasons(rows, quality.take(world.measured, judged), calibration, kind)
         shares.append(np.mean([bool(r) for r in reasons]))
     assert np.mean(shares) <= 0.10, shares

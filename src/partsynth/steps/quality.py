@@ -243,11 +243,8 @@ def _write_cache(path: Path, known: dict[str, tuple[Any, ...]]) -> None:
     write_bytes_atomic(path, save(dict(zip(CACHED, columns, strict=True)), {"sha256": json.dumps(list(known))}))
 
 
-def _seen_in_views(
-    rows: Sequence[RealRecord], root: Path, embed: Embed, batch_size: int, folder: Path
-) -> np.ndarray:
+def _seen_in_views(rows: Sequence[RealRecord], root: Path, embed: Embed, batch_size: int, folder: Path) -> np.ndarray:
     """Features (n, D) of the pictures, each through one random view of those that training takes for the same part."""
-    import torch
     from safetensors import SafetensorError
     from safetensors.numpy import load_file, save
 
@@ -260,19 +257,28 @@ def _seen_in_views(
         return load_file(cache)["features"]
     except (OSError, SafetensorError, KeyError):
         pass  # missing or torn: measured anew
-    features = []
+    parts = []
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
-        pictures = np.stack([np.asarray(read_picture(root, row)) for row in batch])  # (B, H, W, 3)
-        draws = torch.cat([views.draw(1, seed_from("calibration view", row.sha256)) for row in batch])
-        seen = views.augment(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, draws)
-        images = [Image.fromarray(a) for a in (seen * 255).round().byte().permute(0, 2, 3, 1).numpy()]
-        features.append(embed(images + [images[-1]] * (batch_size - len(images)))[: len(images)])
+        images = in_views([read_picture(root, row) for row in batch], [row.sha256 for row in batch])
+        parts.append(embed(images + [images[-1]] * (batch_size - len(images)))[: len(images)])
     for stale in folder.glob("views-*.safetensors"):
         stale.unlink()
-    seen_features = np.concatenate(features).astype(np.float32)
-    write_bytes_atomic(cache, save({"features": seen_features}))
-    return seen_features
+    features = np.concatenate(parts).astype(np.float32)
+    write_bytes_atomic(cache, save({"features": features}))
+    return features
+
+
+def in_views(images: Sequence[Image.Image], names: Sequence[str]) -> list[Image.Image]:
+    """One training view of each picture (all of one size), the same for the same name."""
+    import torch
+
+    from partsynth.kernel import views
+
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))  # (B, H, W, 3)
+    draws = torch.cat([views.draw(1, seed_from("calibration view", name)) for name in names])
+    seen = views.augment(pixels.permute(0, 3, 1, 2).float() / 255, draws)
+    return [Image.fromarray(a) for a in (seen * 255).round().byte().permute(0, 2, 3, 1).numpy()]
 
 
 def take(measured: Measured, keep: Sequence[int]) -> Measured:
