@@ -63,7 +63,7 @@ def test_load_gives_back_what_was_saved(tmp_path):
     loaded, read = encoder.load(tmp_path)
     images = pictures(5)
     features, logits = encoder.embed(loaded, images)
-    assert read == config and features.shape == (5, 16) and logits.shape == (5, 3)
+    assert read == config and features.shape == (5, 2 * 16) and logits.shape == (5, 3)  # mean- and max-pooled
     expected = encoder.embed(model, torch.from_numpy(images), batch_size=2)
     torch.testing.assert_close((features, logits), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(logits, loaded.classifier(features).detach())

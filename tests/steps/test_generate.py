@@ -182,7 +182,7 @@ def test_missing_and_foreign_tokens_are_named_all_at_once(project) -> None:
 def test_a_token_of_another_base_is_refused(project) -> None:
     shutil.rmtree(project / "models/base")
     tiny_sd.build(project / "models/base", seed=5)
-    with pytest.raises(UserError, match="learned with base model"):
+    with pytest.raises(UserError, match="was learned with base"):
         make(project)
 
 
