@@ -174,13 +174,13 @@ NARROW = Ranges(
 )
 SHIFTED = Ranges(
     states=(("rusty", 0.4), ("dirty", 0.35), ("broken", 0.25)),
-    severity=((0.25, 0.6),),
+    severity=((0.15, 0.4),),
     light_azimuth=((200, 250),),
-    light_elevation=((26, 38),),
+    light_elevation=((34, 38),),
     warmth=((0.75, 1.0),),
     light_strength=((0.9, 1.2),),
     ambient=((0.7, 1.0),),
-    camera_elevation=(((40, 43),), ((42, 45),)),
+    camera_elevation=(((41, 43),), ((43, 45),)),
     camera_azimuth=(((-8, 8),), ((35, 45),)),
     backgrounds=("grey workbench", "conveyor belt", "wooden bench"),
     exposure=((-0.2, 0.2),),
