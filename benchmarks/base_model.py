@@ -444,7 +444,7 @@ def measure(bench: Bench, sources: Sources, strength: float, guidance: float) ->
     away = drift.class_distances(features, bank.names, sources.groups, bank, bench.settings.quality.neighbours)
     own = drift.own(away, sources.classes, bank.kinds)
     gain = (state == asked).astype(float) - (before == asked).astype(float)
-    mean, low, high = metrics.cluster_interval(gain, sources.groups)[:3]
+    low, high, _ = metrics.cluster_interval(gain, sources.groups, seed=0)
     return {
         "images": made,
         "accuracy": float((named == sources.classes).mean()),
@@ -454,7 +454,7 @@ def measure(bench: Bench, sources: Sources, strength: float, guidance: float) ->
         "states": {s: float((state == asked)[asked == s].mean()) for s in STATES if (asked == s).any()},
         "state of another": float((state == asked)[other].mean()) if other.any() else None,
         "state before": float((before == asked).mean()),
-        "state gain": [mean, low, high],
+        "state gain": [float(gain.mean()), low, high],
         "drift": float(np.median(own)),
         "drift from source": float(np.median(1 - (features * plain).sum(1))),
     }
