@@ -6,7 +6,7 @@ Run as ``python small_project.py STAGE [ARGUMENTS]`` it is the stage; imported, 
 
 from __future__ import annotations
 
-import functools
+import fcntl
 import json
 import os
 import shutil
@@ -48,8 +48,7 @@ def pipeline() -> dict:
     return {
         "stages": {
             "ingest": {
-                "cmd": f"{me} ingest",
-                "deps": deps,
+                "cmd": f"{me} ingest",  # without dependencies, as render has none in a project made by init
                 "params": ["ingest"],
                 "outs": [{"data/real": {"persist": True}}, {"data/ood": {"persist": True}}],
             },
@@ -155,12 +154,18 @@ def make(root: Path, tiny_base: bool = False) -> Path:
     return root
 
 
-@functools.cache
 def finished(base: Path) -> Path:
-    """One project a test process, run to the end; tests that change anything take a ``copy``."""
-    root = make(base / "finished-project" / "project")
-    dvc(root, "repro")
-    return root
+    """One project a test session (all its processes), run to the end; tests that change anything take a ``copy``."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "finished-project"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            dvc(make(folder / "project"), "repro")
+            (folder / "done").touch()
+    return folder / "project"
 
 
 def copy(root: Path, to: Path) -> Path:

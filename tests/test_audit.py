@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_project
+import yaml
 from PIL import Image
 
 from partsynth import audit, lineage, tracking
@@ -180,10 +181,27 @@ def test_strangers_changed_parameters_code_and_commands_are_named(copied):
     assert "not among the outputs" in " ".join(
         f.message for f in audit.verify(copied).faults if f.path.endswith("stranger.png")
     )
-    assert found["data/augmented/old"] == "no stage in dvc.lock made this set"
+    assert found["data/augmented/old"] == "no stage of dvc.yaml made this set"
     assert found["params.yaml"] == "sets.id.strength changed since generate@id ran (dvc repro)"
     assert "the command of tokens changed" in found["dvc.yaml"]
     assert "ran on another version" in found["pipeline.py"]
+
+
+def test_a_stage_that_dvc_yaml_has_no_longer_is_counted_and_is_no_fault(copied):
+    """DVC never takes an entry out of dvc.lock; the set that the stage made must go, though."""
+    loaded = yaml.safe_load((copied / "dvc.yaml").read_text())
+    del loaded["stages"]["select"]["foreach"]["real_id_negatives"]
+    (copied / "dvc.yaml").write_text(yaml.safe_dump(loaded, sort_keys=False))
+    params = yaml.safe_load((copied / "params.yaml").read_text())
+    del params["sets"]["near_ood"]
+    params["matrix"]["setups"].remove("real_id_negatives")
+    (copied / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    assert faults(audit.verify(copied)) == {"data/augmented/near_ood": "no stage of dvc.yaml made this set"}
+    shutil.rmtree(copied / "data/augmented/near_ood")
+    result = audit.verify(copied)
+    assert result.faults == []
+    assert result.data["checked"]["stages in dvc.lock that dvc.yaml has no longer"] == 4
+    assert result.data["checked"]["stages"] == 8
 
 
 def test_nothing_to_verify_is_an_error(tmp_path):
@@ -313,12 +331,13 @@ def test_a_picture_of_an_earlier_version_is_traced(project, changed):
 def test_what_differs_between_two_runs(changed):
     first, second = (r for r in tracking.find_runs(changed) if r.name == "real_id-seed0")
     data = audit.diff(changed, first.run_id, second.run_id).data
-    assert data["parameters"] == {"sets.id.strength": [0.2, 0.3]}
+    assert data["parameters"] == {"sets.id.strength": {"first": 0.2, "second": 0.3}}
     assert len(data["training_pictures"]["changed"]) == 16
     assert not data["training_pictures"]["only_in_first"] and not data["training_pictures"]["only_in_second"]
     assert len(data["files"]["data/augmented/id"]["changed"]) == 17  # and the manifest
     assert sorted(data["files"]) == ["data/augmented/id", "data/quality/id.csv", "data/selected/real_id.csv"]
-    assert data["code"]["git_dirty"] == ["false", "true"] and data["code"]["dependencies changed"] == []
+    assert data["code"]["git_dirty"] == {"first": "false", "second": "true"}
+    assert data["code"]["dependencies changed"] == []
 
 
 def test_a_checkout_that_cannot_be_whole_leaves_nothing(changed, tmp_path):
@@ -415,7 +434,7 @@ def test_a_run_is_found_by_alias(copied, tmp_path):
 def test_a_picture_is_made_again(tmp_path):
     """With a real (tiny, random) Stable Diffusion; now, and after its set was made anew with another strength."""
     root = small_project.make(tmp_path / "project", tiny_base=True)
-    small_project.dvc(root, "repro")
+    small_project.dvc(root, "repro", "train@real_id-0")
     picture = next(iter(read_manifest(root / "data/augmented/id/manifest.csv", AugmentedRecord)))
     result = audit.image(root, picture.path, regenerate=True)
     assert result.faults == []

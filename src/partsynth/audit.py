@@ -26,7 +26,7 @@ from typing import Any
 from PIL import Image
 
 from partsynth import lineage, tracking, verification
-from partsynth.objects import Objects, listing_md5, path_md5
+from partsynth.objects import Objects, folder_files, listing_md5, path_md5
 from partsynth.records import (
     AugmentedRecord,
     RealRecord,
@@ -162,7 +162,8 @@ def stage_graph(root: Path, run: RunRecord) -> dict[str, Any]:
 
 def outputs(graph: dict[str, Any]) -> dict[str, str]:
     """Path -> md5 of every output in a run's stage graph."""
-    return {out["path"]: out["md5"] for stage in graph["stages"].values() for out in stage["outs"] if "md5" in out}
+    outs = (out for stage in graph["stages"].values() for out in stage.get("outs", []))
+    return {out["path"]: out["md5"] for out in outs if "md5" in out}
 
 
 # --- versions of the data -------------------------------------------------------------------------------------------
@@ -417,12 +418,13 @@ def _watched(
 def _trained_on(
     objects: Objects, runs: list[RunRecord], sha256: str, faults: list[Fault]
 ) -> list[dict[str, Any]]:
-    """Every run whose training table holds the picture; a table that cannot be read is a fault, not a no."""
-    trained = []
-    for run in runs:
-        rows = _table(objects, run, sha256, faults)
-        trained += [run.brief() | {"role": row.role} for row in rows if row.sha256 == sha256]
-    return trained
+    """Every run whose training table holds the picture."""
+    return [
+        run.brief() | {"role": row["role"]}
+        for run in runs
+        for row in _table(objects, run, faults)
+        if row["sha256"] == sha256
+    ]
 
 
 def _table_bytes(objects: Objects, run: RunRecord) -> bytes:
@@ -436,17 +438,32 @@ def _table_bytes(objects: Objects, run: RunRecord) -> bytes:
     return data
 
 
-def _table(objects: Objects, run: RunRecord, needle: str, faults: list[Fault]) -> list[SelectedRecord]:
+@functools.lru_cache(maxsize=16)
+def _parsed(table: bytes) -> tuple[dict[str, str], ...]:
+    """All rows as text: runs share tables, and a check of types is not what is asked here.
+
+    Raises
+    ------
+    ValueError
+        where it is no training table.
+    """
+    reader = csv.DictReader(io.StringIO(table.decode()))
+    if lacking := {"path", "sha256", "class_name", "role", "origin"} - set(reader.fieldnames or ()):
+        raise ValueError(f"it has no column {', '.join(sorted(lacking))}")
+    return tuple(reader)
+
+
+def _table(objects: Objects, run: RunRecord, faults: list[Fault]) -> tuple[dict[str, str], ...]:
+    """A run's training pictures; a table that cannot be read is a fault, not an empty one."""
     if run.selected is None:
         if run.status == "FINISHED":
             faults.append(Fault(run.run_id, f"run {run.name} names no training table: nobody can tell what it saw"))
-        return []
-    path, _ = run.selected
+        return ()
     try:
-        return rows_with(_table_bytes(objects, run), SelectedRecord, needle, path)
-    except UserError as error:
+        return _parsed(_table_bytes(objects, run))
+    except (UserError, ValueError) as error:
         faults.append(Fault(run.run_id, f"the training table of run {run.name} cannot be read: {error}"))
-        return []
+        return ()
 
 
 def _regenerate(root: Path, found: Found, content: bytes | None, faults: list[Fault]) -> dict[str, Any]:
@@ -604,15 +621,12 @@ class _Derived:
         self, root: Path, objects: Objects, run: RunRecord, faults: list[Fault]
     ) -> dict[str, Any] | None:
         """How a run used the photograph: itself, pictures made from it, or pictures made with a token it taught."""
-        if run.selected is None:
-            _table(objects, run, "", faults)
-            return None
-        rows = _table(objects, run, "", faults)
-        itself = sum(row.sha256 in self.framed for row in rows)
-        from_it = sum(row.sha256 in self.synthetic for row in rows)
+        rows = _table(objects, run, faults)
+        itself = sum(row["sha256"] in self.framed for row in rows)
+        from_it = sum(row["sha256"] in self.synthetic for row in rows)
         classes = {Path(token["path"]).stem for token in self.tokens.values()}
         through = 0
-        if any(row.origin != "real" and row.class_name in classes for row in rows):
+        if any(row["origin"] != "real" and row["class_name"] in classes for row in rows):
             try:
                 version = Version(root, objects, stage_graph(root, run))
                 taught = set()
@@ -620,7 +634,7 @@ class _Derived:
                     data = version.read(f"{TOKENS}/{name}.safetensors")
                     if data is not None and sha256_bytes(data) in self.tokens:
                         taught.add(name)
-                through = sum(row.origin != "real" and row.class_name in taught for row in rows)
+                through = sum(row["origin"] != "real" and row["class_name"] in taught for row in rows)
             except UserError as error:
                 faults.append(Fault(run.run_id, str(error)))
         watched = 0
@@ -767,7 +781,7 @@ def _verify_checkout(folder: Path, graph: dict[str, Any], chosen: RunRecord) -> 
     faults: list[Fault] = []
     outs = outputs(graph)
     for name, stage in graph["stages"].items():
-        for dep in stage["deps"]:
+        for dep in stage.get("deps", []):
             if any(lineage.covers(out, dep["path"]) for out in outs) and path_md5(folder / dep["path"]) != dep["md5"]:
                 faults.append(Fault(dep["path"], f"{name} used md5 {dep['md5']}: the outputs hold another version"))
     _, leaks = verification.check_manifests(folder, graph["stages"])
@@ -787,7 +801,7 @@ def _outside(root: Path, chosen: RunRecord, graph: dict[str, Any], outs: dict[st
     deps = {
         dep["path"]: dep["md5"]
         for stage in graph["stages"].values()
-        for dep in stage["deps"]
+        for dep in stage.get("deps", [])
         if not any(lineage.covers(out, dep["path"]) or lineage.covers(dep["path"], out) for out in outs)
     }
     states = []
@@ -819,7 +833,7 @@ def diff(root: Path, first: str, second: str) -> Result:
         data = {
             "runs": [_facts(a), _facts(b)],
             "training_pictures": _diff_tables(objects, a, b, faults),
-            "files": _diff_outputs(objects, outputs(graph_a), outputs(graph_b), faults),
+            "files": _diff_outputs(root, objects, [(a, outputs(graph_a)), (b, outputs(graph_b))], faults),
             "parameters": _diff_values(_parameters(graph_a), _parameters(graph_b)),
             "code": _diff_code(root, a, b, graph_a, graph_b),
         }
@@ -829,7 +843,7 @@ def diff(root: Path, first: str, second: str) -> Result:
 def _diff_tables(objects: Objects, a: RunRecord, b: RunRecord, faults: list[Fault]) -> dict[str, Any]:
     tables = []
     for chosen in (a, b):
-        tables.append({row.path: row for row in _table(objects, chosen, "", faults)})
+        tables.append({row["path"]: row for row in _table(objects, chosen, faults)})
     one, two = tables
     both = one.keys() & two.keys()
     return {
@@ -837,25 +851,25 @@ def _diff_tables(objects: Objects, a: RunRecord, b: RunRecord, faults: list[Faul
         "second": len(two),
         "only_in_first": sorted(one.keys() - two.keys()),
         "only_in_second": sorted(two.keys() - one.keys()),
-        "changed": sorted(path for path in both if one[path].sha256 != two[path].sha256),
-        "other_role": sorted(path for path in both if one[path].role != two[path].role),
+        "changed": sorted(path for path in both if one[path]["sha256"] != two[path]["sha256"]),
+        "other_role": sorted(path for path in both if one[path]["role"] != two[path]["role"]),
     }
 
 
 def _diff_outputs(
-    objects: Objects, one: dict[str, str], two: dict[str, str], faults: list[Fault]
+    root: Path, objects: Objects, runs: list[tuple[RunRecord, dict[str, str]]], faults: list[Fault]
 ) -> dict[str, dict[str, list[str]]]:
     """Output -> files added, removed and changed from the first run to the second; equal outputs are left out."""
     found = {}
+    (_, one), (_, two) = runs
     for path in sorted(one.keys() | two.keys()):
         if one.get(path) == two.get(path):
             continue
         try:
-            sides = [_files(objects, md5) if (md5 := side.get(path)) else {} for side in (one, two)]
+            left, right = (_files(root, objects, chosen, path, outs.get(path)) for chosen, outs in runs)
         except UserError as error:
             faults.append(Fault(path, f"cannot be compared file by file: {error}"))
             continue
-        left, right = sides
         found[path] = {
             "removed": sorted(left.keys() - right.keys()),
             "added": sorted(right.keys() - left.keys()),
@@ -864,8 +878,23 @@ def _diff_outputs(
     return found
 
 
-def _files(objects: Objects, md5: str) -> dict[str, str]:
-    return _listing(objects, md5) if md5.endswith(".dir") else {"": md5}
+def _files(root: Path, objects: Objects, chosen: RunRecord, path: str, md5: str | None) -> dict[str, str]:
+    """Relative path -> md5 of an output; one that DVC does not cache is looked for in the workspace and in git."""
+    name = path.rpartition("/")[2]
+    if md5 is None:
+        return {}
+    if not md5.endswith(".dir"):
+        return {name: md5}
+    if not objects.path(md5).is_file():
+        if path_md5(root / path) == md5:
+            return folder_files(root / path)
+        files = {
+            inner: hashlib.md5(data, usedforsecurity=False).hexdigest()
+            for inner, data in _from_git(root, chosen.tags.get("git_commit", ""), path).items()
+        }
+        if listing_md5(files) == md5:
+            return files
+    return _listing(objects, md5)
 
 
 def _parameters(graph: dict[str, Any]) -> dict[str, Any]:
@@ -886,27 +915,29 @@ def _parameters(graph: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _diff_values(one: dict[str, Any], two: dict[str, Any]) -> dict[str, list[Any]]:
+def _diff_values(one: dict[str, Any], two: dict[str, Any]) -> dict[str, dict[str, Any]]:
     absent = "(not used)"
     keys = sorted(one.keys() | two.keys())
-    return {k: [one.get(k, absent), two.get(k, absent)] for k in keys if one.get(k, absent) != two.get(k, absent)}
+    pairs = {key: {"first": one.get(key, absent), "second": two.get(key, absent)} for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair["first"] != pair["second"]}
 
 
 def _diff_code(
     root: Path, a: RunRecord, b: RunRecord, graph_a: dict[str, Any], graph_b: dict[str, Any]
 ) -> dict[str, Any]:
     tags = ("git_commit", "git_dirty", "code_sha256", "partsynth_version", "lock_sha256", "base_sha256", "device")
-    found: dict[str, Any] = {tag: [a.tags.get(tag), b.tags.get(tag)] for tag in tags if a.tags.get(tag) != b.tags.get(tag)}
-    patches = [graph.get("files", {}).get("uncommitted.patch") for graph in (graph_a, graph_b)]
-    if patches[0] != patches[1]:
-        found["uncommitted changes (sha256)"] = patches
+    sides = []
+    for chosen, graph in ((a, graph_a), (b, graph_b)):
+        patch = graph.get("files", {}).get("uncommitted.patch", "none")
+        sides.append({tag: chosen.tags.get(tag, "unknown") for tag in tags} | {"uncommitted_changes_sha256": patch})
+    found: dict[str, Any] = _diff_values(*sides)
     deps = []
     for graph in (graph_a, graph_b):
         outs = outputs(graph)
         deps.append({
             dep["path"]: dep["md5"]
             for stage in graph["stages"].values()
-            for dep in stage["deps"]
+            for dep in stage.get("deps", [])
             if not any(lineage.covers(out, dep["path"]) for out in outs)
         })  # fmt: skip
     commits = [run.tags.get("git_commit", "") for run in (a, b)]
@@ -974,7 +1005,9 @@ def _lines(value: dict[str, Any], depth: int) -> Iterator[str]:
     indent = "  " * depth
     for key, inner in value.items():
         label = escape(key if "/" in key or "." in key else key.replace("_", " "))
-        if isinstance(inner, dict) and inner:
+        if isinstance(inner, dict) and inner.keys() == {"first", "second"}:
+            yield f"{indent}{label}: {escape(str(inner['first']))} -> {escape(str(inner['second']))}"
+        elif isinstance(inner, dict) and inner:
             yield f"{indent}[bold]{label}[/bold]"
             yield from _lines(inner, depth + 1)
         elif isinstance(inner, list):

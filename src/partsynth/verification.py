@@ -88,9 +88,14 @@ def verify(root: Path) -> tuple[dict[str, Any], list[Fault]]:
     with Objects(root) as objects:
         space = Workspace(root, objects.ignored)
         pipeline = objects.pipeline()
+        # DVC keeps the entries of stages that dvc.yaml has no longer; they are no part of the project
+        left_over = stages.keys() - pipeline.keys()
+        stages = {name: stage for name, stage in stages.items() if name in pipeline}
         listings = _outputs(space, objects, stages, pipeline, faults)
         _stages(space, stages, pipeline, listings, faults)
     counts = {"stages": len(stages), "files": sum(map(len, listings.values()))}
+    if left_over:
+        counts["stages in dvc.lock that dvc.yaml has no longer"] = len(left_over)
     counts |= _manifests(space, stages, faults)
     unique = sorted(set(faults), key=lambda fault: (fault.path, fault.message))
     return counts, unique
@@ -182,12 +187,10 @@ def _stages(
     for name, stage in sorted(pipeline.items()):
         if name not in stages and not stage["frozen"]:
             faults.append(Fault("dvc.lock", f"stage {name} has not run (dvc repro)"))
-    for name in sorted(stages.keys() - pipeline.keys()):
-        faults.append(Fault("dvc.lock", f"stage {name} is no longer in dvc.yaml"))
     values: dict[str, Any] = {}
     for name, stage in sorted(stages.items()):
-        known = pipeline.get(name)
-        if known is None or known["frozen"]:
+        known = pipeline[name]
+        if known["frozen"]:
             continue
         if stage.get("cmd") != known["cmd"]:
             faults.append(Fault("dvc.yaml", f"the command of {name} changed since it ran (dvc repro)"))
@@ -273,7 +276,7 @@ def _manifests(space: Workspace, stages: dict[str, Any], faults: list[Fault]) ->
     on_disk = [p for p in (space.root / "data/augmented").glob("*") if p.is_dir()]
     for folder in sorted(p.relative_to(space.root).as_posix() for p in on_disk):
         if folder not in sets:
-            faults.append(Fault(folder, "no stage in dvc.lock made this set"))
+            faults.append(Fault(folder, "no stage of dvc.yaml made this set"))
 
     real = _read(space, f"{REAL}/manifest.csv", RealRecord, faults) if REAL in outs else []
     ood = _read(space, f"{OOD}/manifest.csv", RealRecord, faults) if OOD in outs else []
