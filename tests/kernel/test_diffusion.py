@@ -128,6 +128,21 @@ def test_strength_zero_is_the_vae_alone_and_one_knows_nothing_of_the_source(mode
     assert torch.equal(edit(model, latents, range(6), 1), edit(model, latents.flip(0), range(6), 1))
 
 
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_batch_of_several_strengths_gives_each_the_bytes_of_its_own(model, images, guidance, masked) -> None:
+    latents, strengths = model.encode(images), [0.5, 0, 1, 0.12, 0.9, 0.5]
+    mask = torch.zeros(6, 1, *latents.shape[2:])
+    mask[:, :, 2:5, 2:5] = 1
+    told = {"guidance": guidance, "mask": mask if masked else None}
+    together = edit(model, latents, range(6), strengths, **told)
+    for i, strength in enumerate(strengths):
+        assert torch.equal(together[i], edit(model, latents, range(6), strength, **told)[i]), strength
+    order = [4, 1, 0, 5, 2, 3]
+    again = edit(model, latents[order], order, [strengths[i] for i in order], **told)
+    assert torch.equal(again, together[order])
+
+
 def test_drift_from_the_source_rises_with_strength(model, images) -> None:
     latents = model.encode(images)
     drift = [float((edit(model, latents, range(6), s) - latents).square().mean()) for s in (0, 0.1, 0.3, 0.6, 0.9)]

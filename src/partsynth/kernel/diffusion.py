@@ -227,9 +227,9 @@ class Diffusion:
         count = max(1, round(strength * steps))
         return [max(0, round(strength * total * (count - i) / count) - 1) for i in range(count)]
 
-    def split(self, output: Tensor, noisy: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """The U-Net's output at ``t`` as (clean latents, noise). arXiv 2010.02502 eq. 12; 2202.00512 sec. 4."""
-        a, b = math.sqrt(self.alphas[t]), math.sqrt(1 - self.alphas[t])
+    def split(self, output: Tensor, noisy: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tensor]:
+        """The U-Net's output at ``alpha`` as (clean latents, noise). arXiv 2010.02502 eq. 12; 2202.00512 sec. 4."""
+        a, b = _roots(alpha)
         if self.prediction == "epsilon":
             return (noisy - b * output) / a, output
         return a * noisy - b * output, a * output + b * noisy
@@ -240,7 +240,7 @@ class Diffusion:
         latents: Tensor,
         context: Tensor,
         seeds: Sequence[int],
-        strength: float,
+        strength: float | Sequence[float],
         guidance: float,
         steps: int,
         mask: Tensor | None = None,
@@ -257,6 +257,8 @@ class Diffusion:
             B seeds; each picture's noise has its own CPU generator.
         strength
             In [0, 1]. 0 returns the latents as they are; 1 starts from pure noise, with nothing of the source.
+            Or one a picture: the batch takes as many steps as its longest edit, and what is done early waits. (On the
+            CPU that gives the same bytes as one strength for all; a GPU divides by a tensor otherwise than by a number.)
         guidance
             w of eps_uncond + w (eps - eps_uncond); 1 = no guidance, and half the time.
         mask
@@ -268,24 +270,34 @@ class Diffusion:
             where a latent is not finite, naming the seeds.
         """
         latents = latents.to(self.device, torch.float32)
-        if strength == 0:
-            return latents
+        each = isinstance(strength, Sequence)
+        strengths = strength if each else [strength]
+        plans = [self.timesteps(s, steps) if s else [] for s in strengths]
+
+        def column(values: list[float]) -> float | Tensor:
+            """The batch's number, or one a picture (B, 1, 1, 1)."""
+            return torch.tensor(values, dtype=torch.float64, device=self.device).view(-1, 1, 1, 1) if each else values[0]
+
         noise = torch.stack([self.noise(seed, latents.shape[1:]) for seed in seeds])
         if guidance != 1:
             context = torch.cat([self.embed("").expand_as(context), context])
         context = context.to(self.dtype)
-        times = self.timesteps(strength, steps)
-        x = noise if strength == 1 else self.mix(latents, noise, self.alphas[times[0]])
-        for t, later in zip(times, [*times[1:], None], strict=True):
+        starts = [0.0 if s == 1 else self.alphas[p[0]] if p else 1.0 for s, p in zip(strengths, plans, strict=True)]
+        x = self.mix(latents, noise, column(starts))
+        for n in range(max(map(len, plans))):
+            times = [plan[min(n, len(plan) - 1)] if plan else 0 for plan in plans]
+            alpha = column([self.alphas[t] for t in times])
+            later = column([self.alphas[plan[n + 1]] if n + 1 < len(plan) else 1.0 for plan in plans])
             if mask is not None:
-                x = torch.where(mask.bool(), x, self.mix(latents, noise, self.alphas[t]))
+                x = torch.where(mask.bool(), x, self.mix(latents, noise, alpha))
             both = x if guidance == 1 else torch.cat([x, x])
-            out = self.predict(both, torch.full((len(both),), t), context)
+            out = self.predict(both, torch.tensor(times).repeat(len(both) // len(times)), context)
             if guidance != 1:
                 without, out = out.chunk(2)
                 out = without + guidance * (out - without)
-            clean, eps = self.split(out, x, t)
-            x = self.mix(clean, eps, 1.0 if later is None else self.alphas[later])
+            after = self.mix(*self.split(out, x, alpha), later)
+            running = torch.tensor([n < len(plan) for plan in plans], device=self.device).view(-1, 1, 1, 1)
+            x = torch.where(running, after, x) if each else after
         if mask is not None:
             x = torch.where(mask.bool(), x, latents)
         bad = [seed for seed, fine in zip(seeds, x.isfinite().flatten(1).all(1).tolist(), strict=True) if not fine]
@@ -310,14 +322,22 @@ class Diffusion:
         return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
 
     @staticmethod
-    def mix(clean: Tensor, noise: Tensor, alpha: float) -> Tensor:
+    def mix(clean: Tensor, noise: Tensor, alpha: float | Tensor) -> Tensor:
         """sqrt(alpha) x clean + sqrt(1 - alpha) x noise."""
-        return math.sqrt(alpha) * clean + math.sqrt(1 - alpha) * noise
+        a, b = _roots(alpha)
+        return a * clean + b * noise
 
     def predict(self, noisy: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The U-Net's output (B, C, h, w) float32 for noisy latents at timesteps (B,) under contexts (B, L, D)."""
         x = noisy.to(self.dtype, memory_format=self.layout)
         return self.unet(x, t.to(self.device), encoder_hidden_states=context.to(self.dtype)).sample.float()
+
+
+def _roots(alpha: float | Tensor) -> tuple[Any, Any]:
+    """sqrt(alpha), sqrt(1 - alpha), of a number or of a float64 tensor (then float32)."""
+    if isinstance(alpha, Tensor):
+        return alpha.sqrt().float(), (1 - alpha).sqrt().float()
+    return math.sqrt(alpha), math.sqrt(1 - alpha)
 
 
 def fill(template: str, state: str, token: str) -> str:
