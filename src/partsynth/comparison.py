@@ -47,20 +47,26 @@ SPOKEN = {
 
 
 def summarise(
-    table: pd.DataFrame, params: Evaluate, changes: dict[tuple[str, str], tuple[str, str]] | None
+    table: pd.DataFrame,
+    params: Evaluate,
+    changes: dict[tuple[str, str], tuple[str, str]] | None,
+    all_pairs: bool = True,
 ) -> dict[str, Any]:
     """All figures from the table of predictions.
 
     Parameters
     ----------
-    table : as ``read_predictions`` gives it; setups in the order of their first row, the baseline first
+    table : as ``read_predictions`` gives it; setups in the order of their first row, the baseline first. A setup may
+        lack seeds, and a seed may have pictures of its own: all comparisons are made within a seed.
     changes : (setup, the setup it is compared with) -> (what it added, "positive" | "negative" | ""); None = every
         setup against the one before it
+    all_pairs : differences of all pairs of setups, or only of those in ``changes``
     """
     runs: dict[str, dict[int, dict[str, pd.DataFrame]]] = {}
     for (setup, seed, part), rows in table.groupby(["setup", "seed", "part"], sort=False):
         # sorted, so that pictures of two runs line up
         runs.setdefault(setup, {}).setdefault(int(seed), {})[part] = rows.sort_values("path", kind="stable")
+    runs = {setup: dict(sorted(seeds.items())) for setup, seeds in runs.items()}
     recall = params.id_recall
     per_run = {s: {n: _figures(parts, recall) for n, parts in seeds.items()} for s, seeds in runs.items()}
     other = {s: {n: _other_scores(parts) for n, parts in seeds.items()} for s, seeds in runs.items()}
@@ -70,10 +76,10 @@ def summarise(
         return {name: _interval([f[name] for f in found.values()], params.confidence) for name in names}
 
     setups = list(runs)
-    pairs = [(a, b) for i, a in enumerate(setups) for b in reversed(setups[:i])]
-    differences = {f"{a}-{b}": _difference(a, b, runs, per_run, params) for a, b in pairs}
     if changes is None:
         changes = {pair: (f"{pair[0]} over {pair[1]}", "") for pair in zip(setups[1:], setups[:-1], strict=True)}
+    pairs = [(a, b) for i, a in enumerate(setups) for b in reversed(setups[:i]) if all_pairs or (a, b) in changes]
+    differences = {f"{a}-{b}": _difference(a, b, runs, per_run, params) for a, b in pairs}
     return {
         "setups": {s: over_seeds(found) for s, found in per_run.items()},
         "differences": differences,
@@ -163,29 +169,34 @@ def _difference(a: str, b: str, runs: dict, per_run: dict, params: Evaluate) -> 
 
 
 def _contrasts(a: dict, b: dict, seeds: list[int], recall: float) -> dict[str, tuple[np.ndarray, Any, str]]:
-    """Per picture, the difference a - b averaged over seeds, and the picture's cluster.
+    """Per seed and picture, the difference a - b, and the picture's cluster, over all seeds one after another.
 
     A mean over pictures, so that resampling clusters is exact: correctness for accuracy (clusters: physical
-    parts), placement among the ID pictures for AUROC and acceptance for FPR (clusters: unseen variants).
+    parts), placement among the ID pictures for AUROC and acceptance for FPR (clusters: unseen variants). A cluster
+    holds a part's pictures of all seeds, so that seeds pass for no further parts.
     """
 
-    def mean_of(kind: Any) -> np.ndarray:
-        return np.mean([kind(a[n]) - kind(b[n]) for n in seeds], axis=0)
+    def over_seeds(kind: Any) -> np.ndarray:
+        return np.concatenate([kind(a[n]) - kind(b[n]) for n in seeds])
 
     first, found = a[seeds[0]], {}
     for part in ("test", "shifted"):
         if part in first:
-            values = mean_of(lambda p, part=part: (p[part].class_name == p[part].predicted).to_numpy(float))
-            found[f"accuracy_{part}"] = values, first[part].group, "physical parts"
+            values = over_seeds(lambda p, part=part: (p[part].class_name == p[part].predicted).to_numpy(float))
+            found[f"accuracy_{part}"] = values, _all(a, seeds, part, "group"), "physical parts"
     for kind in ("near", "far"):
         part = f"{kind}_test"
         if part in first:
-            variants = first[part].class_name
-            placed = mean_of(lambda p, part=part: metrics.placements(p["test"].knn, p[part].knn))
-            passed = mean_of(lambda p, part=part: metrics.accepted(p["test"].knn, p[part].knn, recall).astype(float))
+            variants = _all(a, seeds, part, "class_name")
+            placed = over_seeds(lambda p, part=part: metrics.placements(p["test"].knn, p[part].knn))
+            passed = over_seeds(lambda p, part=part: metrics.accepted(p["test"].knn, p[part].knn, recall).astype(float))
             found[f"{kind}_ood_auroc"] = placed, variants, "unseen variants"
             found[f"{kind}_ood_fpr95"] = passed, variants, "unseen variants"
     return found
+
+
+def _all(runs: dict, seeds: list[int], part: str, column: str) -> np.ndarray:
+    return np.concatenate([runs[n][part][column].to_numpy() for n in seeds])
 
 
 def _per_class(seeds: dict[int, dict[str, pd.DataFrame]]) -> dict[str, dict[str, float]]:

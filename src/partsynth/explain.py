@@ -60,6 +60,10 @@ def rows(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, st
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from rows(field.annotation, f"{prefix}{name}.")
             continue
+        entry, written = _entries(f"{prefix}{name}", field.annotation)
+        if written and isinstance(entry, type) and issubclass(entry, BaseModel):
+            yield from rows(entry, f"{written}.")
+            continue
         default = "(required)" if field.is_required() else json.dumps(field.default, default=str)
         yield prefix + name, type_text(field.annotation, field.metadata), default, comments.get(name, "")
 

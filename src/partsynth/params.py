@@ -75,6 +75,7 @@ class Ingest(Section):
     group_pattern: str | None = None  # folder: regular expression over "<class>/<file>"; its first group names the spot
     fractions: dict[Literal["train", "val", "test"], Fraction] = {"train": 0.6, "val": 0.2, "test": 0.2}  # of groups
     shots: Count | None = None  # training pictures a class, drawn by group; null = all
+    val_shots: Count | None = None  # the same for validation pictures, which thresholds are made of
     min_per_class: Count = 3  # in the training split
     on_bad: Literal["fail", "skip"] = "fail"  # unreadable pictures, missing masks: one error, or skipped and listed
     near_duplicate: Annotated[int, Field(ge=0, le=64)] = 2  # bits of perceptual hash apart, at most, across splits
@@ -315,6 +316,74 @@ class Study(Section):
     space: StudySpace = StudySpace()
 
 
+class BenchmarkSetup(Section):
+    """One setup of the benchmark; its rule, role and overrides stand in ``select``."""
+
+    adds: str  # what it adds, as the report's sentences name it
+    kind: Literal["main", "control", "ablation"] = "main"
+    onto: str | None = None  # the setup whose table it adds to; null = none
+    set: str = "real"  # the augmentation set it adds; real = the training photographs themselves
+    against: list[str] = []  # setups before it that it is compared with; empty = onto
+
+
+class BenchmarkReplicates(Section):
+    """In how many replicates, counted from the first seed on, the setups of each kind run."""
+
+    main: Count = 5
+    control: Annotated[int, Field(ge=0)] = 3
+    ablation: Annotated[int, Field(ge=0)] = 3
+
+
+class BenchmarkFewShot(Section):
+    """The few-shot curve: whole replicates whose training and validation pictures are few."""
+
+    shots: list[Count] = []  # training, and as many validation, pictures a class
+    setups: list[str] = []
+    replicates: Count = 3
+
+
+class BenchmarkQuick(Section):
+    """What `partsynth benchmark --quick` does instead."""
+
+    setups: list[str] = []
+    replicates: Count = 2
+    shots: list[Count] = []
+
+
+class Benchmark(Section):
+    """Replicates of the whole pipeline: `partsynth benchmark`. Each seed redraws pictures, tokens, sets and training."""
+
+    seeds: list[Seed] = []  # one a replicate: of renders, splits, shots, tokens, generation and training
+    setups: dict[str, BenchmarkSetup] = {}  # in the tables' order: main ones, controls, ablations
+    replicates: BenchmarkReplicates = BenchmarkReplicates()
+    few_shot: BenchmarkFewShot = BenchmarkFewShot()
+    quick: BenchmarkQuick = BenchmarkQuick()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Benchmark:
+        faults, names, counts = [], list(self.setups), self.replicates
+        for i, (name, setup) in enumerate(self.setups.items()):
+            for other in [*filter(None, [setup.onto]), *setup.against]:
+                if other not in names[:i]:
+                    before = ", ".join(names[:i]) or "none"
+                    faults.append(f"setups.{name} names {other!r}; the setups before it are {before}")
+        kinds = [setup.kind for setup in self.setups.values()]
+        if kinds != sorted(kinds, key=("main", "control", "ablation").index):
+            faults.append("setups: first the main ones, then controls, then ablations")
+        for key, listed in (("few_shot", self.few_shot.setups), ("quick", self.quick.setups)):
+            faults += [f"{key}.setups names {s!r}; there are {', '.join(names)}" for s in listed if s not in names]
+        if self.few_shot.shots and not self.few_shot.setups:
+            faults.append("few_shot.shots needs few_shot.setups")
+        if len(set(self.seeds)) != len(self.seeds):
+            faults.append(f"seeds {self.seeds}: each stands for one replicate, so each once")
+        most = max(counts.main, counts.control, counts.ablation, self.few_shot.replicates, self.quick.replicates)
+        if self.setups and (most > counts.main or most > len(self.seeds)):
+            faults.append(f"{most} replicates wanted, with {len(self.seeds)} seeds and replicates.main {counts.main}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -334,6 +403,7 @@ class Params(Section):
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
     study: Study = Study()
+    benchmark: Benchmark = Benchmark()
 
     @field_validator("sets", "select")
     @classmethod
@@ -342,6 +412,17 @@ class Params(Section):
         if bad:
             raise ValueError(f"{', '.join(map(repr, bad))}: names are letters, digits, '_' and '-'")
         return value
+
+    @model_validator(mode="after")
+    def _benchmark_exists(self) -> Params:
+        for name, setup in self.benchmark.setups.items():
+            if name not in self.select:
+                raise ValueError(f"benchmark.setups.{name} has no entry in select; it has {', '.join(self.select)}")
+            if setup.set != "real" and setup.set not in self.sets:
+                raise ValueError(
+                    f"benchmark.setups.{name}.set is {setup.set!r}; sets has {', '.join(self.sets) or 'none'}, or: real"
+                )
+        return self
 
     @model_validator(mode="after")
     def _setups_exist(self) -> Params:

@@ -29,7 +29,7 @@ from partsynth import lineage
 from partsynth.objects import Objects, md5_file
 from partsynth.records import UserError, sha256_bytes, sha256_file, sha256_tree
 
-EXPERIMENT = "partsynth"
+EXPERIMENT = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "partsynth"  # of training runs
 STUDIES = "partsynth-studies"  # the experiment of studies and their trials
 MODEL = "partsynth"  # name in the model registry
 LIVE = ("FINISHED", "RUNNING")

@@ -204,6 +204,9 @@ def test_shots(tmp_path, raw):
     assert Counter(r.class_name for r in few if r.split == "train") == {"clean": 2, "pitted": 2, "other": 2}
     assert {r.path for r in few} < {r.path for r in full}
     assert [r for r in few if r.split != "train"] == [r for r in full if r.split != "train"]
+    fewer, _ = go(tmp_path, shots=2, val_shots=1)
+    assert [r for r in fewer if r.split != "val"] == [r for r in few if r.split != "val"]
+    assert Counter(r.class_name for r in fewer if r.split == "val") == {"clean": 1, "pitted": 1, "other": 1}
 
 
 def test_the_mask_frames_the_part(tmp_path):

@@ -273,15 +273,22 @@ def _split_ood(params: Ingest, framed: list[Framed], targets: list[Framed]) -> l
 
 
 def _shots(params: Ingest, targets: list[Framed]) -> list[Framed]:
-    if params.shots is None:
-        return targets
+    kept = targets
+    for split, shots in (("train", params.shots), ("val", params.val_shots)):
+        if shots is not None:
+            kept = _few(kept, split, shots, params.seed)
+    return kept
+
+
+def _few(targets: list[Framed], split: str, shots: int, seed: int) -> list[Framed]:
+    """``targets`` with that many pictures a class in ``split``."""
     by_class = defaultdict(list)
     for f in targets:
-        if f.photo.split == "train":
+        if f.photo.split == split:
             by_class[f.photo.class_name].append(f)
-    kept = [f for f in targets if f.photo.split != "train"]
+    kept = [f for f in targets if f.photo.split != split]
     for name, members in sorted(by_class.items()):
-        drawn = draw_shots([f.photo.group for f in members], params.shots, seed_from("shots", params.seed, name))
+        drawn = draw_shots([f.photo.group for f in members], shots, seed_from("shots", seed, split, name))
         kept += [members[i] for i in drawn]
     return kept
 
