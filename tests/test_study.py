@@ -18,6 +18,7 @@ import small_project
 import yaml
 
 from partsynth import audit, search, study, tracking
+from partsynth import params as parameters
 from partsynth.records import UserError, read_json
 
 CARD = "data/selected/real_id_negatives.csv"
@@ -130,6 +131,26 @@ def test_a_study_runs_is_shown_applied_and_gone_on_with(project, capsys):
     for change in ({"mode": "pareto"}, {"min_ood_auroc": 0.9}, {"setup": "real_id"}):
         with pytest.raises((UserError, ValueError), match="begun with other values|other than"):
             study.run(small_project.study_params(trials=6, **change), project)
+
+
+def presets():
+    return sorted((Path(__file__).parents[1] / "presets").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", [None, *presets()], ids=lambda path: path.stem if path else "defaults")
+def test_the_ranges_hold_the_values_that_the_baselines_have(path):
+    found = None if path is None else parameters.load_all(path)
+    space, train = (found.study.space, found.train) if found else (parameters.StudySpace(), parameters.Train())
+    values = {
+        "temperature": train.temperature,
+        "learning_rate": train.learning_rate,
+        "synthetic_share": train.synthetic_share,
+        "negatives_per_anchor": train.negatives / train.anchors,
+        "negative_weight": train.negative_weight,
+    }
+    for name, value in values.items():
+        low, high = getattr(space, name)
+        assert low <= value <= high, name
 
 
 def test_the_test_parts_are_never_opened(project):

@@ -287,7 +287,7 @@ class StudySpace(Section):
     """Ranges that a study searches; ends included; null keeps the value of ``train`` (or ``select``)."""
 
     temperature: tuple[Positive, Positive] | None = (0.03, 0.5)  # logarithmic
-    learning_rate: tuple[Positive, Positive] | None = (5e-4, 1e-2)  # logarithmic
+    learning_rate: tuple[Positive, Positive] | None = (2e-3, 5e-2)  # logarithmic, of Muon
     synthetic_share: tuple[Fraction, Fraction] | None = (0.0, 0.9)  # where the setup has synthetic positives
     negatives_per_anchor: tuple[Fraction, Fraction] | None = (0.0, 1.0)  # where the setup has negatives
     negative_weight: tuple[Positive, Positive] | None = (0.1, 4.0)  # lambda, logarithmic; where it has negatives
