@@ -47,6 +47,7 @@ class Render(Section):
     """The embedded data set of rendered used parts."""
 
     seed: Seed = 0
+    test_seed: Seed | None = None  # seed of the test, shifted and OOD parts, so that they stay as `seed` changes; null = seed
     size: Annotated[int, Field(ge=32, le=512)] = 72  # pixels a side of the raw picture, before the ROI crop
     samples: Annotated[int, Field(ge=1)] = 16  # light paths a pixel; a square number
     instances: RenderInstances = RenderInstances()

@@ -61,6 +61,19 @@ def test_adding_a_class_changes_no_other_picture():
     assert all(p.variant.name == "gear_t12_h5_u1" for path, p in both.items() if path not in alone)
 
 
+def test_a_replicate_redraws_training_and_validation_pictures_alone():
+    first, other = (
+        {p.path.split("/yaw")[0]: p for p in render.plan(_params(seed=seed, test_seed=7))} for seed in (1, 2)
+    )
+    assert len(first) < len(render.plan(_params()))  # a training part's two cameras share a folder
+    for path, picture in first.items():
+        redrawn = picture.role == "target" and picture.split in ("train", "val")
+        assert (other[path].part_seed != picture.part_seed) == redrawn
+        assert (other[path].shot != picture.shot) == redrawn
+    assert render.plan(_params(seed=3)) == render.plan(_params(seed=3, test_seed=3))
+    assert render.plan(_params(seed=3)) != render.plan(_params(seed=3, test_seed=0))  # 0 is a seed, not null
+
+
 def test_unknown_classes_are_listed_with_what_there_is():
     with pytest.raises(UserError, match="gear_t99.*gear_t12_h4_u1"):
         render.plan(_params(classes=["gear_t99"]))

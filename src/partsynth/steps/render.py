@@ -1,7 +1,7 @@
 """Stage `render`: photographs of parametric used parts, in MVIP's layout, with masks and a manifest.
 
-Every picture is a pure function of its class, split, number and camera (and of `params.seed`): adding a class renders
-that class only, and a stopped run goes on where it was.
+Every picture is a pure function of its class, split, number and camera (and of `params.seed`, in the test, shifted and
+OOD parts `params.test_seed`): adding a class renders that class only, and a stopped run goes on where it was.
 """
 
 import csv
@@ -89,11 +89,16 @@ def plan(params: Render) -> list[Picture]:
         (catalog.FAR_OOD["val"], "far_ood", "val", counts.far_val, catalog.NARROW),
         (catalog.FAR_OOD["test"], "far_ood", "test", counts.far_test, catalog.NARROW),
     ]
+    test_seed = params.seed if params.test_seed is None else params.test_seed
+
+    def seed_of(role: str, split: str) -> int:
+        return params.seed if role == "target" and split in ("train", "val") else test_seed
+
     pictures = [picture
                 for variants, role, split, count, ranges in batches
                 for variant in variants
                 for number in range(count)
-                for picture in _instance(params.seed, variant, role, split, number, ranges)]
+                for picture in _instance(seed_of(role, split), variant, role, split, number, ranges)]
     return sorted(pictures, key=lambda picture: picture.path)
 
 
