@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 from test_quality import augmented
 
+from partsynth import measuring
 from partsynth.kernel import image_quality
 from partsynth.kernel.reference import load
 from partsynth.params import Quality
@@ -56,7 +57,7 @@ class World:
         params = Quality(calibration=kind)
         views = None
         if kind == "views":
-            seen = quality.in_views([self.images[i] for i in calibration], [self.rows[i].path for i in calibration])
+            seen = measuring.in_views([self.images[i] for i in calibration], [self.rows[i].path for i in calibration])
             views = self.encoder(seen)
         scores, limits = quality.score(rows, measured, real_rows, quality.take(self.measured, known), params, views)
         return [v.reasons for v in quality.judge(rows, measured.looks, scores, limits, params, "id")]

@@ -13,18 +13,18 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from rich.progress import track
 
 from partsynth.kernel import drift, image_quality
 from partsynth.kernel.image_quality import Looks
+from partsynth.measuring import Encoder, Measured, calibrated, columns, measure, measure_real, real_parts, source_of, take
 from partsynth.params import Quality, Reference
 from partsynth.records import (
     AugmentedRecord,
@@ -32,21 +32,15 @@ from partsynth.records import (
     Record,
     UserError,
     VerdictRecord,
-    fingerprint,
     png_bytes,
     prune,
     read_manifest,
     read_picture,
-    seed_from,
-    sha256_file,
-    sha256_tree,
     write_bytes_atomic,
     write_json,
     write_manifest,
     write_text_atomic,
 )
-
-Embed = Callable[[list[Image.Image]], np.ndarray]  # B pictures -> (B, D) float32, L2-normalised
 
 TAIL = 0.05  # of the real pictures' sharpness at either end
 EXTREME = 0.01  # of their brightness and exposure
@@ -54,14 +48,6 @@ NEGATIVE = -0.8  # correlation with its own source below which a picture is a ne
 INVERSION_MARGIN = 0.05  # luminance: parts on light and on dark ground differ that much by themselves
 SHEET = 24  # pictures a contact sheet
 DIGITS = 6  # decimals kept of a measure: the rest differs between machines
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was measured of N pictures."""
-
-    features: np.ndarray  # (N, D) float32
-    looks: Looks
 
 
 @dataclass(frozen=True)
@@ -109,28 +95,21 @@ def run(
         where pictures are missing or altered, where there is no validation picture to calibrate on, and, with
         ``on_flagged: fail``, where a picture was flagged (the table and the page are written first).
     """
-    real_rows = [r for r in read_manifest(real / "manifest.csv", RealRecord) if r.split in ("train", "val")]
+    real_rows = real_parts(real)
     train = [r for r in real_rows if r.split == "train"]
-    if len(train) == len(real_rows):
-        raise UserError(f"{real / 'manifest.csv'} has no validation pictures: drift cannot be calibrated")
     rows: Sequence[RealRecord | AugmentedRecord]
     rows = train if set_name == "real" else read_manifest(pictures / "manifest.csv", AugmentedRecord)
     _check_sources(rows, train, set_name)
     out_csv.unlink(missing_ok=True)
     shutil.rmtree(page / "data_docs", ignore_errors=True)
 
-    embed = _Encoder(reference, root)
-    real_measured = measure(real_rows, root, embed, reference.batch_size, embed.folder(root) / "real.safetensors")
+    embed = Encoder(reference, root)
+    real_measured, views = measure_real(real_rows, params.calibration, root, embed)
     if set_name == "real":
         keep = [i for i, r in enumerate(real_rows) if r.split == "train"]
         measured = take(real_measured, keep)
     else:
-        cache = embed.folder(root) / f"{set_name}.safetensors"
-        measured = measure(rows, root, embed, reference.batch_size, cache)
-    held_out = [r for r in real_rows if r.split == "val"]
-    views = None
-    if params.calibration == "views":
-        views = _seen_in_views(held_out, root, embed, reference.batch_size, embed.folder(root))
+        measured = measure(rows, root, embed, reference.batch_size, embed.folder / f"{set_name}.safetensors")
     scores, limits = score(rows, measured, real_rows, real_measured, params, views)
     verdicts = judge(rows, measured.looks, scores, limits, params, set_name)
 
@@ -146,147 +125,11 @@ def _check_sources(rows: Sequence[Record], train: Sequence[RealRecord], set_name
     for row in rows:
         if row.class_name not in classes:
             faults.append(f"{row.path}: class {row.class_name!r} has no real training picture")
-        elif _source(row) not in known:
-            faults.append(f"{row.path}: its source {_source(row)} is no training picture")
+        elif source_of(row) not in known:
+            faults.append(f"{row.path}: its source {source_of(row)} is no training picture")
     if faults:
         more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise UserError(f"set {set_name!r} does not fit data/real:\n  " + "\n  ".join(faults[:10]) + more)
-
-
-def _source(row: Record) -> str:
-    return row.source if isinstance(row, AugmentedRecord) else row.path
-
-
-def _group(row: Record) -> str:
-    return row.source_group if isinstance(row, AugmentedRecord) else row.group
-
-
-# --- measure ------------------------------------------------------------------------------------------------------
-
-
-class _Encoder:
-    """The reference encoder, loaded when the first picture wants it."""
-
-    def __init__(self, reference: Reference, root: Path) -> None:
-        self.reference = reference
-        local = root / reference.model
-        self.model = str(local) if local.exists() else reference.model
-        content = sha256_tree(local) if local.is_dir() else [reference.model, reference.revision]
-        self.identity = fingerprint(["reference features", content])
-        self._encoder: Any = None
-
-    def folder(self, root: Path) -> Path:
-        return root / ".work" / "features" / self.identity[:16]
-
-    def __call__(self, images: list[Image.Image]) -> np.ndarray:
-        if self._encoder is None:
-            from partsynth.kernel.reference import load
-
-            try:
-                self._encoder = load(self.model, self.reference.revision, _device(self.reference.device))
-            except (OSError, ValueError) as error:
-                raise UserError(f"reference.model: {error}") from None
-        return self._encoder(images, batch_size=self.reference.batch_size)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
-def measure(rows: Sequence[Record], root: Path, embed: Embed, batch_size: int, cache: Path) -> Measured:
-    """Features and looks of every picture, each opened once; those that ``cache`` has by their sha256 not at all.
-
-    Batches have one fixed size, the last padded, because features may depend on a batch's shape.
-    """
-    known = _read_cache(cache)
-    missing = {r.sha256: r for r in rows if r.sha256 not in known}
-    todo = [missing[key] for key in sorted(missing)]
-    starts = range(0, len(todo), batch_size)
-    for start in track(starts, "measuring pictures", len(starts), transient=True, disable=not todo):
-        batch = todo[start : start + batch_size]
-        images = [read_picture(root, row) for row in batch]
-        features = embed(images + [images[-1]] * (batch_size - len(images)))[: len(images)]
-        for row, image, feature in zip(batch, images, features, strict=True):
-            known[row.sha256] = (feature.astype(np.float32), *image_quality.measure(image))
-    measured = [known[r.sha256] for r in rows]
-    if todo:
-        _write_cache(cache, {r.sha256: known[r.sha256] for r in rows})
-    if not measured:
-        nothing, side = np.zeros(0), image_quality.THUMBNAIL
-        exposure, thumbnails = np.zeros((0, image_quality.QUANTILES)), np.zeros((0, side, side, 3), np.uint8)
-        return Measured(np.zeros((0, 0), np.float32), Looks(nothing, nothing, nothing, exposure, thumbnails))
-    features, *looks = (np.stack(column) for column in zip(*measured, strict=True))
-    return Measured(features, Looks(*looks))
-
-
-CACHED = ("features", "sharpness", "brightness", "contrast", "exposure", "thumbnails")
-
-
-def _read_cache(path: Path) -> dict[str, tuple[Any, ...]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            keys = json.loads(file.metadata()["sha256"])
-            columns = [file.get_tensor(name) for name in CACHED]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return {}  # a cache that is missing or torn is measured anew
-    return dict(zip(keys, zip(*columns, strict=True), strict=True))
-
-
-def _write_cache(path: Path, known: dict[str, tuple[Any, ...]]) -> None:
-    from safetensors.numpy import save
-
-    columns = [np.stack([np.asarray(v) for v in column]) for column in zip(*known.values(), strict=True)]
-    write_bytes_atomic(path, save(dict(zip(CACHED, columns, strict=True)), {"sha256": json.dumps(list(known))}))
-
-
-def _seen_in_views(rows: Sequence[RealRecord], root: Path, embed: Embed, batch_size: int, folder: Path) -> np.ndarray:
-    """Features (n, D) of the pictures, each through one random view of those that training takes for the same part."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file, save
-
-    from partsynth.kernel import views
-
-    # the views' code is part of the name: other views are other features
-    mark = fingerprint([sha256_file(Path(views.__file__)), [r.sha256 for r in rows]])
-    cache = folder / f"views-{mark[:16]}.safetensors"
-    try:
-        return load_file(cache)["features"]
-    except (OSError, SafetensorError, KeyError):
-        pass  # missing or torn: measured anew
-    parts = []
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
-        images = in_views([read_picture(root, row) for row in batch], [row.sha256 for row in batch])
-        parts.append(embed(images + [images[-1]] * (batch_size - len(images)))[: len(images)])
-    for stale in folder.glob("views-*.safetensors"):
-        stale.unlink()
-    features = np.concatenate(parts).astype(np.float32)
-    write_bytes_atomic(cache, save({"features": features}))
-    return features
-
-
-def in_views(images: Sequence[Image.Image], names: Sequence[str]) -> list[Image.Image]:
-    """One training view of each picture (all of one size), the same for the same name."""
-    import torch
-
-    from partsynth.kernel import views
-
-    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))  # (B, H, W, 3)
-    draws = torch.cat([views.draw(1, seed_from("calibration view", name)) for name in names])
-    seen = views.augment(pixels.permute(0, 3, 1, 2).float() / 255, draws)
-    return [Image.fromarray(a) for a in (seen * 255).round().byte().permute(0, 2, 3, 1).numpy()]
-
-
-def take(measured: Measured, keep: Sequence[int]) -> Measured:
-    """The rows ``keep`` alone."""
-    looks = measured.looks
-    return Measured(
-        measured.features[keep], Looks(*(getattr(looks, name)[keep] for name in looks.__dataclass_fields__))
-    )
 
 
 # --- score --------------------------------------------------------------------------------------------------------
@@ -306,14 +149,8 @@ def score(
     so that what a classifier is taught to overlook is no drift. Which class a picture looks like is calibrated on the
     pictures as they are.
     """
-    training = [i for i, r in enumerate(real_rows) if r.split == "train"]
-    held_out = [i for i, r in enumerate(real_rows) if r.split == "val"]
-    names, classes, groups = _columns(real_rows)
-    bank = drift.Bank(real_measured.features[training], names[training], classes[training], groups[training])
-    calibration = drift.calibrate(bank, real_measured.features[held_out], classes[held_out], params.neighbours)
-    if views is not None:
-        tolerant = drift.calibrate(bank, views, classes[held_out], params.neighbours)
-        calibration = replace(calibration, drift=tolerant.drift)
+    names, classes, _ = columns(real_rows)
+    bank, calibration = calibrated(real_rows, real_measured.features, params.neighbours, views)
     real_looks = real_measured.looks
     real_sharpness, real_brightness, real_inversion = _beside_class(real_looks, classes, real_measured, classes)
     limits = Limits(
@@ -323,9 +160,9 @@ def score(
     )
     if not rows:
         nothing = np.zeros(0)
-        return Scores(nothing, nothing, nothing, len(held_out), *[nothing] * 6), limits
+        return Scores(nothing, nothing, nothing, len(calibration.drift), *[nothing] * 6), limits
 
-    sources, own_classes, own_groups = _columns(rows)
+    sources, own_classes, own_groups = columns(rows)
     distances = drift.class_distances(measured.features, sources, own_groups, bank, params.neighbours)  # (Q, C)
     drifts = drift.drift_scores(distances, own_classes, bank.kinds, calibration)
     strangeness = drift.strangeness_scores(distances, own_classes, bank.kinds, calibration)
@@ -341,7 +178,7 @@ def score(
             drifts,
             drift.conformal_percentiles(drifts, calibration.drift),
             drift.conformal_percentiles(strangeness, calibration.strangeness),
-            len(held_out),
+            len(calibration.drift),
             nearest,
             margin,
             np.where(augmented, similarity, np.nan),
@@ -351,10 +188,6 @@ def score(
         ),
         limits,
     )
-
-
-def _columns(rows: Sequence[Record]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return tuple(np.array(c) for c in zip(*((_source(r), r.class_name, _group(r)) for r in rows), strict=True))
 
 
 def _beside_class(
