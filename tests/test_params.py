@@ -85,6 +85,19 @@ def test_a_union_is_one_fault_named_by_its_key(tmp_path: Path) -> None:
     assert "1 fault" in text
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"sets": {"a": {"strength": "automatic"}}}, "or should be 'auto'"),
+        ({"sets": {"a": {"strength": "auto", "target": [0.9, 0.9]}}}, "sets.a.target: the lower end 0.9 is not below"),
+        ({"sets": {"a": {"strength": "auto", "cap": 0}}}, "sets.a.cap"),
+        ({"calibrate": {"min": 0.6, "max": 0.5}}, "calibrate: min 0.6 is not below max 0.5"),
+    ],
+)
+def test_what_a_calibration_cannot_aim_at(tmp_path: Path, content: dict, text: str) -> None:
+    assert text in faults(tmp_path, content)
+
+
 def test_true_is_no_number(tmp_path: Path) -> None:
     assert "train.steps" in faults(tmp_path, {"train": {"steps": True}})
 
@@ -107,6 +120,25 @@ def test_entries_that_are_missing_are_answered_with_those_there_are(tmp_path: Pa
 def test_matrix_names_setups_that_select_has(tmp_path: Path) -> None:
     text = faults(tmp_path, {"select": {"real": {}}, "matrix": {"setups": ["real", "reel"]}})
     assert "names reel; select has real" in text
+
+
+def test_a_setup_changes_keys_of_train_and_no_others(tmp_path: Path) -> None:
+    path = write(tmp_path, {"train": {"warmup": 0.2}, "select": {"a": {"train": {"negative_weight": 0}}, "b": {}}})
+    shared, changed = params.load("train", path), params.load("select.a", path)
+    assert changed.training(shared) == shared.model_copy(update={"negative_weight": 0.0})
+    assert params.load("select.b", path).training(shared) == shared
+    assert changed.model_dump(mode="json")["train"] == {"negative_weight": 0.0}
+    same = {"steps": 5, "anchors": 4, "classifier_steps": 5, "eval_every": 5, "size": 32, "width": 8, "blocks": [1],
+            "embedding": 8, "device": "cpu", "precision": "no"}  # fmt: skip
+    content = {"select": {"a": {"train": {**same, "temprature": 1, "warmup": "long"}}, "b": {"train": 3}}}
+    text = faults(tmp_path, content)
+    for key in same:
+        assert f"select.a.train.{key}: must be the same for every setup" in text
+    assert "select.a.train.temprature: unknown key, did you mean temperature" in text
+    assert 'select.a.train.warmup: should be a valid number (found "long")' in text
+    assert "select.b.train: should be a mapping" in text and "13 fault(s)" in text
+    with pytest.raises(UserError, match="select.a.train.steps: must be the same"):
+        params.load("select.a", write(tmp_path, content))
 
 
 def test_names_of_sets_are_file_names(tmp_path: Path) -> None:

@@ -202,10 +202,10 @@ def train(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Train one encoder by supervised contrastive learning, then a linear classifier on it (one MLflow run)."""
-    (section,) = stage("train", params, "train")
+    shared, chosen = stage("train", params, "train", f"select.{setup}")
     from partsynth.steps import train as step
 
-    step.run(section, setup, seed, selected, real, out, Path.cwd())
+    step.run(chosen.training(shared), setup, seed, selected, real, out, Path.cwd())
 
 
 def recompute(predictions: Optional[Path]) -> None:

@@ -102,6 +102,8 @@ def type_text(annotation: Any, metadata: Any = ()) -> str:
         return ", or ".join(type_text(a) for a in arguments)
     if annotation is NoneType:
         return "null"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "mapping"
     names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation))) + _bounds(metadata)
 

@@ -9,10 +9,11 @@ import difflib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_serializer, model_validator
 
 from partsynth.records import UserError
 
@@ -222,24 +223,6 @@ class Quality(Section):
     max_flagged: Fraction = 0.5  # share of a set that may be flagged before the Great Expectations suite fails
 
 
-class SelectSetup(Section):
-    """How one setup uses the set it adds."""
-
-    role: Literal["positive", "negative"] = "positive"
-    rule: Literal["all", "accepted", "band"] = "accepted"
-    band: tuple[Fraction, Fraction] = (0.95, 1.0)  # rule band: percentile strictly above the first, at most the second
-    cap: Annotated[float, Field(gt=0)] | None = None  # rule band: drift at most this, in class standard deviations
-    nearest_own: bool = False  # keep only pictures whose nearest class is their own
-    max_per_class: Count | None = None
-
-
-class Matrix(Section):
-    """Which trainings there are: every setup with every seed. Apart from ``train``, so that one more seed adds runs."""
-
-    setups: list[str] = ["real", "real_id", "real_id_negatives"]
-    seeds: list[Seed] = [0, 1, 2]
-
-
 class Train(Section):
     """SupCon, then a linear classifier on the frozen encoder."""
 
@@ -252,7 +235,7 @@ class Train(Section):
     synthetic_share: Fraction = 0.5  # of the anchors, where the setup has synthetic positives
     negatives: Annotated[int, Field(ge=0)] = 12  # negative-only pictures added to each step, where the setup has any
     negative_weight: Annotated[float, Field(ge=0)] = 1.0  # lambda in the denominator
-    negative_scope: Literal["all", "own"] = "all"  # every anchor's negatives, or those of its own class only
+    negative_scope: Literal["all", "own", "other"] = "all"  # an anchor meets all negatives, its own class's, or others'
     views: Literal["crops", "augmentation"] = "crops"  # second view: another crop, or the part's own augmentation
     replace_probability: Fraction = 0.0  # DA-Fusion: a real anchor is replaced by one of its augmentations
     temperature: Positive = 0.1
@@ -278,6 +261,7 @@ class Evaluate(Section):
 
 
 class Report(Section):
+    augment: Literal["standard", "randaugment"] = "standard"  # colours of a view: jitter and grey, or RandAugment
     """The page for people."""
 
     title: str = "Do good augmentations help, and can bad ones help as negatives?"
@@ -291,6 +275,47 @@ class StudySpace(Section):
     learning_rate: tuple[Positive, Positive] | None = (2e-3, 5e-2)  # logarithmic, of Muon
     synthetic_share: tuple[Fraction, Fraction] | None = (0.0, 0.9)  # where the setup has synthetic positives
     negatives_per_anchor: tuple[Fraction, Fraction] | None = (0.0, 1.0)  # where the setup has negatives
+class TrainChanges(Train):
+    """A part of section train: only the keys that are given count. What makes trainings comparable is refused."""
+
+    @field_validator(
+        "width", "blocks", "embedding", "size", "steps", "anchors", "classifier_steps", "eval_every", "precision",
+        "device", mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _same_for_all(cls, value: Any) -> Any:
+        raise ValueError("must be the same for every setup (equal steps, one architecture): set it in section train")
+
+    @model_serializer(mode="wrap")
+    def _given(self, whole: Any) -> dict[str, Any]:
+        return {key: value for key, value in whole(self).items() if key in self.model_fields_set}
+
+
+class SelectSetup(Section):
+    """How one setup uses the set it adds."""
+
+    role: Literal["positive", "negative"] = "positive"
+    rule: Literal["all", "accepted", "band", "random"] = "accepted"  # random: as many a class as band, of any drift
+    band: tuple[Fraction, Fraction] = (0.95, 1.0)  # rules band and random: percentile strictly above the first, at most the second
+    cap: Annotated[float, Field(gt=0)] | None = None  # rules band and random: drift at most this, in class standard deviations
+    nearest_own: bool = False  # keep only pictures whose nearest class is their own
+    max_per_class: Count | None = None
+    train: TrainChanges | None = None  # keys of section train that this setup changes, e.g. {negative_weight: 0.3}
+
+    def training(self, shared: Train) -> Train:
+        """Section train as this setup has it."""
+        if self.train is None:
+            return shared
+        return shared.model_copy(update={key: getattr(self.train, key) for key in self.train.model_fields_set})
+
+
+class Matrix(Section):
+    """Which trainings there are: every setup with every seed. Apart from ``train``, so that one more seed adds runs."""
+
+    setups: list[str] = ["real", "real_id", "real_id_negatives"]
+    seeds: list[Seed] = [0, 1, 2]
+
+
     negative_weight: tuple[Positive, Positive] | None = (0.1, 4.0)  # lambda, logarithmic; where it has negatives
     band: tuple[Fraction, Fraction] | None = (0.5, 1.0)  # both limits lie in it; where the setup's rule is band
 
@@ -530,3 +555,4 @@ def _did_you_mean(kind: Any, location: tuple[Any, ...]) -> str:
         allowed = list(getattr(kind.__args__[1], "model_fields", {}))
     close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
     return (f", did you mean {close[0]}" if close else "") + (f". Allowed: {', '.join(allowed)}" if allowed else "")
+            kind = next((k for k in get_args(kind) if hasattr(k, "model_fields")), kind) if type(kind) is UnionType else kind

@@ -17,6 +17,7 @@ def slow_loop(z, labels, is_negative, temperature=0.1, weight=1.0, negatives="al
     """Khosla et al. 2020, eq. 2, row by row in double precision, with negative-only rows in the denominator."""
     z = z.double()
     rows, terms = range(len(z)), []
+    counted = {"all": lambda q, own: True, "own": lambda q, own: q == own, "other": lambda q, own: q != own}
     for i in rows:
         if is_negative[i]:
             continue
@@ -25,7 +26,7 @@ def slow_loop(z, labels, is_negative, temperature=0.1, weight=1.0, negatives="al
             continue
         total = 0.0
         for j in rows:
-            if j == i or (is_negative[j] and negatives == "own" and labels[j] != labels[i]):
+            if j == i or (is_negative[j] and not counted[negatives](labels[j], labels[i])):
                 continue
             total = total + (weight if is_negative[j] else 1.0) * torch.exp(z[i] @ z[j] / temperature)
         terms.append(-sum(z[i] @ z[p] / temperature - torch.log(total) for p in positives) / len(positives))
@@ -53,7 +54,7 @@ def flat(z, labels, is_negative):
     share=st.sampled_from([0.0, 0.3, 0.8, 1.0]),
     temperature=st.sampled_from([0.07, 0.1, 0.5, 1.0]),
     weight=st.sampled_from([0.0, 0.25, 1.0, 3.0]),
-    negatives=st.sampled_from(["all", "own"]),
+    negatives=st.sampled_from(["all", "own", "other"]),
     block=st.sampled_from([1, 7, 2**20]),
 )
 def test_equals_the_slow_loop_in_value_and_gradient(
@@ -86,7 +87,7 @@ def test_equals_pytorch_metric_learning_without_negatives(seed):
     torch.testing.assert_close(supcon_loss(z, labels), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("negatives", ["all", "own"])
+@pytest.mark.parametrize("negatives", ["all", "own", "other"])
 @pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
 def test_gradcheck(negatives, weight):
     z, labels, is_negative = sample(3, pictures=6, classes=2)
@@ -220,6 +221,29 @@ def test_defect_3_negatives_are_columns_never_anchor_rows():
     before = (z[2:4].flatten(0, 1) @ z[4].T).exp().sum()
     after = (step[2:4].flatten(0, 1) @ step[4].T).exp().sum()
     assert after < before
+
+
+@given(seed=st.integers(0, 10**6), pictures=st.integers(2, 9), classes=st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_scope_other_never_pushes_a_negative_from_its_own_class(seed, pictures, classes):
+    """A class's own negatives may be anywhere, its loss stays; so a copy of an anchor may be one of them."""
+    z, labels, is_negative = sample(seed, pictures, classes=classes, negative_share=0.5)
+    alone = labels == labels[0]  # one class only: nobody is of another
+    z, labels, is_negative = z[alone], labels[alone], is_negative[alone]
+    expected = supcon_loss(z[~is_negative], labels[~is_negative])
+    torch.testing.assert_close(supcon_loss(z, labels, is_negative, negatives="other"), expected)
+    copies = torch.cat([z, z]), torch.cat([labels, labels]), torch.cat([is_negative, torch.ones_like(is_negative)])
+    torch.testing.assert_close(supcon_loss(*copies, negatives="other"), expected)
+
+
+def test_the_scopes_share_out_the_denominator():
+    """exp of an anchor's log-denominator: 'own' and 'other' add up to 'all', the in-distribution part counted once."""
+    z = F.normalize(torch.randn(6, 5, generator=torch.Generator().manual_seed(4)).double(), dim=1)
+    labels = torch.tensor([0, 0, 0, 1, 0, 2])
+    is_negative = torch.tensor([False, False, True, True, True, True])
+    one = torch.cat([z[:1], z[:1], z[2:]])  # two equal anchors: one denominator, each other's only positive
+    found = {s: supcon_loss(one, labels, is_negative, negatives=s).exp().item() for s in ("all", "own", "other")}
+    assert found["own"] + found["other"] == pytest.approx(found["all"] + 1, rel=1e-9)
 
 
 def test_defect_4_a_larger_weight_strengthens_negatives():

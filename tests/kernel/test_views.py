@@ -1,4 +1,5 @@
 import colorsys
+import math
 
 import numpy as np
 import pytest
@@ -95,3 +96,92 @@ def test_contrast_keeps_the_mean_luma():
     on = Views(**STILL | {"jitter": 1.0, "brightness": 0.0, "saturation": 0.0, "hue": 0.0})
     luma = [np.einsum("bchw,c->b", y.numpy(), views.GREY) for y in (x, augment(x, draw(50, 0), on))]
     np.testing.assert_allclose(*luma, rtol=1e-3)
+
+
+# --- RandAugment ------------------------------------------------------------------------------------------------------
+
+
+def chosen(name: str, sign: float, count: int = 4) -> torch.Tensor:
+    """Draws whose first operation is ``name`` and whose second is none."""
+    u = torch.full((count, views.DRAWS), 0.5)
+    u[:, 6] = (views.OPERATIONS.index(name) + 0.5) / len(views.OPERATIONS)
+    u[:, 7] = 0.25 if sign < 0 else 0.75
+    u[:, 8] = 0.0
+    return u
+
+
+def rand(x, u, **settings):
+    return augment(x, u, Views(**STILL), kind="randaugment", rand=views.RandAugment(**settings))
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("name", [n for n in views.OPERATIONS if n in views.COLOURS])
+@pytest.mark.parametrize("magnitude", [0.3, 0.8])
+def test_an_operation_is_torchvisions(name, sign, magnitude):
+    from torchvision.transforms.v2 import functional
+
+    x = (pictures() * 255).round() / 255
+    x = x.clamp(0, 1)
+    factor = 1 + 0.9 * magnitude * sign
+    expected = {
+        "brightness": lambda: functional.adjust_brightness(x, factor),
+        "colour": lambda: functional.adjust_saturation(x, factor),
+        "contrast": lambda: functional.adjust_contrast(x, factor),
+        "sharpness": lambda: functional.adjust_sharpness(x, factor),
+        "posterize": lambda: functional.posterize(x, 8 - round(4 * magnitude)),
+        "solarize": lambda: functional.solarize(x, 1 - magnitude),
+        "autocontrast": lambda: functional.autocontrast(x),
+        "equalize": lambda: functional.equalize((x * 255).round().to(torch.uint8)) / 255,
+    }[name]()
+    u = chosen(name, sign)
+    operation, signs = views._chosen(u, views.RandAugment())[0]
+    got = views._recolour(x, operation, signs, magnitude)
+    torch.testing.assert_close(got, expected, rtol=0, atol=2e-3 if name in ("contrast", "colour") else 1e-5)
+    assert not torch.allclose(got, x, atol=1e-3) or name == "posterize"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("shear_x", {"shear": [math.degrees(math.atan(0.09)), 0.0]}),
+        ("shear_y", {"shear": [0.0, math.degrees(math.atan(0.09))]}),
+        ("translate_x", {"translate": [24 * 150 / 331 * 0.3, 0]}),
+        ("translate_y", {"translate": [0, 24 * 150 / 331 * 0.3]}),
+        ("rotate", {"angle": 9.0}),
+    ],
+)
+def test_a_geometric_operation_is_torchvisions_inside(name, arguments):
+    from torchvision.transforms.v2 import InterpolationMode, functional
+
+    x = pictures()
+    told = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0]} | arguments
+    expected = functional.affine(x, **told, interpolation=InterpolationMode.BILINEAR)
+    both = [rand(x, chosen(name, sign)) for sign in (-1, 1)]
+    inner = slice(6, -6)
+    errors = [(b - expected)[:, :, inner, inner].abs().max().item() for b in both]
+    assert min(errors) < 1e-3 and max(errors) > 0.02  # the signs are opposite ways
+
+
+def test_randaugment_depends_on_each_row_alone_to_the_byte():
+    x, u = pictures(40), draw(40, 3)
+    whole = augment(x, u, kind="randaugment")
+    assert whole.shape == x.shape and 0 <= whole.min() and whole.max() <= 1
+    for part in (slice(0, 20), slice(20, 40), slice(7, 8)):
+        assert torch.equal(augment(x[part], u[part], kind="randaugment"), whole[part])
+
+
+def test_randaugment_draws_every_operation_alike_and_keeps_the_standard_views():
+    operation, sign = views._chosen(draw(14000, 0), views.RandAugment())[1]
+    counts = torch.bincount(operation, minlength=len(views.OPERATIONS))
+    assert counts.min() > 850 and counts.max() < 1150 and abs(sign.mean()) < 0.05
+    x, still = pictures(), chosen("identity", 1.0)
+    torch.testing.assert_close(rand(x, still), x, rtol=0, atol=1e-5)
+    plain = Views(jitter=0.0, grey=0.0)
+    torch.testing.assert_close(augment(x, still, plain, kind="randaugment"), augment(x, still, plain), rtol=0, atol=1e-5)
+
+
+def test_a_flat_picture_survives_every_operation():
+    x = torch.full((14 * 2, 3, 16, 16), 0.4)
+    u = draw(28, 0)
+    u[:, 6] = (torch.arange(28) % 14 + 0.5) / 14
+    assert torch.isfinite(augment(x, u, kind="randaugment")).all()

@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,42 @@ def test_edits_of_real_pictures_that_the_table_lacks_are_left_out(go, tmp_path):
     chosen = {r.path for r in rows if r.origin == "real"}
     assert len(chosen) == 2
     assert len(rows) == 6 and {r.source for r in rows} == chosen
+
+
+def test_random_draws_as_many_a_class_as_the_band_from_all_fit_pictures(go):
+    band = SelectSetup(role="negative", rule="band", band=(0.5, 1.0), cap=3.5, max_per_class=2)
+    rule = band.model_copy(update={"rule": "random"})
+    # gear: 3 in the band, of which 2 are taken; disc: 1, another has too much drift; the last of each is no picture
+    percentiles = [0.9, 0.8, 0.7, 0.1, 0.2, 0.9] + [0.6, 0.1, 0.2, 0.3, 0.95, 0.9]
+    reasons = [("blurred" if i % 6 == 5 else "drift") for i in range(12)]
+    verdicts = [verdict(e, p, "drop", r) for e, p, r in zip(EDITS, percentiles, reasons, strict=True)]
+    taken = go(rule, verdicts=verdicts)
+    assert Counter(r.class_name for r in taken) == Counter(r.class_name for r in go(band, verdicts=verdicts))
+    assert Counter(r.class_name for r in taken) == {"gear": 2, "disc": 1}
+    assert {r.rule for r in taken} == {"random"} and {r.role for r in taken} == {"negative"}
+    assert go(rule, verdicts=verdicts[::-1]) == taken  # of the order of a file nothing depends
+    drawn, fit = set(), {e.path for i, e in enumerate(EDITS) if i % 6 != 5}
+    for n in range(60):
+        edits = [e.model_copy(update={"sha256": f"{e.sha256}-{n}"}) for e in EDITS]
+        judged = [v.model_copy(update={"sha256": e.sha256}) for v, e in zip(verdicts, edits, strict=True)]
+        drawn |= {r.path for r in go(rule, edits=edits, verdicts=judged)}
+    assert drawn == fit
+
+
+def test_real_pictures_as_negatives_of_other_classes(go, tmp_path):
+    go(SelectSetup(rule="all"))
+    real, out = tmp_path / "real.csv", tmp_path / "control.csv"
+    control = SelectSetup(role="negative", rule="all", max_per_class=2)
+    select.run(control, "control", tmp_path / "s.csv", real, None, out, real)
+    rows = read_manifest(out, SelectedRecord)
+    negatives = [r for r in rows if r.role == "negative"]
+    assert Counter(r.class_name for r in negatives) == {"gear": 2, "disc": 2}
+    assert {r.path for r in negatives} < {r.path for r in rows if r.role == "positive"} and len(rows) == 6 + 4
+    again = out.read_bytes()
+    select.run(control, "control", tmp_path / "s.csv", real, None, out, real)
+    assert out.read_bytes() == again
+    for role in ("positive", "negative"):
+        with pytest.raises(UserError, match="selected twice"):
+            select.run(SelectSetup(role=role, rule="all"), "twice", out, real, None, tmp_path / "t.csv", real)
+    with pytest.raises(UserError, match="rule 'random' needs a table of verdicts"):
+        select.run(SelectSetup(role="negative", rule="random"), "x", tmp_path / "s.csv", real, None, out, real)

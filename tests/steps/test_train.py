@@ -230,6 +230,31 @@ def test_devices_and_precisions_that_are_not_there():
         train.make_accelerator(Train(precision="fp16"))
 
 
+def test_real_negatives_need_the_scope_other(project):
+    path = project / "data/selected/real.csv"
+    rows = records.read_manifest(path, SelectedRecord)
+    write_manifest(path, rows + [r.model_copy(update={"role": "negative"}) for r in rows[::2]], SelectedRecord)
+    with pytest.raises(UserError, match="negative_scope is all.*Set negative_scope: other"):
+        run(project, "real")
+    with pytest.raises(UserError, match="Set negative_scope: other"):
+        train.fit(pictures(project, "real"), TINY, 0)
+    assert not tracking.find_runs(project, live=False)
+    metrics, _ = run(project, "real", TINY.model_copy(update={"negative_scope": "other"}))
+    assert np.isfinite(metrics["loss"])
+    made = pictures(project, "real")
+    assert not made.is_negative[made.source].any()  # a picture goes back to the positive
+
+
+@pytest.mark.parametrize("augment", ["standard", "randaugment"])
+def test_views_of_a_kind_are_what_is_trained_on(project, monkeypatch, augment):
+    kinds = set()
+    real = train.views.augment
+    monkeypatch.setattr(train.views, "augment", lambda *a, **k: kinds.add(k["kind"]) or real(*a, **k))
+    metrics, out = run(project, "real", TINY.model_copy(update={"augment": augment}))
+    assert kinds == {augment} and np.isfinite(metrics["loss"])
+    assert json.loads((out / "config.json").read_text())["train"]["augment"] == augment
+
+
 # --- exactness ------------------------------------------------------------------------------------------------------
 
 

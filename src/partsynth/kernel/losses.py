@@ -30,7 +30,7 @@ def supcon_loss(
     *,
     temperature: float = 0.1,
     negative_weight: float = 1.0,
-    negatives: Literal["all", "own"] = "all",
+    negatives: Literal["all", "own", "other"] = "all",
 ) -> Tensor:
     """SupCon loss (Khosla et al. 2020, eq. 2) whose denominator also holds negative-only samples.
 
@@ -49,7 +49,8 @@ def supcon_loss(
     is_negative : (N,) or (M,) bool, the negative-only samples; None = there are none.
     temperature : > 0.
     negative_weight : lambda >= 0; 0 takes the negatives out.
-    negatives : "all", or "own": an anchor meets only the negatives that carry its own label.
+    negatives : "all"; or "own": an anchor meets only the negatives that carry its own label; or "other": only those
+        that do not (so that a real picture may be an anchor of its class and a negative of the others).
 
     Returns
     -------
@@ -60,8 +61,8 @@ def supcon_loss(
         raise ValueError(f"features must be (N, V, D) or (M, D), got shape {tuple(features.shape)}")
     if temperature <= 0 or negative_weight < 0:
         raise ValueError(f"need temperature > 0 and negative_weight >= 0, got {temperature} and {negative_weight}")
-    if negatives not in ("all", "own"):
-        raise ValueError(f"negatives must be 'all' or 'own', got {negatives!r}")
+    if negatives not in ("all", "own", "other"):
+        raise ValueError(f"negatives must be 'all', 'own' or 'other', got {negatives!r}")
     count, device = features.shape[0], features.device
     labels = torch.arange(count, device=device) if labels is None else labels.to(device)
     if is_negative is None:
@@ -99,7 +100,7 @@ def supcon_loss(
         log_weight = math.log(negative_weight) if negative_weight > 0 else 0.0
         save = torch.is_grad_enabled() and z.requires_grad
         denominator = _MeanLogDenominator.apply(
-            z, classes, anchors, inside, temperature, log_weight, negatives == "own", save
+            z, classes, anchors, inside, temperature, log_weight, negatives, save
         )
         return denominator - numerator.mean()
 
@@ -117,7 +118,7 @@ class _MeanLogDenominator(torch.autograd.Function):
         inside: int,
         temperature: float,
         log_weight: float,
-        own_only: bool,
+        scope: str,
         save: bool,
     ) -> Tensor:
         rows = z.shape[0]
@@ -134,8 +135,9 @@ class _MeanLogDenominator(torch.autograd.Function):
             if inside < rows:
                 if log_weight:
                     s[:, inside:] += log_weight  # lambda exp(s) = exp(s + log lambda); logits are never scaled
-                if own_only:
-                    s[:, inside:].masked_fill_(classes[start:stop, None] != classes[None, inside:], -torch.inf)
+                if scope != "all":
+                    alien = torch.ne if scope == "own" else torch.eq
+                    s[:, inside:].masked_fill_(alien(classes[start:stop, None], classes[None, inside:]), -torch.inf)
             shift = s.amax(1, keepdim=True)  # finite: an anchor has at least one positive
             mass = s.sub_(shift).exp_().sum(1, keepdim=True)  # (B, 1)
             total += (shift + mass.log()).sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from partsynth.records import (
     UserError,
     VerdictRecord,
     read_manifest,
+    seed_from,
     write_manifest,
 )
 
@@ -34,14 +36,16 @@ def run(
     ``real`` is the real set's manifest; where ``manifest`` is the same file, its training pictures are added as real
     ones. For ``onto`` and ``verdicts``, None or a folder stands for none. Rules: ``all``; ``accepted`` takes what
     quality did not drop (a warning drops nothing); ``band`` takes first < percentile <= second and drift of at most
-    ``cap``, whatever the verdict on drift, but no blurred, blank or otherwise unfit picture. An edit of a real picture
-    that the table lacks is left out. ``max_per_class`` keeps the lowest percentiles.
+    ``cap``, whatever the verdict on drift, but no blurred, blank or otherwise unfit picture; ``random`` draws as many
+    pictures a class as ``band`` would have taken, from all fit ones. An edit of a real picture that the table lacks is
+    left out. ``max_per_class`` keeps the lowest percentiles, of pictures without any those that come first by hash.
+    With role negative, real pictures are negatives of other classes (``train.negative_scope: other``).
 
     Raises
     ------
     UserError
         where a picture's source is no training picture, where its group is also in val, test or shifted, where it has
-        no verdict or that of another content, and where it is in the table already.
+        no verdict or that of another content, and where it is in the table already (a real picture: in this role).
     """
     real_rows = read_manifest(real, RealRecord)
     before = [] if onto is None or onto.is_dir() else read_manifest(onto, SelectedRecord)
@@ -55,11 +59,15 @@ def run(
         raise UserError(f"select.{setup}: rule {params.rule!r} needs a table of verdicts; without one: rule all")
     sources = {r.path for r in before if r.origin == "real"}
     taken = [
-        p.model_copy(update={"percentile": judged[p.path].percentile}) if judged else p
+        p.model_copy(update={"rule": params.rule} | ({"percentile": judged[p.path].percentile} if judged else {}))
         for p in pictures
         if _takes(params, judged.get(p.path)) and (not sources or p.source in sources)
     ]
-    taken = _capped(taken, params.max_per_class)
+    if params.rule == "random":
+        band = [p for p in taken if _in_band(params, judged[p.path])]
+        taken = _drawn(taken, Counter(p.class_name for p in _capped(band, params.max_per_class)), setup)
+    else:
+        taken = _capped(taken, params.max_per_class)
     rows = [*before, *taken]
     write_manifest(out, rows, SelectedRecord)
     _tell(setup, params, len(pictures), taken, rows)
@@ -106,12 +114,23 @@ def _takes(params: SelectSetup, verdict: VerdictRecord | None) -> bool:
         return False
     if params.rule == "accepted":
         return verdict.verdict != "drop"
+    fit = set(filter(None, verdict.reasons.split(";"))) <= DISTANT
     if params.rule == "band":
-        low, high = params.band
-        near = params.cap is None or verdict.drift <= params.cap
-        fit = set(filter(None, verdict.reasons.split(";"))) <= DISTANT
-        return low < verdict.percentile <= high and near and fit
-    return True
+        return fit and _in_band(params, verdict)
+    return fit or params.rule == "all"
+
+
+def _in_band(params: SelectSetup, verdict: VerdictRecord) -> bool:
+    low, high = params.band
+    return low < verdict.percentile <= high and (params.cap is None or verdict.drift <= params.cap)
+
+
+def _drawn(pictures: Sequence[SelectedRecord], counts: Counter[str], setup: str) -> list[SelectedRecord]:
+    """``counts`` pictures of each class; a picture's place in the lot depends on setup and content alone."""
+    by_class = defaultdict(list)
+    for picture in sorted(pictures, key=lambda p: (seed_from("random", setup, p.sha256), p.path)):
+        by_class[picture.class_name].append(picture)
+    return [p for name, members in by_class.items() for p in members[: counts[name]]]
 
 
 def _capped(taken: list[SelectedRecord], most: int | None) -> list[SelectedRecord]:
@@ -120,13 +139,18 @@ def _capped(taken: list[SelectedRecord], most: int | None) -> list[SelectedRecor
     by_class = defaultdict(list)
     for picture in taken:
         by_class[picture.class_name].append(picture)
-    return [p for members in by_class.values() for p in sorted(members, key=lambda p: (p.percentile, p.path))[:most]]
+
+    def place(p: SelectedRecord) -> tuple[float, str, str]:
+        return (0.0, p.sha256, p.path) if math.isnan(p.percentile) else (p.percentile, "", p.path)
+
+    return [p for members in by_class.values() for p in sorted(members, key=place)[:most]]
 
 
 def _refuse_leaks(rows: Sequence[SelectedRecord], real_rows: Sequence[RealRecord], out: Path) -> None:
     training = {r.path: r for r in real_rows if r.split == "train"}
     held_out = {r.group: r.split for r in real_rows if r.split != "train"}
-    faults, seen = [], set()
+    faults: list[str] = []
+    seen: dict[str, dict[str, str]] = {}  # path -> role -> origin
     for row in rows:
         source = training.get(row.source)
         if source is None:
@@ -136,9 +160,10 @@ def _refuse_leaks(rows: Sequence[SelectedRecord], real_rows: Sequence[RealRecord
             faults.append(f"{row.path}: class and group are {told}; its source's {source.class_name}, {source.group}")
         elif row.group in held_out:
             faults.append(f"{row.path}: its group {row.group} is also in {held_out[row.group]}")
-        if row.path in seen:
+        again = seen.setdefault(row.path, {})
+        if again and (row.role in again or {row.origin, *again.values()} != {"real"}):
             faults.append(f"{row.path}: selected twice")
-        seen.add(row.path)
+        again[row.role] = row.origin
     if faults:
         more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise UserError(f"{out} is not written, {len(faults)} fault(s):\n  " + "\n  ".join(faults[:10]) + more)

@@ -88,6 +88,7 @@ def fit(
 
     ``on_measure`` is called every ``eval_every`` steps on the main process; what it raises ends the training.
     """
+    refuse_own_class(bool((pictures.is_negative & ~pictures.is_synthetic).any()), params)
     accelerator = accelerator or make_accelerator(params)
     device, batches = accelerator.device, make_batches(pictures, params, seed)
     images = pictures.images.to(device)
@@ -155,7 +156,8 @@ def train_step(
     draws = views.draw(2 * len(drawn), records.seed_from("views", seed, step)).view(2, len(drawn), -1)
     rows = slice(rank * len(own), (rank + 1) * len(own))
     pairs = torch.from_numpy(np.concatenate([own.first, own.second])).to(images.device)
-    seen = views.augment(encoders.to_float(images[pairs]), draws[:, rows].flatten(0, 1))  # (2n, 3, S, S)
+    flat = draws[:, rows].flatten(0, 1)
+    seen = views.augment(encoders.to_float(images[pairs]), flat, kind=params.augment)  # (2n, 3, S, S)
     seen = seen.unflatten(0, (2, len(own))).transpose(0, 1).flatten(0, 1)  # (n, 2) -> rows, a picture's views together
     labels = torch.from_numpy(np.ascontiguousarray(drawn.labels)).to(images.device)
     is_negative = torch.from_numpy(drawn.is_negative).to(images.device)
@@ -213,6 +215,16 @@ def make_batches(pictures: Pictures, params: Train, seed: int) -> Batches:
     )
 
 
+def refuse_own_class(has_real_negatives: bool, params: Train) -> None:
+    """A real picture is no negative of its own class: of the others only."""
+    if has_real_negatives and params.negative_scope != "other":
+        raise UserError(
+            f"the training table has real pictures as negatives, and train.negative_scope is {params.negative_scope}: "
+            "they would push a class from its own pictures. Set negative_scope: other, in train or for this setup "
+            "alone in select.<setup>.train"
+        )
+
+
 def make_accelerator(params: Train) -> Accelerator:
     """Device, precision and processes, as ``accelerate launch`` or the parameters say."""
     cuda = torch.cuda.is_available()
@@ -232,18 +244,20 @@ def make_accelerator(params: Train) -> Accelerator:
 def _denominator(drawn: Any, params: Train) -> float:
     """Rows that an anchor's denominator is drawn from, itself included; negatives count by their weight."""
     negatives = 2 * int(drawn.is_negative.sum()) * params.negative_weight
-    if params.negative_scope == "own":
-        negatives /= len(np.unique(drawn.labels))
+    own = negatives / len(np.unique(drawn.labels))
+    negatives = {"all": negatives, "own": own, "other": negatives - own}[params.negative_scope]
     return 2 * int((~drawn.is_negative).sum()) + negatives
 
 
 @torch.no_grad()
-def _features(network: encoders.Encoder, images: Tensor, draws: Tensor | None = None) -> Tensor:
+def _features(
+    network: encoders.Encoder, images: Tensor, draws: Tensor | None = None, kind: Any = "standard"
+) -> Tensor:
     """Features (n, D) of uint8 pictures (n, S, S, 3), or of a random view of each where ``draws`` are given."""
     device, parts = next(network.parameters()).device, []
     for rows in torch.arange(len(images)).split(256):
         x = encoders.to_float(images[rows].to(device))
-        parts.append(network.features(x if draws is None else views.augment(x, draws[rows])))
+        parts.append(network.features(x if draws is None else views.augment(x, draws[rows], kind=kind)))
     return torch.cat(parts)
 
 
@@ -274,7 +288,7 @@ def fit_classifier(
     parts = [_features(model.encoder, chosen)]
     for view in range(CLASSIFIER_VIEWS):
         draws = views.draw(len(positive), records.seed_from("classifier views", seed, view))
-        parts.append(_features(model.encoder, chosen, draws))
+        parts.append(_features(model.encoder, chosen, draws, params.augment))
     features = torch.cat(parts)  # ((1 + views) n, D)
     repeats = len(features) // len(positive)
     labels = torch.from_numpy(np.tile(pictures.labels[positive], repeats)).to(images.device)
@@ -407,6 +421,7 @@ def run(
     """
     started = time.perf_counter()
     rows, val = _read_tables(selected, real)
+    refuse_own_class(any(r.role == "negative" and r.origin == "real" for r in rows), params)
     mark = fingerprint_of(params, setup, seed, rows, val)
     if (metrics := _finished(out, mark)) is not None:
         print(f"train {setup}, seed {seed}: {out} is current")
@@ -503,7 +518,7 @@ def load_pictures(rows: Sequence[SelectedRecord], val: Sequence[RealRecord], siz
         more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise UserError(f"{len(faults)} pictures cannot be used:\n  " + "\n  ".join(faults[:10]) + more)
     classes = sorted({r.class_name for r in rows})
-    place = {r.path: i for i, r in enumerate(rows)}
+    place = {r.path: i for i, r in enumerate(rows) if r.role == "positive"}
     return Pictures(
         classes=classes,
         images=images,
