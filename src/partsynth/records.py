@@ -226,6 +226,11 @@ class Record(BaseModel):
     sha256: str
     class_name: str
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What a manifest holds once."""
+        return (self.path,)
+
     @field_validator("path")
     @classmethod
     def _relative(cls, value: str) -> str:
@@ -300,19 +305,64 @@ class SelectedRecord(Record):
     group: str
     state: str = ""
     percentile: float = float("nan")
+    rule: str = ""  # of section select, that took it
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """A real picture may be a positive of its class and a negative of the others."""
+        return (self.path, self.role)
+
+
+class Probe(BaseModel):
+    """Edits of a class's probe pictures at one strength."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strength: float
+    drift: float  # the pictures' median, in class standard deviations
+    in_band: float  # share of the pictures inside the set's target
+
+
+class ClassStrength(BaseModel):
+    """How strongly one class's pictures are edited, and how that was found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strength: float | list[float]
+    trail: list[Probe] = []  # of the bisection, in its order
+
+
+class Strengths(BaseModel):
+    """What the calibrate stage writes (data/strengths/<set>.json); the fields in the middle for strength: auto alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    set_name: str
+    calibration_n: int | None = None  # real validation pictures behind the percentiles
+    near: float | None = None  # drift at which the target begins, in class standard deviations
+    far: float | None = None  # drift at which it ends, for the search
+    aim: float | None = None  # the median drift that was searched for: the middle
+    classes: dict[str, ClassStrength]
+
+
+def read_strengths(path: Path) -> Strengths:
+    try:
+        return Strengths.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UserError(f"{path} holds no strengths ({error.errors()[0]['msg']}): dvc repro calibrate") from None
 
 
 R = TypeVar("R", bound=Record)
 
 
 def write_manifest(path: Path, rows: Sequence[Record], kind: type[Record]) -> None:
-    """Write rows as CSV, sorted by path, atomically. An empty list leaves a file with its header alone."""
-    rows = sorted(rows, key=lambda r: r.path)
-    seen: set[str] = set()
+    """Write rows as CSV, sorted by path (and role), atomically. An empty list leaves a file with its header alone."""
+    rows = sorted(rows, key=lambda r: r.key)
+    seen: set[tuple[str, ...]] = set()
     for row in rows:
-        if row.path in seen:
+        if row.key in seen:
             raise ValueError(f"{path}: two rows for {row.path}")
-        seen.add(row.path)
+        seen.add(row.key)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(kind.model_fields), lineterminator="\n")
     writer.writeheader()

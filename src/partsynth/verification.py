@@ -321,11 +321,11 @@ def _read(space: Workspace, path: str, kind: type[Record], faults: list[Fault]) 
     except UserError as error:
         faults.append(Fault(path, str(error)))
         return []
-    seen: set[str] = set()
+    seen: set[tuple[str, ...]] = set()
     for row in rows:
-        if row.path in seen:
+        if row.key in seen:
             faults.append(Fault(path, f"two rows for {row.path}"))
-        seen.add(row.path)
+        seen.add(row.key)
     return rows
 
 
