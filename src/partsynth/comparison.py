@@ -236,19 +236,45 @@ def _absent(parts: dict[str, Any]) -> dict[str, str]:
 # --- verdict ------------------------------------------------------------------------------------------------------
 
 
-def changes(setups: list[str], chosen: dict[str, list[SelectedRecord]]) -> dict[tuple[str, str], tuple[str, str]]:
-    """What each setup adds to the largest earlier one that it contains (else to the one before it)."""
-    used = {name: {(r.path, r.role): r for r in rows} for name, rows in chosen.items()}
+def changes(
+    setups: list[str], chosen: dict[str, list[SelectedRecord]], trained: dict[str, dict[str, Any]] | None = None
+) -> dict[tuple[str, str], tuple[str, str]]:
+    """What each setup adds to the largest earlier one that it contains (else to the one before it).
+
+    Of several of the same size, the one whose training differs least; then the earliest.
+
+    Parameters
+    ----------
+    chosen : setup -> its training table
+    trained : setup -> section train as it was trained with; None = all alike
+    """
+    used = {name: {r.key: r for r in rows} for name, rows in chosen.items()}
+    settings = trained or {}
     found = {}
     for i, setup in enumerate(setups[1:], start=1):
         within = [s for s in setups[:i] if s in used and setup in used and used[s].keys() <= used[setup].keys()]
-        base = max(within, key=lambda s: len(used[s])) if within else setups[i - 1]
-        added = {(r.origin, r.role) for key, r in used[setup].items() if key not in used[base]} if within else None
-        found[setup, base] = _name_of(added, setup, base)
+        other = {s: _overrides(setup, s, used, settings) for s in setups[:i]}
+        base = max(within, key=lambda s: (len(used[s]), -len(other[s]))) if within else setups[i - 1]
+        added = {(r.origin, r.role, r.rule) for key, r in used[setup].items() if key not in used[base]} if within else None
+        found[setup, base] = _name_of(added, other[base], setup, base)
     return found
 
 
-def _name_of(added: set[tuple[str, str]] | None, setup: str, base: str) -> tuple[str, str]:
+def _overrides(setup: str, base: str, used: dict[str, dict], settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The keys of train that ``setup`` was trained with and ``base`` was not, of those that ``base`` makes use of."""
+    has_negatives = any(r.role == "negative" for r in used.get(base, {}).values())
+    ours, theirs = settings.get(setup, {}), settings.get(base, {})
+    return {
+        key: value
+        for key, value in ours.items()
+        if key in theirs and theirs[key] != value and (has_negatives or not key.startswith("negative"))
+    }
+
+
+def _name_of(
+    added: set[tuple[str, str, str]] | None, overrides: dict[str, Any], setup: str, base: str
+) -> tuple[str, str]:
+    """What was changed, in words, and the role of the added pictures where they have one."""
     spoken = {"id": "ID", "near_ood": "Near-OOD", "far_ood": "Far-OOD"}
     if added is None:
         return f"{setup} over {base}", ""
@@ -258,8 +284,10 @@ def _name_of(added: set[tuple[str, str]] | None, setup: str, base: str) -> tuple
         f"{spoken.get(origin, origin)} {'negatives' if role == 'negative' else 'augmentations'}"
         for origin, role in sorted(added)
     ]
-    roles = {role for _, role in added}
-    return " and ".join(names), roles.pop() if len(roles) == 1 else ""
+    roles = {role for _, role, _ in added}
+    if not added and any(key.startswith("negative") for key in overrides):
+        roles = {"negative"}
+    return " and ".join([*names, *changed]), roles.pop() if len(roles) == 1 else ""
 
 
 def verdict(
@@ -275,6 +303,7 @@ def verdict(
         if role == "negative":
             order = ["near_ood_auroc", "far_ood_auroc", "accuracy_shifted", "accuracy_test"]
         found = differences[f"{setup}-{base}"]
+    changed = ["RandAugment" if (k, v) == ("augment", "randaugment") else f"{k} {v}" for k, v in overrides.items()]
         present = [metric for metric in order if metric in found]
         for metric in present:
             effect, text = _sentence(what, SPOKEN[metric], found[metric], confidence)
@@ -293,7 +322,7 @@ def verdict(
 
 
 def _sentence(what: str, measure: str, found: dict[str, Any], confidence: float) -> tuple[str, str]:
-    start = f"{what} changed {measure} by {_points(found['mean'])} points"
+    start = f"{what[:1].upper() + what[1:]} changed {measure} by {_points(found['mean'])} points"
     if found["low"] is None:
         return "one seed", f"{start} (one seed, so no interval and no verdict)."
     effect = "helps" if found["low"] > 0 else "hurts" if found["high"] < 0 else "no evidence"

@@ -97,9 +97,14 @@ def _locked(root: Path, lock: dict[str, Any], path: str) -> str | None:
     return None
 
 
+def starting_point(params: Params) -> Train:
+    """Section train as the study's setup has it."""
+    return params.select[params.study.setup].training(params.train)
+
+
 def settings(params: Params, values: dict[str, float]) -> tuple[Train, SelectSetup]:
     """The parameters of a trial that drew ``values``: what its setup has no use for keeps its value."""
-    train, select = params.train, params.select[params.study.setup]
+    train, select = starting_point(params), params.select[params.study.setup]
     chosen: dict[str, Any] = dict(values)
     if "negatives_per_anchor" in chosen:
         chosen["negatives"] = round(chosen.pop("negatives_per_anchor") * train.anchors)
@@ -112,7 +117,7 @@ def settings(params: Params, values: dict[str, float]) -> tuple[Train, SelectSet
 
 def ranges(params: Params, data: Data) -> dict[str, tuple[float, float, bool]]:
     """Name -> (low, high, logarithmic), widened to hold the baselines' values."""
-    space, train = params.study.space, params.train
+    space, train = params.study.space, starting_point(params)
     wanted: dict[str, tuple[tuple[float, float] | None, bool, float]] = {
         "temperature": (space.temperature, True, train.temperature),
         "learning_rate": (space.learning_rate, True, train.learning_rate),
@@ -135,7 +140,7 @@ def ranges(params: Params, data: Data) -> dict[str, tuple[float, float, bool]]:
 
 def baselines(params: Params, data: Data) -> list[dict[str, float]]:
     """The mixes of the three setups at the present parameters: real alone, with positives, with negatives too."""
-    train, limits = params.train, ranges(params, data)
+    train, limits = starting_point(params), ranges(params, data)
     full = {
         "temperature": train.temperature,
         "learning_rate": train.learning_rate,

@@ -392,7 +392,7 @@ def _open(params: Params, root: Path, data: search.Data) -> tuple[Any, str]:
         "mode": params.study.mode,
         "data": data.digests,
         "space": params.study.space.model_dump(mode="json"),
-        "train": params.train.model_dump(mode="json"),
+        "train": search.starting_point(params).model_dump(mode="json"),
         "min_ood_auroc": params.study.min_ood_auroc,
         "max_drift": params.study.max_drift,
     }
@@ -700,7 +700,8 @@ def apply(params: Params, root: Path, out: Path, trial: int | None = None) -> Pa
         complete = ", ".join(str(t["number"]) for t in data["trials"] if t["state"] == "COMPLETE") or "none"
         raise UserError(f"trial {chosen} is not complete; those that are: {complete}")
     train, _ = search.settings(params, found["params"])
-    tuned = {key: value for key, value in train.model_dump(mode="json").items() if value != getattr(params.train, key)}
+    start = search.starting_point(params)
+    tuned = {key: value for key, value in train.model_dump(mode="json").items() if value != getattr(start, key)}
     content = yaml.safe_load(source.read_text())
     content["train"] = (content.get("train") or {}) | tuned
     if found.get("band"):

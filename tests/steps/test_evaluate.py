@@ -271,6 +271,43 @@ def test_faults_are_named(project, tmp_path, monkeypatch):
     picture.write_bytes(before)
     config = Path("models/supcon/real/0/config.json")
     config.write_text(config.read_text().replace("gear_t6", "pump_t6"))
+def test_setups_that_differ_by_their_training_are_named_by_it():
+    from partsynth.records import SelectedRecord
+
+    def rows(origin, role, count=3, rule="accepted"):
+        facts = {"sha256": "0", "class_name": "gear", "source": "s", "group": "g", "role": role, "rule": rule}
+        return [SelectedRecord(path=f"{origin}/{i}.png", origin=origin, **facts) for i in range(count)]
+
+    real, synthetic = rows("real", "positive"), rows("id", "positive")
+    band = [*real, *synthetic, *rows("near_ood", "negative", 2, "band")]
+    lottery = [*real, *synthetic, *rows("near_ood", "negative", 3, "random")[1:]]
+    tables = {
+        "real": real, "rand": real, "real_id": [*real, *synthetic], "band": band, "weak": band, "strong": band,
+        "own": band, "random": lottery, "others": [*real, *synthetic, *rows("real", "negative")],
+    }  # fmt: skip
+    shared = {"negative_weight": 1.0, "negative_scope": "all", "augment": "standard", "steps": 5}
+    trained = dict.fromkeys(tables, shared) | {
+        "rand": shared | {"augment": "randaugment"}, "weak": shared | {"negative_weight": 0.3},
+        "strong": shared | {"negative_weight": 3.0}, "own": shared | {"negative_scope": "own"},
+        "others": shared | {"negative_scope": "other"},
+    }  # fmt: skip
+    assert comparison.changes(list(tables), tables, trained) == {
+        ("rand", "real"): ("RandAugment", ""),
+        ("real_id", "real"): ("ID augmentations", "positive"),
+        ("band", "real_id"): ("Near-OOD negatives", "negative"),
+        ("weak", "band"): ("negative_weight 0.3", "negative"),
+        ("strong", "band"): ("negative_weight 3.0", "negative"),
+        ("own", "band"): ("negative_scope own", "negative"),
+        ("random", "real_id"): ("random near_ood negatives", "negative"),
+        ("others", "real_id"): ("real negatives", "negative"),
+    }
+    same = comparison.changes(["real", "again"], {"real": real, "again": real}, trained | {"again": shared})
+    assert same["again", "real"][0] == "again over real (no picture was left to add)"
+    found = {"mean": 0.1, "low": None, "high": None, "values": [0.1]}
+    _, text = comparison._sentence("random near_ood negatives", "near-OOD AUROC", found, 0.95)
+    assert text.startswith("Random near_ood negatives changed near-OOD AUROC by +10.0 points")
+
+
     with pytest.raises(UserError, match="pump_t6.*training pictures show.*gear_t6"):
         some.evaluate()
     with pytest.raises(UserError, match="has no columns class_name"):

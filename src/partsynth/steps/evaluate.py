@@ -86,7 +86,7 @@ def run(
     text = _to_csv(predictions)
     table = read_predictions(io.StringIO(text))
     summary = {
-        **summarise(table, params, changes(setups, choices)),
+        **summarise(table, params, changes(setups, choices, {d["setup"]: d["config"].get("train", {}) for d in described})),
         "choices": chosen,
         "runs": described,
         "data": _data(parts, [real, ood, *_sets(augmented)], selected, quality, setups),
