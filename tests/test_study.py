@@ -19,6 +19,7 @@ import yaml
 
 from partsynth import audit, search, study, tracking
 from partsynth import params as parameters
+from partsynth.params import SelectSetup, TrainChanges
 from partsynth.records import UserError, read_json
 
 CARD = "data/selected/real_id_negatives.csv"
@@ -151,6 +152,21 @@ def test_the_ranges_hold_the_values_that_the_baselines_have(path):
     for name, value in values.items():
         low, high = getattr(space, name)
         assert low <= value <= high, name
+
+
+def test_a_study_starts_from_its_setups_own_training(project):
+    own = {"synthetic_share": 0.4, "temperature": 0.2}
+    small_project.set_params(project, "select.real_id_negatives", train=own)
+    params = small_project.study_params(trials=1)
+    setup = SelectSetup(role="negative", train=TrainChanges(**own))
+    params = params.model_copy(update={"select": params.select | {"real_id_negatives": setup}})
+    first = search.baselines(params, search.read_data(params, project))
+    assert [p["synthetic_share"] for p in first] == [0, 0.4, 0.4] and {p["temperature"] for p in first} == {0.2}
+    assert search.settings(params, {})[0] == params.train.model_copy(update=own)
+    study.run(params, project)
+    preset = yaml.safe_load(study.apply(params, project, Path("tuned.yaml"), trial=0).read_text())
+    assert preset["select"]["real_id_negatives"]["train"] == {"synthetic_share": 0.0, "temperature": 0.2}
+    assert preset["train"]["negatives"] == 0 and "synthetic_share" not in preset["train"]
 
 
 def test_the_test_parts_are_never_opened(project):

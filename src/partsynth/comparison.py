@@ -276,13 +276,15 @@ def _name_of(
 ) -> tuple[str, str]:
     """What was changed, in words, and the role of the added pictures where they have one."""
     spoken = {"id": "ID", "near_ood": "Near-OOD", "far_ood": "Far-OOD"}
+    changed = ["RandAugment" if (k, v) == ("augment", "randaugment") else f"{k} {v}" for k, v in overrides.items()]
     if added is None:
         return f"{setup} over {base}", ""
-    if not added:
+    if not added and not changed:
         return f"{setup} over {base} (no picture was left to add)", ""
     names = [
-        f"{spoken.get(origin, origin)} {'negatives' if role == 'negative' else 'augmentations'}"
-        for origin, role in sorted(added)
+        f"{f'random {origin}' if rule == 'random' else spoken.get(origin, origin)} "
+        f"{'negatives' if role == 'negative' else 'photographs' if origin == 'real' else 'augmentations'}"
+        for origin, role, rule in sorted(added)
     ]
     roles = {role for _, role, _ in added}
     if not added and any(key.startswith("negative") for key in overrides):
@@ -303,7 +305,6 @@ def verdict(
         if role == "negative":
             order = ["near_ood_auroc", "far_ood_auroc", "accuracy_shifted", "accuracy_test"]
         found = differences[f"{setup}-{base}"]
-    changed = ["RandAugment" if (k, v) == ("augment", "randaugment") else f"{k} {v}" for k, v in overrides.items()]
         present = [metric for metric in order if metric in found]
         for metric in present:
             effect, text = _sentence(what, SPOKEN[metric], found[metric], confidence)

@@ -174,6 +174,21 @@ class Tokens(Section):
         return value
 
 
+class Calibrate(Section):
+    """Search of each class's strength, by bisection on a few edits, for the sets with strength: auto."""
+
+    sources: Count = 6  # training pictures a class that are edited in each round; drawn by generate.seed
+    rounds: Count = 6  # bisection steps, all classes together; each halves what is between min and max
+    min: Fraction = 0.02  # smallest strength tried
+    max: Fraction = 0.95  # largest strength tried
+
+    @model_validator(mode="after")
+    def _rising(self) -> Calibrate:
+        if self.min >= self.max:
+            raise ValueError(f"min {self.min} is not below max {self.max}")
+        return self
+
+
 class Generate(Section):
     """What all augmentation sets share."""
 
@@ -194,7 +209,9 @@ class Generate(Section):
 class AugmentationSet(Section):
     """One augmentation set (an entry of ``sets``)."""
 
-    strength: Fraction | list[Fraction]  # of the noise schedule: 0 = VAE round trip only, 1 = from pure noise
+    strength: Fraction | list[Fraction] | Literal["auto"]  # of the noise schedule: 0 = VAE round trip only, 1 = from pure noise; auto = a class's own, by stage calibrate
+    target: tuple[Fraction, Fraction] = (0.95, 1.0)  # strength auto: wanted percentiles of drift among real validation pictures, above the first, at most the second
+    cap: Positive | None = None  # strength auto: drift at most this, in class standard deviations; null = search as far beyond the target's first as real pictures' median to 95th percentile
     variants: Annotated[int, Field(ge=0)] = 2  # pictures a source
     guidance: Annotated[float, Field(ge=0, le=50)] = 4.0  # classifier-free guidance scale
     states: list[str] = ["used", "rusty", "dirty", "broken", "brand new"]  # state words, drawn by seed
@@ -206,6 +223,13 @@ class AugmentationSet(Section):
     def _some(cls, value: float | list[float]) -> float | list[float]:
         if isinstance(value, list) and not value:
             raise ValueError("an empty list of strengths")
+        return value
+
+    @field_validator("target")
+    @classmethod
+    def _rising(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] >= value[1]:
+            raise ValueError(f"the lower end {value[0]} is not below the upper end {value[1]}")
         return value
 
 
@@ -237,6 +261,7 @@ class Train(Section):
     negative_weight: Annotated[float, Field(ge=0)] = 1.0  # lambda in the denominator
     negative_scope: Literal["all", "own", "other"] = "all"  # an anchor meets all negatives, its own class's, or others'
     views: Literal["crops", "augmentation"] = "crops"  # second view: another crop, or the part's own augmentation
+    augment: Literal["standard", "randaugment"] = "standard"  # colours of a view: jitter and grey, or RandAugment
     replace_probability: Fraction = 0.0  # DA-Fusion: a real anchor is replaced by one of its augmentations
     temperature: Positive = 0.1
     learning_rate: Positive = 1.5e-2  # peak, of Muon
@@ -250,31 +275,6 @@ class Train(Section):
     eval_every: Count = 100  # steps between validation measurements
 
 
-class Evaluate(Section):
-    """Accuracy and OOD figures; every choice is made on validation parts."""
-
-    headline_score: Literal["knn"] = "knn"  # predeclared
-    k: list[Count] = [1, 3, 5, 10]  # kNN neighbours to choose from on OOD-validation
-    id_recall: Fraction = 0.95  # FPR@95
-    confidence: Fraction = 0.95  # of the intervals over seeds
-    batch_size: Count = 256
-
-
-class Report(Section):
-    augment: Literal["standard", "randaugment"] = "standard"  # colours of a view: jitter and grey, or RandAugment
-    """The page for people."""
-
-    title: str = "Do good augmentations help, and can bad ones help as negatives?"
-    sheet_pictures: Count = 24  # pictures a contact sheet
-
-
-class StudySpace(Section):
-    """Ranges that a study searches; ends included; null keeps the value of ``train`` (or ``select``)."""
-
-    temperature: tuple[Positive, Positive] | None = (0.03, 0.5)  # logarithmic
-    learning_rate: tuple[Positive, Positive] | None = (2e-3, 5e-2)  # logarithmic, of Muon
-    synthetic_share: tuple[Fraction, Fraction] | None = (0.0, 0.9)  # where the setup has synthetic positives
-    negatives_per_anchor: tuple[Fraction, Fraction] | None = (0.0, 1.0)  # where the setup has negatives
 class TrainChanges(Train):
     """A part of section train: only the keys that are given count. What makes trainings comparable is refused."""
 
@@ -316,6 +316,30 @@ class Matrix(Section):
     seeds: list[Seed] = [0, 1, 2]
 
 
+class Evaluate(Section):
+    """Accuracy and OOD figures; every choice is made on validation parts."""
+
+    headline_score: Literal["knn"] = "knn"  # predeclared
+    k: list[Count] = [1, 3, 5, 10]  # kNN neighbours to choose from on OOD-validation
+    id_recall: Fraction = 0.95  # FPR@95
+    confidence: Fraction = 0.95  # of the intervals over seeds
+    batch_size: Count = 256
+
+
+class Report(Section):
+    """The page for people."""
+
+    title: str = "Do good augmentations help, and can bad ones help as negatives?"
+    sheet_pictures: Count = 24  # pictures a contact sheet
+
+
+class StudySpace(Section):
+    """Ranges that a study searches; ends included; null keeps the value of ``train`` (or ``select``)."""
+
+    temperature: tuple[Positive, Positive] | None = (0.03, 0.5)  # logarithmic
+    learning_rate: tuple[Positive, Positive] | None = (2e-3, 5e-2)  # logarithmic, of Muon
+    synthetic_share: tuple[Fraction, Fraction] | None = (0.0, 0.9)  # where the setup has synthetic positives
+    negatives_per_anchor: tuple[Fraction, Fraction] | None = (0.0, 1.0)  # where the setup has negatives
     negative_weight: tuple[Positive, Positive] | None = (0.1, 4.0)  # lambda, logarithmic; where it has negatives
     band: tuple[Fraction, Fraction] | None = (0.5, 1.0)  # both limits lie in it; where the setup's rule is band
 
@@ -420,6 +444,7 @@ class Params(Section):
     diffusion: Diffusion = Diffusion()
     reference: Reference = Reference()
     tokens: Tokens = Tokens()
+    calibrate: Calibrate = Calibrate()
     generate: Generate = Generate()
     sets: dict[str, AugmentationSet] = {}
     quality: Quality = Quality()
@@ -548,6 +573,7 @@ def _did_you_mean(kind: Any, location: tuple[Any, ...]) -> str:
         fields = getattr(kind, "model_fields", {})
         if part in fields:
             kind = fields[part].annotation
+            kind = next((k for k in get_args(kind) if hasattr(k, "model_fields")), kind) if type(kind) is UnionType else kind
         elif str(kind).startswith("dict["):
             kind = kind.__args__[1]
     allowed = list(getattr(kind, "model_fields", {}))
@@ -555,4 +581,3 @@ def _did_you_mean(kind: Any, location: tuple[Any, ...]) -> str:
         allowed = list(getattr(kind.__args__[1], "model_fields", {}))
     close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
     return (f", did you mean {close[0]}" if close else "") + (f". Allowed: {', '.join(allowed)}" if allowed else "")
-            kind = next((k for k in get_args(kind) if hasattr(k, "model_fields")), kind) if type(kind) is UnionType else kind

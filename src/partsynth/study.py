@@ -703,6 +703,8 @@ def apply(params: Params, root: Path, out: Path, trial: int | None = None) -> Pa
     start = search.starting_point(params)
     tuned = {key: value for key, value in train.model_dump(mode="json").items() if value != getattr(start, key)}
     content = yaml.safe_load(source.read_text())
+    own = ((content.get("select") or {}).get(data["setup"]) or {}).get("train") or {}  # it wins over section train
+    own |= {key: tuned.pop(key) for key in own.keys() & tuned.keys()}
     content["train"] = (content.get("train") or {}) | tuned
     if found.get("band"):
         content["select"][data["setup"]]["band"] = found["band"]

@@ -256,21 +256,6 @@ def test_a_control_is_compared_with_the_setup_it_extends(project):
     assert found["same", "real_id"][0] == "same over real_id (no picture was left to add)"
 
 
-def test_faults_are_named(project, tmp_path, monkeypatch):
-    copy = tmp_path / "copy"
-    shutil.copytree(project.root, copy)
-    monkeypatch.chdir(copy)
-    some = project.but(root=copy, setups=("real",), seeds=(0,))
-    with pytest.raises(UserError, match="models/supcon/real/7, models/supcon/gone/0, models/supcon/gone/7"):
-        some.but(setups=("real", "gone"), seeds=(0, 7)).evaluate()
-    picture = next(Path("data/real/test").rglob("*.png"))
-    before = picture.read_bytes()
-    picture.write_bytes(before + b"x")
-    with pytest.raises(UserError, match="differs from its manifest"):
-        some.evaluate()
-    picture.write_bytes(before)
-    config = Path("models/supcon/real/0/config.json")
-    config.write_text(config.read_text().replace("gear_t6", "pump_t6"))
 def test_setups_that_differ_by_their_training_are_named_by_it():
     from partsynth.records import SelectedRecord
 
@@ -308,6 +293,21 @@ def test_setups_that_differ_by_their_training_are_named_by_it():
     assert text.startswith("Random near_ood negatives changed near-OOD AUROC by +10.0 points")
 
 
+def test_faults_are_named(project, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(project.root, copy)
+    monkeypatch.chdir(copy)
+    some = project.but(root=copy, setups=("real",), seeds=(0,))
+    with pytest.raises(UserError, match="models/supcon/real/7, models/supcon/gone/0, models/supcon/gone/7"):
+        some.but(setups=("real", "gone"), seeds=(0, 7)).evaluate()
+    picture = next(Path("data/real/test").rglob("*.png"))
+    before = picture.read_bytes()
+    picture.write_bytes(before + b"x")
+    with pytest.raises(UserError, match="differs from its manifest"):
+        some.evaluate()
+    picture.write_bytes(before)
+    config = Path("models/supcon/real/0/config.json")
+    config.write_text(config.read_text().replace("gear_t6", "pump_t6"))
     with pytest.raises(UserError, match="pump_t6.*training pictures show.*gear_t6"):
         some.evaluate()
     with pytest.raises(UserError, match="has no columns class_name"):
