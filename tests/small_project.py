@@ -58,11 +58,23 @@ def pipeline() -> dict:
                 "params": ["tokens"],
                 "outs": [{"models/tokens": {"persist": True}}],
             },
+            "calibrate": {
+                "foreach": "${sets}",
+                "do": {
+                    "cmd": f"{me} calibrate ${{key}}",
+                    "deps": [*deps, "data/real", "models/base", "models/tokens"],
+                    "params": ["sets.${key}"],
+                    "outs": ["data/strengths/${key}.json"],
+                },
+            },
             "generate": {
                 "foreach": "${sets}",
                 "do": {
                     "cmd": f"{me} generate ${{key}}",
-                    "deps": [*deps, "data/real/manifest.csv", "data/real/train", "models/base", "models/tokens"],
+                    "deps": [
+                        *deps, "data/real/manifest.csv", "data/real/train", "data/strengths/${key}.json",
+                        "models/base", "models/tokens",
+                    ],
                     "params": ["sets.${key}"],
                     "outs": [{"data/augmented/${key}": {"persist": True}}],
                 },
@@ -264,6 +276,13 @@ def tokens(params: dict) -> None:
     write_json(Path("models/tokens/manifest.json"), made)
 
 
+def calibrate(params: dict, name: str) -> None:
+    from partsynth.records import ClassStrength, Strengths, write_json
+
+    given = {kind: ClassStrength(strength=params["sets"][name]["strength"]) for kind in CLASSES}
+    write_json(Path(f"data/strengths/{name}.json"), Strengths(set_name=name, classes=given))
+
+
 def generate(params: dict, name: str) -> None:
     from partsynth.records import AugmentedRecord, RealRecord, fingerprint, read_manifest, sha256_file, write_manifest
 
@@ -274,7 +293,8 @@ def generate(params: dict, name: str) -> None:
 
         settings, base = sections.Generate(steps=4, batch_size=4), sections.Diffusion(device="cpu")
         augmentation, out = sections.AugmentationSet(strength=strength), Path(f"data/augmented/{name}")
-        return step.run(settings, base, augmentation, name, Path("data/real"), Path("models/tokens"), out, Path())
+        sources = (Path("data/real"), Path("models/tokens"), Path(f"data/strengths/{name}.json"))
+        return step.run(settings, base, augmentation, name, *sources, out, Path())
     rows = []
     for parent in read_manifest(Path("data/real/manifest.csv"), RealRecord):
         if parent.split != "train":

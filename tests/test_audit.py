@@ -200,8 +200,8 @@ def test_a_stage_that_dvc_yaml_has_no_longer_is_counted_and_is_no_fault(copied):
     shutil.rmtree(copied / "data/augmented/near_ood")
     result = audit.verify(copied)
     assert result.faults == []
-    assert result.data["checked"]["stages in dvc.lock that dvc.yaml has no longer"] == 4
-    assert result.data["checked"]["stages"] == 8
+    assert result.data["checked"]["stages in dvc.lock that dvc.yaml has no longer"] == 5
+    assert result.data["checked"]["stages"] == 9
 
 
 def test_nothing_to_verify_is_an_error(tmp_path):

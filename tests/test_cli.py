@@ -102,7 +102,7 @@ def test_our_own_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) ->
     ("arguments", "text"),
     [
         (
-            ["generate", "--set", "nope", "--real", "r", "--tokens", "t", "--out", "o"],
+            ["generate", "--set", "nope", "--real", "r", "--tokens", "t", "--strengths", "s", "--out", "o"],
             "sets has no entry 'nope'; it has id",
         ),
         (["ingest", "--raw", "none", "--real", "r", "--ood", "o"], "none: no such folder"),
@@ -159,7 +159,7 @@ def test_params_explains_every_key() -> None:
         kind = field.annotation
         for name in getattr(kind, "model_fields", {}):
             assert name in out, f"{section}.{name}"
-    assert "strength = (required)  (number 0 to 1, or list of: number 0 to 1)" in out
+    assert "strength = (required)  (number 0 to 1, or list of: number 0 to 1, or auto)" in out
     assert "of the noise schedule: 0 = VAE round trip only" in out
     assert "one of warn, drop, fail" in out
     code, out, _ = run("params", "train")

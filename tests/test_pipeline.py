@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 SETUPS = ("real", "real_id", "real_id_negatives")
 SETS = ("id", "near_ood")
 ALL = [
-    "ingest", "tokens", *(f"generate@{s}" for s in SETS), *(f"quality@{s}" for s in SETS),
+    "ingest", "tokens", *(f"calibrate@{s}" for s in SETS), *(f"generate@{s}" for s in SETS), *(f"quality@{s}" for s in SETS),
     *(f"select@{s}" for s in SETUPS), *(f"train@{s}-0" for s in SETUPS), "evaluate", "report",
 ]  # fmt: skip
 SMALL = {
@@ -198,7 +198,7 @@ def test_editing_one_sets_strength_reruns_what_uses_it_and_nothing_else(own: Pat
     kept = {s: sha256_file(own / f"models/supcon/{s}/0/encoder.safetensors") for s in ("real", "real_id")}
     edit(own, lambda loaded: merge(loaded, {"sets": {"near_ood": {"strength": 0.7}}}))
     assert ran(own) == [
-        "generate@near_ood", "quality@near_ood", "select@real_id_negatives", "train@real_id_negatives-0",
+        "calibrate@near_ood", "generate@near_ood", "quality@near_ood", "select@real_id_negatives", "train@real_id_negatives-0",
         "evaluate", "report",
     ]  # fmt: skip
     rows = read_manifest(own / "data/augmented/near_ood/manifest.csv", AugmentedRecord)

@@ -100,7 +100,7 @@ def test_every_preset_makes_a_project_that_checks_and_dry_runs(
 
     dry = run(own, "dvc", "repro", "--dry", "--force")
     stages = re.findall(r"Running stage '([^']*)'", dry)
-    assert len(stages) == len(set(stages)) == (1 if preset == "demo" else 0) + 2 + 3 + 3 + 3 + 9 + 2
+    assert len(stages) == len(set(stages)) == (1 if preset == "demo" else 0) + 2 + 3 + 3 + 3 + 3 + 9 + 2
     for name in ("ingest", "generate@near_ood", "select@real", "train@real_id_negatives-2", "report"):
         assert f"Running stage '{name}'" in dry
     assert f'--raw "{loaded.ingest.path}"' in dry

@@ -143,10 +143,27 @@ def tokens(
 
 
 @app.command(rich_help_panel=PIPELINE)
+def calibrate(
+    set_name: Annotated[str, typer.Option("--set", help="Name of the set: an entry of sets in params.yaml.")],
+    real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
+    tokens: Annotated[Path, typer.Option(help="Folder written by tokens.")],
+    out: Annotated[Path, typer.Option(help="The strength of each class, and how it was found (JSON).")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Find how strongly a set edits each class (strength: auto), by bisection on a few pictures."""
+    names = ("calibrate", "generate", "diffusion", "quality", "reference", f"sets.{set_name}")
+    sections = stage("calibrate", params, *names)
+    from partsynth.steps import calibrate as step
+
+    step.run(*sections, set_name, real, tokens, out, Path.cwd())
+
+
+@app.command(rich_help_panel=PIPELINE)
 def generate(
     set_name: Annotated[str, typer.Option("--set", help="Name of the set: an entry of sets in params.yaml.")],
     real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
     tokens: Annotated[Path, typer.Option(help="Folder written by tokens.")],
+    strengths: Annotated[Path, typer.Option(help="The strength of each class, written by calibrate.")],
     out: Annotated[Path, typer.Option(help="Folder for the set's pictures and manifest.csv.")],
     params: ParamsFile = PARAMS,
 ) -> None:
@@ -154,7 +171,7 @@ def generate(
     sections = stage("generate", params, "generate", "diffusion", f"sets.{set_name}")
     from partsynth.steps import generate as step
 
-    step.run(*sections, set_name, real, tokens, out, Path.cwd())
+    step.run(*sections, set_name, real, tokens, strengths, out, Path.cwd())
 
 
 @app.command(rich_help_panel=PIPELINE)

@@ -268,7 +268,7 @@ def _dvc(folder: Path, *arguments: str) -> None:
 
 
 PROJECT_HEAD = """\
-# ingest -> tokens -> generate@SET -> quality@SET -> select@SETUP -> train@SETUP-SEED -> evaluate -> report
+# ingest -> tokens -> calibrate@SET -> generate@SET -> quality@SET -> select@SETUP -> train@SETUP-SEED -> evaluate -> report
 #
 # partsynth.json holds a hash of each stage's code in the installed package (`partsynth upgrade` records a new one).
 # One more augmentation set: an entry of `sets` in params.yaml.

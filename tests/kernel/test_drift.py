@@ -34,6 +34,21 @@ def slow_distance(feature, name, group, bank, kind, k):
     return sum(found) / len(found)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=30), st.floats(0, 1), st.floats(0, 1))
+def test_band_scores_are_where_the_percentiles_lie_in_the_band(values, one, two):
+    calibration, low, high = np.array(values, float), min(one, two), max(one, two)
+    scores = np.arange(-4, 4.25, 0.25)
+    percentiles = drift.conformal_percentiles(scores, calibration)
+    inside = (percentiles > low) & (percentiles <= high)
+    try:
+        near, far = drift.band_scores(low, high, calibration)
+    except ValueError:
+        assert not inside.any()
+        return
+    assert np.array_equal(inside, (scores >= near) & (scores < far))
+
+
 @pytest.mark.parametrize("k", [1, 3, 50])
 def test_distances_against_a_loop(k):
     bank = cloud(np.random.default_rng(0))

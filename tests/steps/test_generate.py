@@ -18,13 +18,16 @@ from partsynth import params
 from partsynth.kernel import diffusion as kernel
 from partsynth.records import (
     AugmentedRecord,
+    ClassStrength,
     RealRecord,
+    Strengths,
     UserError,
     png_bytes,
     png_fingerprint,
     read_manifest,
     sha256_bytes,
     sha256_file,
+    write_json,
     write_manifest,
 )
 from partsynth.steps import generate, tokens
@@ -48,13 +51,21 @@ def project(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "project"))
 
 
+def give(root: Path, name: str, strengths: dict) -> Path:
+    """The file that calibrate writes."""
+    path = root / f"data/strengths/{name}.json"
+    write_json(path, Strengths(set_name=name, classes={c: ClassStrength(strength=s) for c, s in strengths.items()}))
+    return path
+
+
 def make(
     root: Path, name: str = "id", settings: params.Generate = SETTINGS, **augmentation
 ) -> dict[str, AugmentedRecord]:
     chosen = params.AugmentationSet(**{"strength": 0.5} | augmentation)
     base = params.Diffusion(device="cpu")
     out = root / "data/augmented" / name
-    generate.run(settings, base, chosen, name, root / "data/real", root / "models/tokens", out, root)
+    strengths = give(root, name, dict.fromkeys(("gear_t12", "gear_t24"), chosen.strength))
+    generate.run(settings, base, chosen, name, root / "data/real", root / "models/tokens", strengths, out, root)
     return {Path(row.path).name: row for row in read_manifest(out / "manifest.csv", AugmentedRecord)}
 
 
@@ -93,6 +104,22 @@ def test_a_list_of_strengths_is_taken_in_turn(project) -> None:
     assert {(r.variant, r.strength) for r in rows} == {(0, 0.9), (1, 0.2), (2, 0.9)}
 
 
+def test_each_class_has_the_strength_that_calibrate_found(project) -> None:
+    where = (project / "data/real", project / "models/tokens")
+    rest = (project / "data/augmented/auto", project)
+    told = (SETTINGS, params.Diffusion(device="cpu"), params.AugmentationSet(strength="auto"), "auto", *where)
+    generate.run(*told, give(project, "auto", {"gear_t12": 0.3, "gear_t24": 0.6}), *rest)
+    rows = read_manifest(project / "data/augmented/auto/manifest.csv", AugmentedRecord)
+    assert {(r.class_name, r.strength) for r in rows} == {("gear_t12", 0.3), ("gear_t24", 0.6)}
+    again = generate.regenerate(rows[0], told[1], *where, project)
+    assert sha256_bytes(png_bytes(again, rows[0].fingerprint)) == rows[0].sha256
+    with pytest.raises(UserError, match="no strength for gear_t24: dvc repro calibrate@auto"):
+        generate.run(*told, give(project, "auto", {"gear_t12": 0.3}), *rest)
+    fixed = (*told[:2], params.AugmentationSet(strength=0.5), *told[3:])
+    with pytest.raises(UserError, match="another strength than sets.auto.strength"):
+        generate.run(*fixed, give(project, "auto", {"gear_t12": 0.3, "gear_t24": 0.5}), *rest)
+
+
 @pytest.mark.parametrize("augmentation", [{}, {"token_noise": 0.3, "strength": [0.2, 1.0]}, {"masked": True}])
 def test_a_picture_is_made_again_from_its_row_alone(project, augmentation) -> None:
     rows = make(project, **augmentation)
@@ -121,7 +148,7 @@ def test_what_is_missing_is_remade_with_the_same_bytes_whatever_came_before(proj
 
 def test_nothing_to_do_loads_no_model(project, monkeypatch) -> None:
     rows = make(project)
-    monkeypatch.setattr(generate, "_load", lambda *a: pytest.fail("loaded the model"))
+    monkeypatch.setattr(generate, "load_model", lambda *a: pytest.fail("loaded the model"))
     assert make(project) == rows
 
 
@@ -220,8 +247,9 @@ def test_a_killed_run_goes_on_and_gives_the_same_set(project, tmp_path) -> None:
         "from pathlib import Path; from partsynth import params; from partsynth.steps import generate\n"
         "generate.run(params.Generate(steps=6, batch_size=4), params.Diffusion(device='cpu'),"
         " params.AugmentationSet(strength=0.5, variants=8), 'id', Path('data/real'), Path('models/tokens'),"
-        " Path('data/augmented/id'), Path.cwd())"
+        " Path('data/strengths/id.json'), Path('data/augmented/id'), Path.cwd())"
     )
+    give(project, "id", {"gear_t12": 0.5, "gear_t24": 0.5})
     process = subprocess.Popen([sys.executable, "-c", code], cwd=project, env=os.environ | {"OMP_NUM_THREADS": "1"})
     folder, deadline = project / "data/augmented/id", time.monotonic() + 120
     while len(list(folder.rglob("*.png"))) < 5 and time.monotonic() < deadline:

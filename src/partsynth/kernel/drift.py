@@ -131,6 +131,25 @@ def conformal_percentiles(scores: np.ndarray, calibration: np.ndarray) -> np.nda
     return (np.searchsorted(ordered, scores, side="right") + 1) / (len(ordered) + 1)
 
 
+def band_scores(low: float, high: float, calibration: np.ndarray) -> tuple[float, float]:
+    """Scores from the first (itself included) up to the second have conformal percentiles in (low, high].
+
+    Infinite where an end has no limit.
+
+    Raises
+    ------
+    ValueError
+        where so few calibration scores have no percentile in between.
+    """
+    ordered = np.sort(calibration)
+    grid = (np.arange(len(ordered) + 1) + 1) / (len(ordered) + 1)  # of a score above r calibration scores
+    (inside,) = np.nonzero((grid > low) & (grid <= high))
+    if not len(inside):
+        raise ValueError(f"{len(ordered)} calibration pictures have no percentile above {low} and at most {high}")
+    first, last = inside[0], inside[-1]
+    return float(ordered[first - 1] if first else -np.inf), float(ordered[last] if last < len(ordered) else np.inf)
+
+
 def nearest_and_margin(distances: np.ndarray, classes: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nearest class (Q,) of distances (Q, C), and the distance to the nearest other class less that to the own (Q,).
 

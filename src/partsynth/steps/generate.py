@@ -7,50 +7,32 @@ settings, the hashes of token and base, and the shape of the batch it was comput
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from partsynth.editing import drawn_sources, learned_tokens, load_model, mark, paint, plan
 from partsynth.params import AugmentationSet, Diffusion, Generate
 from partsynth.records import (
     AugmentedRecord,
     RealRecord,
     UserError,
-    fingerprint,
-    inside,
     locate_base,
     png_fingerprint,
     prune,
     read_manifest,
-    read_picture,
-    safetensors_metadata,
-    seed_from,
+    read_strengths,
     sha256_file,
     write_manifest,
     write_png,
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from partsynth.kernel import diffusion as kernel
-
-VERSION = 1  # raise it when the same row gives another picture
-
-
-@dataclass(frozen=True)
-class Token:
-    """A learned token's file."""
-
-    name: str  # as written in prompts
-    sha256: str
-    path: Path
 
 
 def run(
@@ -60,32 +42,38 @@ def run(
     set_name: str,
     real: Path,
     tokens: Path,
+    strengths: Path,
     out: Path,
     root: Path,
 ) -> None:
     """Write ``out/<class>/<source>-v<variant>.png`` for every training picture of ``real``, then ``out/manifest.csv``.
+
+    ``strengths`` is what calibrate wrote for the set: a strength, or several, for each class.
 
     A picture that carries the wanted fingerprint is kept, so a killed run goes on and gives the same set.
 
     Raises
     ------
     UserError
-        where a class has no token, or one learned with another base model; where a source differs from its manifest
+        where a class has no token, or one learned with another base model, or no strength, or another one than the
+        parameters say; where a source differs from its manifest
         or (masked sets) has no mask; where the base model cannot be loaded.
     """
     (out / "manifest.csv").unlink(missing_ok=True)
     location, base = locate_base(diffusion.model, diffusion.revision, root)
-    sources = _sources(read_manifest(real / "manifest.csv", RealRecord), params)
+    sources = drawn_sources(read_manifest(real / "manifest.csv", RealRecord), params.seed, params.max_sources)
     if not sources:
         raise UserError(f"{real / 'manifest.csv'} has no training pictures to edit")
-    learned = _tokens(tokens, sorted({row.class_name for row in sources}), base)
+    classes = sorted({row.class_name for row in sources})
+    learned = learned_tokens(tokens, classes, base)
+    found = _strengths(strengths, augmentation, set_name, classes)
     folder = out.absolute().relative_to(root.absolute()).as_posix()
-    rows = plan(params, diffusion, augmentation, set_name, sources, learned, base, folder, root)
+    rows = plan(params, diffusion, augmentation, set_name, sources, learned, found, base, folder, root)
     paths = {row.path: root / row.path for row in rows}
     missing = [row for row in rows if png_fingerprint(paths[row.path]) != row.fingerprint]
     print(f"generate {set_name}: {len(rows)} pictures, {len(rows) - len(missing)} of them kept")
     if missing:
-        model = _load(location, diffusion)
+        model = load_model(location, diffusion)
         start = time.monotonic()
         with Progress(*_columns(), transient=True) as progress:
             task = progress.add_task(f"generating {set_name}", total=len(missing))
@@ -96,112 +84,6 @@ def run(
     prune(out, paths.values())
     made = [row.model_copy(update={"sha256": sha256_file(paths[row.path])}) for row in rows]
     write_manifest(out / "manifest.csv", made, AugmentedRecord)
-
-
-def plan(
-    params: Generate,
-    diffusion: Diffusion,
-    augmentation: AugmentationSet,
-    set_name: str,
-    sources: Sequence[RealRecord],
-    tokens: Mapping[str, Token],
-    base: str,
-    folder: str,
-    root: Path,
-) -> list[AugmentedRecord]:
-    """The set's manifest rows, their ``sha256`` still empty.
-
-    Variant i uses the i-th strength (in turn) and the i-th state of an order drawn for its source alone.
-    """
-    strengths = augmentation.strength if isinstance(augmentation.strength, list) else [augmentation.strength]
-    states = augmentation.states or [""]
-    if augmentation.masked:
-        _check_masks(sources, set_name, root)
-    from partsynth.kernel.diffusion import fill
-
-    rows = []
-    for source in sources:
-        order = sorted(states, key=lambda state: seed_from("state", params.seed, set_name, source.sha256, state))
-        for variant in range(augmentation.variants):
-            state, token = order[variant % len(order)], tokens[source.class_name]
-            row = AugmentedRecord(
-                path=f"{folder}/{source.class_name}/{Path(source.path).stem}-v{variant}.png",
-                sha256="",
-                class_name=source.class_name,
-                set_name=set_name,
-                source=source.path,
-                source_sha256=source.sha256,
-                source_group=source.group,
-                variant=variant,
-                prompt=fill(params.template, state, token.name),
-                state=state,
-                seed=seed_from("generate", params.seed, set_name, source.sha256, variant),
-                strength=strengths[variant % len(strengths)],
-                guidance=augmentation.guidance,
-                steps=params.steps,
-                token_noise=augmentation.token_noise,
-                masked=augmentation.masked,
-                size=diffusion.size,
-                token_sha256=token.sha256,
-                base_sha256=base,
-                batch_size=params.batch_size,
-                dtype=diffusion.dtype,
-                fingerprint="",
-            )
-            rows.append(row.model_copy(update={"fingerprint": _mark(row, source, root)}))
-    return rows
-
-
-def paint(
-    model: kernel.Diffusion,
-    rows: Sequence[AugmentedRecord],
-    sources: Mapping[str, RealRecord],
-    tokens: Mapping[str, Token],
-    root: Path,
-) -> Iterator[tuple[AugmentedRecord, Image.Image]]:
-    """Make the rows' pictures, each of its source's size. A picture's bytes depend on its row alone.
-
-    Raises
-    ------
-    UserError
-        where a source is not a training picture or differs from its manifest, or the U-Net breaks down in its dtype.
-    """
-    import torch
-
-    from partsynth.kernel import diffusion as kernel
-
-    vectors = _install(model, {row.class_name for row in rows}, tokens)
-    latents: dict[str, Tensor] = {}
-    for batch, count in _batches(rows):
-        first = batch[0]
-        unseen = {row.source: None for row in batch if row.source not in latents}
-        if unseen:
-            pictures = [_read_source(sources, name, root) for name in unseen]
-            latents |= zip(unseen, model.encode(kernel.to_tensor(pictures, first.size)), strict=True)
-        masks = None
-        if first.masked:
-            opened = [_read_mask(sources[row.source], root) for row in batch]
-            masks = torch.stack([kernel.latent_mask(m, first.size, model.factor) for m in opened]).to(model.device)
-        try:
-            edited = model.sdedit(
-                torch.stack([latents[row.source] for row in batch]),
-                torch.stack([_context(model, row, tokens[row.class_name].name, vectors) for row in batch]),
-                [row.seed for row in batch],
-                first.strength,
-                first.guidance,
-                first.steps,
-                masks,
-            )
-        except FloatingPointError as error:
-            raise UserError(f"generate: {error}; try diffusion.dtype: float32 (or bfloat16 on a GPU)") from error
-        made = kernel.to_pictures(model.decode(edited[:count]))
-        for i, (row, picture) in enumerate(zip(batch, made, strict=False)):
-            original = _read_source(sources, row.source, root)
-            if picture.size != original.size:
-                picture = picture.resize(original.size, Image.Resampling.LANCZOS)
-            if row.masked:
-                picture = kernel.paste(picture, original, opened[i])
-            yield row, picture
 
 
 def regenerate(
@@ -226,127 +108,29 @@ def regenerate(
     source = found.get(row.source)
     if source is None:
         raise UserError(f"{row.path}: its source {row.source} is not in {real / 'manifest.csv'}")
-    token = _tokens(tokens, [row.class_name], base)
+    token = learned_tokens(tokens, [row.class_name], base)
     wanted = {"base model": row.base_sha256, "token": row.token_sha256, "source": row.source_sha256}
     present = {"base model": base, "token": token[row.class_name].sha256, "source": source.sha256}
     faults = [f"{k} {wanted[k]}, here is {present[k]}" for k in wanted if wanted[k] != present[k]]
-    if row.fingerprint != _mark(row, source, root):
+    if row.fingerprint != mark(row, source, root):
         faults.append("another fingerprint than its row, mask and this version of partsynth give")
     if faults:
         raise UserError(f"{row.path} was made with " + "; ".join(faults))
     if model is None:
-        model = _load(location, diffusion.model_copy(update={"dtype": row.dtype}))
+        model = load_model(location, diffusion.model_copy(update={"dtype": row.dtype}))
     return next(paint(model, [row], {source.path: source}, token, root))[1]
 
 
-def _sources(rows: Sequence[RealRecord], params: Generate) -> list[RealRecord]:
-    classes: dict[str, list[RealRecord]] = defaultdict(list)
-    for row in rows:
-        if row.split == "train" and row.role == "target":
-            classes[row.class_name].append(row)
-    chosen = []
-    for name in sorted(classes):
-        drawn = sorted(classes[name], key=lambda row: (seed_from("source", params.seed, row.sha256), row.path))
-        chosen += sorted(drawn[: params.max_sources], key=lambda row: row.path)
-    return chosen
-
-
-def _tokens(folder: Path, classes: Sequence[str], base: str) -> dict[str, Token]:
-    found, faults = {}, []
-    for name in classes:
-        path = folder / f"{name}.safetensors"
-        metadata = safetensors_metadata(path)
-        if metadata is None:
-            faults.append(f"{path} is missing or torn: class {name} has no learned token")
-        elif metadata.get("class_name") != name:
-            faults.append(f"{path} holds the token of class {metadata.get('class_name')!r}")
-        elif metadata.get("base_sha256") != base:
-            faults.append(f"{path} was learned with base {metadata.get('base_sha256')}, diffusion.model is {base}")
-        else:
-            found[name] = Token(metadata["token"], sha256_file(path), path)
-    if faults:
-        raise UserError("tokens to be learned first (dvc repro tokens):\n  " + "\n  ".join(faults))
+def _strengths(
+    path: Path, augmentation: AugmentationSet, set_name: str, classes: Sequence[str]
+) -> dict[str, float | list[float]]:
+    found = {name: one.strength for name, one in read_strengths(path).classes.items()}
+    again = f"dvc repro calibrate@{set_name}"
+    if lacking := [name for name in classes if name not in found]:
+        raise UserError(f"{path} has no strength for {', '.join(lacking)}: {again}")
+    if augmentation.strength != "auto" and any(found[name] != augmentation.strength for name in classes):
+        raise UserError(f"{path} is of another strength than sets.{set_name}.strength: {again}")
     return found
-
-
-def _check_masks(sources: Sequence[RealRecord], set_name: str, root: Path) -> None:
-    without = [s.path for s in sources if not s.mask or not inside(root, s.mask).is_file()]
-    if without:
-        shown = "\n  ".join(without[:10]) + (f"\n  ... and {len(without) - 10} more" if len(without) > 10 else "")
-        raise UserError(f"sets.{set_name}.masked is true, but these have no mask:\n  {shown}")
-
-
-def _mark(row: AugmentedRecord, source: RealRecord, root: Path) -> str:
-    made_of = row.model_dump(exclude={"path", "sha256", "set_name", "source", "source_group", "variant", "fingerprint"})
-    return fingerprint([VERSION, made_of, sha256_file(inside(root, source.mask)) if row.masked else ""])
-
-
-def _load(location: str, diffusion: Diffusion) -> kernel.Diffusion:
-    from partsynth.kernel.diffusion import load
-
-    try:
-        return load(location, diffusion.revision, diffusion.device, diffusion.dtype)
-    except (ValueError, OSError) as error:
-        raise UserError(f"diffusion.model: {error}") from error
-
-
-def _install(model: kernel.Diffusion, classes: set[str], tokens: Mapping[str, Token]) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    vectors = {}
-    for name in sorted(classes):
-        token = tokens[name]
-        vectors[token.name] = load_file(token.path)["vectors"]
-        try:
-            model.install_token(token.name, vectors[token.name])
-        except ValueError as error:
-            raise UserError(f"{token.path}: {error}") from error
-    return vectors
-
-
-def _batches(rows: Sequence[AugmentedRecord]) -> Iterator[tuple[list[AugmentedRecord], int]]:
-    """Rows that can share a batch, in batches of the rows' own size (the last padded), and how many count."""
-    from partsynth.kernel.diffusion import padded
-
-    alike: dict[Any, list[AugmentedRecord]] = defaultdict(list)
-    for row in rows:
-        alike[row.strength, row.guidance, row.steps, row.masked, row.size, row.batch_size].append(row)
-    for key in sorted(alike):
-        for indices, count in padded(len(alike[key]), key[-1]):
-            yield [alike[key][i] for i in indices], count
-
-
-def _context(model: kernel.Diffusion, row: AugmentedRecord, token: str, vectors: Mapping[str, Tensor]) -> Tensor:
-    """The prompt's context; under token noise, of vectors displaced by sigma x their root mean square.
-
-    DIAGen (arXiv 2408.14584) adds an absolute sigma; relative to the vectors' size it means the same in every model.
-    """
-    try:
-        if row.token_noise == 0:
-            return model.embed(row.prompt)
-        import torch
-
-        generator = torch.Generator().manual_seed(seed_from("token noise", row.seed))
-        plain = vectors[token]
-        noise = torch.randn(plain.shape, generator=generator) * plain.square().mean().sqrt()
-        return model.embed(row.prompt, {token: plain + row.token_noise * noise})
-    except ValueError as error:
-        raise UserError(f"generate.template: {error}") from error
-
-
-def _read_source(sources: Mapping[str, RealRecord], name: str, root: Path) -> Image.Image:
-    source = sources[name]
-    if source.split != "train" or source.role != "target":
-        raise UserError(f"{name} is a {source.split} picture ({source.role}): only training pictures are edited")
-    return read_picture(root, source)
-
-
-def _read_mask(source: RealRecord, root: Path) -> Image.Image:
-    try:
-        with Image.open(inside(root, source.mask)) as mask:
-            return mask.convert("L")
-    except OSError as error:
-        raise UserError(f"{source.mask}: not a readable mask: {error}") from None
 
 
 class _Speed(ProgressColumn):

@@ -1,0 +1,266 @@
+"""Edits of training pictures by SDEdit under their class's token: planned as manifest rows, painted from rows alone.
+
+The stages generate and calibrate edit alike because both edit with this module.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from partsynth.params import AugmentationSet, Diffusion, Generate
+from partsynth.records import (
+    AugmentedRecord,
+    RealRecord,
+    UserError,
+    fingerprint,
+    inside,
+    read_picture,
+    safetensors_metadata,
+    seed_from,
+    sha256_file,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from partsynth.kernel import diffusion as kernel
+
+VERSION = 1  # raise it when the same row gives another picture
+
+
+@dataclass(frozen=True)
+class Token:
+    """A learned token's file."""
+
+    name: str  # as written in prompts
+    sha256: str
+    path: Path
+
+
+def plan(
+    params: Generate,
+    diffusion: Diffusion,
+    augmentation: AugmentationSet,
+    set_name: str,
+    sources: Sequence[RealRecord],
+    tokens: Mapping[str, Token],
+    strengths: Mapping[str, float | list[float]],
+    base: str,
+    folder: str,
+    root: Path,
+) -> list[AugmentedRecord]:
+    """The set's manifest rows, their ``sha256`` still empty.
+
+    Variant i uses the i-th of its class's strengths (in turn) and the i-th state of an order drawn for its source alone.
+    """
+    states = augmentation.states or [""]
+    if augmentation.masked:
+        _check_masks(sources, set_name, root)
+    from partsynth.kernel.diffusion import fill
+
+    rows = []
+    for source in sources:
+        order = sorted(states, key=lambda state: seed_from("state", params.seed, set_name, source.sha256, state))
+        several = strengths[source.class_name]
+        several = several if isinstance(several, list) else [several]
+        for variant in range(augmentation.variants):
+            state, token = order[variant % len(order)], tokens[source.class_name]
+            row = AugmentedRecord(
+                path=f"{folder}/{source.class_name}/{Path(source.path).stem}-v{variant}.png",
+                sha256="",
+                class_name=source.class_name,
+                set_name=set_name,
+                source=source.path,
+                source_sha256=source.sha256,
+                source_group=source.group,
+                variant=variant,
+                prompt=fill(params.template, state, token.name),
+                state=state,
+                seed=seed_from("generate", params.seed, set_name, source.sha256, variant),
+                strength=several[variant % len(several)],
+                guidance=augmentation.guidance,
+                steps=params.steps,
+                token_noise=augmentation.token_noise,
+                masked=augmentation.masked,
+                size=diffusion.size,
+                token_sha256=token.sha256,
+                base_sha256=base,
+                batch_size=params.batch_size,
+                dtype=diffusion.dtype,
+                fingerprint="",
+            )
+            rows.append(row.model_copy(update={"fingerprint": mark(row, source, root)}))
+    return rows
+
+
+def paint(
+    model: kernel.Diffusion,
+    rows: Sequence[AugmentedRecord],
+    sources: Mapping[str, RealRecord],
+    tokens: Mapping[str, Token],
+    root: Path,
+    mixed: bool = False,
+) -> Iterator[tuple[AugmentedRecord, Image.Image]]:
+    """Make the rows' pictures, each of its source's size. A picture's bytes depend on its row alone.
+
+    ``mixed`` lets several strengths share a batch: probes of many strengths, few pictures each, fill it.
+
+    Raises
+    ------
+    UserError
+        where a source is not a training picture or differs from its manifest, or the U-Net breaks down in its dtype.
+    """
+    import torch
+
+    from partsynth.kernel import diffusion as kernel
+
+    vectors = _install(model, {row.class_name for row in rows}, tokens)
+    latents: dict[str, Tensor] = {}
+    for batch, count in _batches(rows, mixed):
+        first = batch[0]
+        unseen = {row.source: None for row in batch if row.source not in latents}
+        if unseen:
+            pictures = [_read_source(sources, name, root) for name in unseen]
+            latents |= zip(unseen, model.encode(kernel.to_tensor(pictures, first.size)), strict=True)
+        masks = None
+        if first.masked:
+            opened = [_read_mask(sources[row.source], root) for row in batch]
+            masks = torch.stack([kernel.latent_mask(m, first.size, model.factor) for m in opened]).to(model.device)
+        try:
+            edited = model.sdedit(
+                torch.stack([latents[row.source] for row in batch]),
+                torch.stack([_context(model, row, tokens[row.class_name].name, vectors) for row in batch]),
+                [row.seed for row in batch],
+                [row.strength for row in batch] if mixed else first.strength,
+                first.guidance,
+                first.steps,
+                masks,
+            )
+        except FloatingPointError as error:
+            raise UserError(f"generate: {error}; try diffusion.dtype: float32 (or bfloat16 on a GPU)") from error
+        made = kernel.to_pictures(model.decode(edited[:count]))
+        for i, (row, picture) in enumerate(zip(batch, made, strict=False)):
+            original = _read_source(sources, row.source, root)
+            if picture.size != original.size:
+                picture = picture.resize(original.size, Image.Resampling.LANCZOS)
+            if row.masked:
+                picture = kernel.paste(picture, original, opened[i])
+            yield row, picture
+
+
+def drawn_sources(rows: Sequence[RealRecord], seed: int, limit: int | None) -> list[RealRecord]:
+    """Up to ``limit`` training pictures a class; fewer are always among those of a higher limit."""
+    classes: dict[str, list[RealRecord]] = defaultdict(list)
+    for row in rows:
+        if row.split == "train" and row.role == "target":
+            classes[row.class_name].append(row)
+    chosen = []
+    for name in sorted(classes):
+        drawn = sorted(classes[name], key=lambda row: (seed_from("source", seed, row.sha256), row.path))
+        chosen += sorted(drawn[:limit], key=lambda row: row.path)
+    return chosen
+
+
+def learned_tokens(folder: Path, classes: Sequence[str], base: str) -> dict[str, Token]:
+    found, faults = {}, []
+    for name in classes:
+        path = folder / f"{name}.safetensors"
+        metadata = safetensors_metadata(path)
+        if metadata is None:
+            faults.append(f"{path} is missing or torn: class {name} has no learned token")
+        elif metadata.get("class_name") != name:
+            faults.append(f"{path} holds the token of class {metadata.get('class_name')!r}")
+        elif metadata.get("base_sha256") != base:
+            faults.append(f"{path} was learned with base {metadata.get('base_sha256')}, diffusion.model is {base}")
+        else:
+            found[name] = Token(metadata["token"], sha256_file(path), path)
+    if faults:
+        raise UserError("tokens to be learned first (dvc repro tokens):\n  " + "\n  ".join(faults))
+    return found
+
+
+def _check_masks(sources: Sequence[RealRecord], set_name: str, root: Path) -> None:
+    without = [s.path for s in sources if not s.mask or not inside(root, s.mask).is_file()]
+    if without:
+        shown = "\n  ".join(without[:10]) + (f"\n  ... and {len(without) - 10} more" if len(without) > 10 else "")
+        raise UserError(f"sets.{set_name}.masked is true, but these have no mask:\n  {shown}")
+
+
+def mark(row: AugmentedRecord, source: RealRecord, root: Path) -> str:
+    made_of = row.model_dump(exclude={"path", "sha256", "set_name", "source", "source_group", "variant", "fingerprint"})
+    return fingerprint([VERSION, made_of, sha256_file(inside(root, source.mask)) if row.masked else ""])
+
+
+def load_model(location: str, diffusion: Diffusion) -> kernel.Diffusion:
+    from partsynth.kernel.diffusion import load
+
+    try:
+        return load(location, diffusion.revision, diffusion.device, diffusion.dtype)
+    except (ValueError, OSError) as error:
+        raise UserError(f"diffusion.model: {error}") from error
+
+
+def _install(model: kernel.Diffusion, classes: set[str], tokens: Mapping[str, Token]) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    vectors = {}
+    for name in sorted(classes):
+        token = tokens[name]
+        vectors[token.name] = load_file(token.path)["vectors"]
+        try:
+            model.install_token(token.name, vectors[token.name])
+        except ValueError as error:
+            raise UserError(f"{token.path}: {error}") from error
+    return vectors
+
+
+def _batches(rows: Sequence[AugmentedRecord], mixed: bool) -> Iterator[tuple[list[AugmentedRecord], int]]:
+    """Rows that can share a batch, in batches of the rows' own size (the last padded), and how many count."""
+    from partsynth.kernel.diffusion import padded
+
+    alike: dict[Any, list[AugmentedRecord]] = defaultdict(list)
+    # of alike strength in a batch: it lasts as long as its longest edit
+    for row in sorted(rows, key=lambda row: row.strength) if mixed else rows:
+        alike[0.0 if mixed else row.strength, row.guidance, row.steps, row.masked, row.size, row.batch_size].append(row)
+    for key in sorted(alike):
+        for indices, count in padded(len(alike[key]), key[-1]):
+            yield [alike[key][i] for i in indices], count
+
+
+def _context(model: kernel.Diffusion, row: AugmentedRecord, token: str, vectors: Mapping[str, Tensor]) -> Tensor:
+    """The prompt's context; under token noise, of vectors displaced by sigma x their root mean square.
+
+    DIAGen (arXiv 2408.14584) adds an absolute sigma; relative to the vectors' size it means the same in every model.
+    """
+    try:
+        if row.token_noise == 0:
+            return model.embed(row.prompt)
+        import torch
+
+        generator = torch.Generator().manual_seed(seed_from("token noise", row.seed))
+        plain = vectors[token]
+        noise = torch.randn(plain.shape, generator=generator) * plain.square().mean().sqrt()
+        return model.embed(row.prompt, {token: plain + row.token_noise * noise})
+    except ValueError as error:
+        raise UserError(f"generate.template: {error}") from error
+
+
+def _read_source(sources: Mapping[str, RealRecord], name: str, root: Path) -> Image.Image:
+    source = sources[name]
+    if source.split != "train" or source.role != "target":
+        raise UserError(f"{name} is a {source.split} picture ({source.role}): only training pictures are edited")
+    return read_picture(root, source)
+
+
+def _read_mask(source: RealRecord, root: Path) -> Image.Image:
+    try:
+        with Image.open(inside(root, source.mask)) as mask:
+            return mask.convert("L")
+    except OSError as error:
+        raise UserError(f"{source.mask}: not a readable mask: {error}") from None
