@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/partsynth"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-INFRASTRUCTURE = {"lineage", "objects"}  # what tracking is made of
+INFRASTRUCTURE = {"lineage", "objects", "sheets"}  # what tracking is made of
 HEAVY = set(
     "torch torchvision transformers diffusers mlflow optuna great_expectations mitsuba dvc sklearn pandas matplotlib "
     "scipy accelerate trimesh manifold3d".split()

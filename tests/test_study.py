@@ -109,7 +109,7 @@ def test_a_study_runs_is_shown_applied_and_gone_on_with(project, capsys):
     study.show(more, project)
     told = capsys.readouterr().out
     assert "5 complete" in told and "best: trial" in told and "temperature" in told
-    written = read_json(project / "reports/study.json")
+    written = read_json(project / "reports/studies/partsynth.json")
     assert written["best"] is not None and len(written["history"]) == 5
 
     before = (project / "params.yaml").read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_project
 import yaml
@@ -103,6 +105,26 @@ def test_a_dataset_source_reads_back(project, tmp_path):
     kept = project / "data/augmented/id"
     assert names == {p.relative_to(kept) for p in kept.rglob("*") if p.is_file()}
     assert all((folder / n).read_bytes() == (kept / n).read_bytes() for n in names)
+
+
+def test_a_run_shows_what_it_was_trained_on(project):
+    from PIL import Image
+
+    (run,) = tracking.find_runs(project, name="real_id-seed0")
+    data = tracking.read_artifact(project, run.run_id, "sheets/training.jpg")
+    sheet = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=float)
+    assert sheet.shape == (2 * 16 + 2 * 66, 16 * 66, 3)  # real and id: a heading and a row of pictures each
+    assert sheet[20:30].std() > 20 and sheet[-60:-50].std() > 20  # 8 and 16 pictures of noise
+    assert tracking.read_artifact(project, run.run_id, "plots/none.png") is None
+
+
+def test_figures_of_an_evaluation_are_added_to_a_run(plain):
+    with start(plain, "evaluated") as run:
+        pass
+    assert tracking.log_results(plain, run.run_id, {"accuracy_test": 0.75})
+    found = tracking.get_run(plain, run.run_id)
+    assert found.metrics["accuracy_test"] == 0.75 and found.status == "FINISHED"
+    assert not tracking.log_results(plain, "0" * 32, {"accuracy_test": 0.75})
 
 
 def test_uncommitted_changes_are_kept_and_marked(project, tmp_path):
@@ -270,10 +292,14 @@ def test_artifacts_of_a_moved_project_are_found(tmp_path, plain):
 
 
 @pytest.mark.slow
-def test_an_experiment_in_a_temporary_copy_lands_in_the_same_store(project, tmp_path):
+def test_experiments_land_in_the_same_store_from_a_temporary_copy_too(project, tmp_path):
     root = small_project.copy(project, tmp_path / "copy")
     small_project.command(root, "git", "add", "-A")
     small_project.command(root, "git", "commit", "-qm", "ran")
+    small_project.dvc(root, "exp", "run", "-n", "hot", "-S", "train.temperature=0.4", "train@real-0")
+    (hot,) = [r for r in tracking.find_runs(root) if r.params["train.temperature"] == "0.4"]
+    assert hot.tags["dvc_exp"] == "hot" and hot.tags["lineage"] == "complete"
+    small_project.command(root, "git", "checkout", "-q", "--", "params.yaml")
     small_project.dvc(root, "exp", "run", "--temp", "-n", "warmer", "-S", "train.temperature=0.2", "train@real-0")
     (run,) = [r for r in tracking.find_runs(root) if r.params["train.temperature"] == "0.2"]
     assert run.tags["dvc_exp"] == "warmer" and run.name == "real-seed0" and run.tags["lineage"] == "complete"

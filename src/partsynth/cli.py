@@ -270,6 +270,7 @@ def report(
     real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
     ood: Annotated[Path, typer.Option(help="Out-of-distribution pictures, written by ingest.")],
     verdicts: Annotated[Path, typer.Option(help="Folder of the tables of verdicts.")],
+    studies: Annotated[Path, typer.Option(help="Folder of what `study show` wrote.")],
     out: Annotated[Path, typer.Option(help="The page (HTML, everything inside it).")],
     params: ParamsFile = PARAMS,
 ) -> None:
@@ -277,7 +278,7 @@ def report(
     (section,) = stage("report", params, "report")
     from partsynth.steps import report as step
 
-    step.run(section, metrics, plots, quality, augmented, real, out, Path.cwd(), ood, verdicts)
+    step.run(section, metrics, plots, quality, augmented, real, out, Path.cwd(), ood, verdicts, studies)
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -352,6 +353,19 @@ def summary(
     explain.show_summary(metrics)
 
 
+@app.command(rich_help_panel=RESULTS)
+def register(
+    name: Annotated[
+        Optional[str], typer.Argument(metavar="RUN", help="Run id or name; the best by validation where left out.")
+    ] = None,
+    alias: Annotated[str, typer.Option(help="The alias that it takes over.")] = "champion",
+) -> None:
+    """Register the chosen model in MLflow with a model card and the digests of its data."""
+    from partsynth import champion
+
+    typer.echo(champion.register(Path.cwd(), name, alias))
+
+
 studies = typer.Typer(
     invoke_without_command=True,
     no_args_is_help=True,
@@ -390,7 +404,7 @@ def study_run(trials: Trials = None, workers: Workers = 1, params: ParamsFile = 
 
 @studies.command("show")
 def study_show(params: ParamsFile = PARAMS) -> None:
-    """Print trials, importance, Pareto front and history, and write reports/study.json."""
+    """Print trials, importance, Pareto front and history, and write reports/studies/NAME.json for the report."""
     from partsynth import study
 
     study.show(study_params(params), Path.cwd())

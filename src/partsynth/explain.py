@@ -150,6 +150,7 @@ def show_summary(path: Path) -> None:
         console.print(f"{metric}: absent, {reason}", highlight=False)
     console.print()
     console.print("Report:  reports/index.html")
+    console.print("Model:   partsynth register  -> the best by validation pictures, @champion in MLflow's registry")
     console.print("Runs:    make ui, or: mlflow ui --backend-store-uri sqlite:///mlflow.db  -> http://127.0.0.1:5000")
 
 

@@ -271,3 +271,48 @@ def histories(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
         axis.set_xlabel("step")
     axes[0].legend()
     return made
+
+
+@styled
+def study(data: Mapping[str, Any]) -> Figure:
+    """A hyper-parameter study: history, trade-off of accuracy and near-OOD AUROC, importance; ``data`` as study show's."""
+    complete = [t for t in data["trials"] if t["state"] == "COMPLETE"]
+    traded = [t for t in complete if t.get("near_ood_auroc") is not None]
+    importance = sorted(data["importance"].items(), key=lambda item: item[1])
+    panels = 1 + bool(traded) + bool(importance)
+    made = figure(11 if panels == 3 else 4 * panels, 3.3)
+    axes = iter(made.subplots(1, panels, squeeze=False)[0])
+    axis = next(axes)
+    history = data["history"]
+    axis.plot([h["trial"] for h in history], [h["val_accuracy"] for h in history], ls="", marker="o", ms=4, mfc="white",
+              mec=COLOURS[0], label="trial")  # fmt: skip
+    known = [(n, h["best"]) for n, h in enumerate(history) if h["best"] is not None]
+    if known:
+        axis.step([history[n]["trial"] for n, _ in known], [b for _, b in known], where="post", color=COLOURS[1],
+                  label="best so far")  # fmt: skip
+    axis.set_title("history")
+    axis.set_xlabel("trial")
+    axis.set_ylabel("validation accuracy")
+    axis.legend(loc="lower right", frameon=True)
+    if traded:
+        axis = next(axes)
+        kinds = {
+            "limits kept": [t for t in traded if t["feasible"] and t["number"] not in data["pareto"]],
+            "limits not kept": [t for t in traded if not t["feasible"]],
+            "Pareto front": sorted((t for t in traded if t["number"] in data["pareto"]), key=lambda t: t["val_accuracy"]),
+        }
+        for index, (label, some) in enumerate(kinds.items()):
+            if some:
+                axis.plot([t["val_accuracy"] for t in some], [t["near_ood_auroc"] for t in some], label=label, ms=5,
+                          ls=":" if label == "Pareto front" else "", marker=MARKERS[index], color=COLOURS[index])  # fmt: skip
+        axis.set_title("trade-off")
+        axis.set_xlabel("validation accuracy")
+        axis.set_ylabel("near-OOD AUROC, validation")
+        axis.legend(frameon=True)
+    if importance:
+        axis = next(axes)
+        axis.barh([name.replace("_", " ") for name, _ in importance], [share for _, share in importance], color=COLOURS[0])
+        axis.set_title("importance for accuracy")
+        axis.set_xlim(0, 1)
+        axis.grid(axis="y", visible=False)
+    return made

@@ -201,6 +201,7 @@ def init(folder: Path, preset: str, data: Path | None = None, base: Path | None 
         _dvc(new, "config", "core.analytics", "false")
         for name in (".gitignore", ".dvcignore"):
             shutil.copyfile(shipped(name), new / name)
+        write_text_atomic(new / "reports/studies/README.md", STUDIES)  # the report depends on the folder
         if needs_base:
             shutil.copytree(model, new / BASE)
             _dvc(new, "add", BASE)
@@ -274,6 +275,11 @@ PROJECT_HEAD = """\
 # One more augmentation set: an entry of `sets` in params.yaml.
 # One more setup: an entry of `select` and of `matrix.setups` in params.yaml, and one of `select` below.
 # One more seed: `matrix.seeds` in params.yaml.
+"""
+
+STUDIES = """\
+`partsynth study show` writes one JSON file a study here; `dvc repro report` puts them into `reports/index.html`.
+They are small results, made on a shared study storage and not by a stage: commit those worth keeping.
 """
 
 README = """\

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import optuna
 
 TABLE = "lineage/selected.csv"  # artifact of a trial with a band of its own
-RESULT = Path("reports/study.json")
+RESULTS = Path("reports/studies")  # <name>.json, read by the report stage
 POLL = 1.0  # seconds between looks at what other workers are at
 STARTING = 60.0  # seconds within which a worker has put its name to a trial it took
 RETRIES = 3  # attempts at a trial beyond the first
@@ -344,7 +344,7 @@ def _taken(study: Any, mine: Any) -> int:
 
 
 def run(params: Params, root: Path, workers: int = 1) -> dict[str, Any]:
-    """Run, go on with, or join a study until it has ``params.study.trials`` COMPLETE trials; returns ``show``'s data.
+    """Run, go on with, or join a study until it has ``params.study.trials`` COMPLETE trials; returns ``results``.
 
     The same command on another machine, with an RDB and an MLflow server both can reach, joins in. Ctrl-C loses
     nothing: trials in flight are put back in the queue.
@@ -372,7 +372,8 @@ def run(params: Params, root: Path, workers: int = 1) -> dict[str, Any]:
         status = "FINISHED"
     finally:
         tracking.end_run(root, parent_run_id, status)
-    return show(params, root, quiet=True)
+    print(f"study {params.study.name}: done; `partsynth study show` prints it and writes it for the report")
+    return results(params, root)
 
 
 def _open(params: Params, root: Path, data: search.Data) -> tuple[Any, str]:
@@ -556,7 +557,7 @@ def _put_back(study: Any) -> None:
 
 
 def results(params: Params, root: Path) -> dict[str, Any]:
-    """Trials, the best, importance, Pareto front and history as plain values (reports/study.json)."""
+    """Trials, the best, importance, Pareto front and history as plain values."""
     from optuna.trial import TrialState
 
     study = load_study(params.study, root)
@@ -633,14 +634,14 @@ def _trial(trial: Any, feasible: bool) -> dict[str, Any]:
     }
 
 
-def show(params: Params, root: Path, out: Path | None = RESULT, quiet: bool = False) -> dict[str, Any]:
-    """Print table, importance, Pareto front and history, and write ``out`` (relative to ``root``); returns its data."""
+def show(params: Params, root: Path) -> Path:
+    """Print table, importance, Pareto front and history, and write them to ``reports/studies/<name>.json``."""
     data = results(params, root)
-    if out is not None:
-        write_json(root / out, data)
-    if not quiet:
-        _print(data)
-    return data
+    out = RESULTS / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', params.study.name)}.json"
+    write_json(root / out, data)
+    _print(data)
+    print(f"wrote {out}; `dvc repro report` puts it into reports/index.html")
+    return out
 
 
 def _print(data: dict[str, Any]) -> None:
@@ -652,7 +653,8 @@ def _print(data: dict[str, Any]) -> None:
     table = Table(title=f"study {data['study']}: {data['setup']}, {data['mode']} ({counts})")
     names = sorted({name for trial in data["trials"] for name in trial["params"]})
     for column in ("trial", "state", "val accuracy", "near AUROC", "drift", "limits kept", *names):
-        table.add_column(column, justify="right")
+        words = column.replace("_", " ")  # breaks between words, never within
+        table.add_column(words, justify="right", min_width=max(map(len, words.split())))
     order = sorted(data["trials"], key=lambda t: (t["state"] != "COMPLETE", -(t["val_accuracy"] or 0), t["number"]))
     for trial in order:
         marks = "*" if trial["number"] == data["best"] else "p" if trial["number"] in data["pareto"] else ""

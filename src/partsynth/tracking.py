@@ -25,9 +25,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from partsynth import lineage
+from partsynth import lineage, sheets
 from partsynth.objects import Objects, md5_file
-from partsynth.records import UserError, sha256_bytes, sha256_file, sha256_tree
+from partsynth.records import (
+    SelectedRecord,
+    UserError,
+    read_manifest,
+    sha256_bytes,
+    sha256_file,
+    sha256_tree,
+)
 
 EXPERIMENT = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "partsynth"  # of training runs
 STUDIES = "partsynth-studies"  # the experiment of studies and their trials
@@ -306,6 +313,8 @@ def training_run(
             for file_name, data in files.items():
                 Path(folder, file_name).write_bytes(data)
             store.log_artifacts(run_id, folder, "lineage")
+        if parent_run_id is None:  # trials share their pictures
+            _log_sheet(root, store, run_id, resolved)
         monitor = _system_metrics(root, run_id)
         identity = {
             "run_id": run_id,
@@ -419,6 +428,17 @@ def _log_params(store: Any, run_id: str, params: dict[str, Any]) -> None:
         store.log_batch(run_id, params=flat[start : start + 100])
 
 
+def _log_sheet(root: Path, store: Any, run_id: str, inputs: list[DataInput]) -> None:
+    """A contact sheet of the training table as artifact sheets/training.jpg; what cannot be read fails elsewhere."""
+    table = next((root / item.path for item in inputs if item.name.startswith("selected")), None)
+    if table is None or not table.is_file():
+        return
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(OSError, UserError):
+        path = Path(folder, "training.jpg")
+        sheets.training_sheet(read_manifest(table, SelectedRecord), root).save(path, quality=88)
+        store.log_artifact(run_id, str(path), "sheets")
+
+
 def _system_metrics(root: Path, run_id: str) -> Any:
     """CPU, memory, disk and, where NVML works, GPU load under ``system/``; None where psutil does not work."""
     try:
@@ -492,6 +512,20 @@ def end_run(root: Path, run_id: str, status: str, tags: dict[str, Any] | None = 
     store.set_terminated(run_id, status)
 
 
+def log_results(root: Path, run_id: str, metrics: dict[str, float]) -> bool:
+    """Add an evaluation's figures to a finished run; False where the store does not know the run (a fresh clone)."""
+    mlflow = _mlflow()
+    if not _exists(root):
+        return False
+    store = client(root)
+    try:
+        store.get_run(run_id)
+    except mlflow.MlflowException:
+        return False
+    TrainingRun(store, run_id, {}).log_metrics(metrics)
+    return True
+
+
 # --- the chosen model ---------------------------------------------------------------------------------------------
 
 
@@ -530,6 +564,7 @@ def register_model(
         source = f"{store.get_run(run_id).info.artifact_uri}/model"
         version = store.create_model_version(model, source=source, run_id=run_id).version
     store.update_model_version(model, version, description=card)
+    store.log_text(run_id, card, "model_card.md")
     tags = {f"data.{item.path}": item.digest or "unknown" for item in run.inputs}
     tags |= {key: run.tags.get(key, "") for key in ("setup", "seed", "fingerprint", "git_commit", "base_sha256")}
     tags |= {f"metric.{key}": repr(float(value)) for key, value in (metrics or {}).items()}

@@ -247,6 +247,7 @@ class Project:
             Path(),
             Path("data/ood"),
             Path("data/quality"),
+            Path("reports/studies"),
         )
         return Path("reports/index.html").read_text()
 

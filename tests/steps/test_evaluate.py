@@ -9,9 +9,9 @@ import pytest
 from evaluated_project import Project
 from sklearn.metrics import roc_auc_score
 
-from partsynth import comparison
+from partsynth import comparison, tracking
 from partsynth.kernel import ood as scoring
-from partsynth.params import Evaluate
+from partsynth.params import Evaluate, Matrix
 from partsynth.records import UserError, sha256_file
 from partsynth.steps import evaluate
 
@@ -70,6 +70,21 @@ def test_summary_has_the_shape_that_other_tools_read(evaluated):
         "near_ood negative": 48,
     }
     assert set(summary["scores"]["real"]) == {f"{s}/{k}_ood_auroc" for s in scoring.SCORES for k in ("near", "far")}
+
+
+def test_each_model_s_figures_go_to_its_run(project, evaluated, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root}/mlflow.db")
+    folder = Path("models/supcon/real_id/1")
+    with tracking.training_run(project.root, "train", "real_id", 1, "mark", {}, []) as run:
+        (folder / "run.json").write_text(json.dumps(run.identity))
+    (folder.parent / "0/run.json").write_text(json.dumps({"run_id": "0" * 32}))
+    evaluate._log(evaluate._runs(folder.parents[1], Matrix(seeds=[0, 1])), evaluated, project.root)
+    logged = tracking.get_run(project.root, run.run_id).metrics
+    assert logged["near_ood_auroc"] == evaluated["setups"]["real_id"]["near_ood_auroc"]["values"][1]
+    assert logged["accuracy_test"] == evaluated["setups"]["real_id"]["accuracy_test"]["values"][1]
+    assert "does not know the runs of real_id-seed0:" in capsys.readouterr().out
+    for seed in "01":
+        (folder.parent / seed / "run.json").unlink()
 
 
 def test_figures_follow_from_the_predictions_by_an_independent_path(evaluated):

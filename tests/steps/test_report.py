@@ -105,6 +105,45 @@ def test_links_to_data_docs_where_there_are_some(project):
     assert '<a href="quality/id/data_docs/index.html">' in project.report()
 
 
+def test_studies_are_shown_where_there_are_some(project):
+    assert 'id="studies"' not in project.report()
+
+    def trial(number, accuracy, auroc, feasible):
+        found = {"number": number, "state": "COMPLETE", "val_accuracy": accuracy, "near_ood_auroc": auroc, "drift": 0.25}
+        return found | {"feasible": feasible, "params": {"temperature": 0.1 + number}, "mlflow_run_id": f"run{number}"}
+
+    trials = [trial(0, 0.5, 0.7, True), trial(1, 0.8, 0.4, False), trial(2, 0.6, 0.75, True)]
+    trials.append({"number": 3, "state": "PRUNED", "val_accuracy": None, "feasible": None, "params": {"temperature": 9}})
+    data = {
+        "study": "first<", "setup": "real_id", "mode": "constrained", "mlflow_run_id": "parent",
+        "limits": {"near_ood_auroc": 0.5, "drift": 0.9}, "counts": {"complete": 3, "pruned": 1}, "best": 2, "pareto": [],
+        "data": {"data/selected/real_id.csv": "0123"}, "importance": {"temperature": 1.0}, "trials": trials,
+        "history": [
+            {"trial": 0, "val_accuracy": 0.5, "best": 0.5}, {"trial": 1, "val_accuracy": 0.8, "best": 0.5},
+            {"trial": 2, "val_accuracy": 0.6, "best": 0.6},
+        ],
+    }  # fmt: skip
+    folder = Path("reports/studies")
+    folder.mkdir(parents=True)
+    try:
+        (folder / "first.json").write_text(json.dumps(data))
+        page = project.report()
+        assert page == project.report()
+        section = page[page.index('id="studies"') : page.index('id="data"')]
+        checker = Checker()
+        checker.feed(page)
+        assert checker.faults == [] and checker.open == []
+        assert "first&lt;" in section and "best: trial 2" in section and "2 ★" in section and "3 complete, 1 pruned" in section
+        table = section[section.index("<tbody>") :]  # the most accurate first, whatever the limits say
+        assert table.index(">1<") < table.index(">2 ★<") < table.index(">0<")
+        (folder / "first.json").write_text(json.dumps(data | {"history": [], "trials": trials[3:], "best": None}))
+        assert "no trial keeps the limits" in project.report()
+    finally:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+
 def test_a_collapsed_training_is_said(project):
     summary = Path("reports/metrics/summary.json")
     before = summary.read_text()

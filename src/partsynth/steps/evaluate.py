@@ -27,6 +27,7 @@ from partsynth.records import (
     Record,
     SelectedRecord,
     UserError,
+    read_json,
     read_manifest,
     read_picture,
     sha256_bytes,
@@ -97,7 +98,24 @@ def run(
         write_text_atomic(plots / name, content)
     write_text_atomic(out / PREDICTIONS, text)
     write_json(out / SUMMARY, summary)
+    _log(runs, summary, root)
     return summary
+
+
+def _log(runs: list[tuple[str, int, Path]], summary: dict[str, Any], root: Path) -> None:
+    """Each model's own figures to its MLflow run, so that runs can be compared there."""
+    from partsynth import tracking
+
+    unknown = []
+    for setup, seed, folder in runs:
+        if not (folder / "run.json").is_file():
+            continue
+        place = summary["seeds"][setup].index(seed)
+        figures = {name: found["values"][place] for name, found in summary["setups"][setup].items()}
+        if not tracking.log_results(root, read_json(folder / "run.json")["run_id"], figures):
+            unknown.append(f"{setup}-seed{seed}")
+    if unknown:
+        print(f"evaluate: MLflow does not know the runs of {', '.join(unknown)}: their figures are in {SUMMARY} alone")
 
 
 # --- what there is ------------------------------------------------------------------------------------------------

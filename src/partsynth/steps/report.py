@@ -90,6 +90,7 @@ def run(
     root: Path,
     ood: Path,
     verdicts: Path,
+    studies: Path,
 ) -> None:
     """Write the page ``out``.
 
@@ -99,6 +100,7 @@ def run(
     quality : reports/quality, whose pages are linked where they exist
     augmented, real : data/augmented and data/real, whose pictures are shown
     ood, verdicts : data/ood and data/quality, the tables of the quality stage
+    studies : reports/studies, one JSON file of `partsynth study show` a study; there may be none
     """
     summary = read_json(metrics / "summary.json")
     shown = _shown(augmented, real, ood, verdicts)
@@ -114,6 +116,7 @@ def run(
         ("flagged", "Flagged pictures", _flagged(shown, root, params, quality, out)),
         ("real", "Real pictures", _real(shown, root, params)),
         ("training", "Training", _training(summary, plots)),
+        ("studies", "Studies", "".join(_study(read_json(path)) for path in sorted(studies.glob("*.json")))),
         ("data", "Data and provenance", _data(summary)),
     ]
     write_text_atomic(out, _page(params.title, summary, [s for s in sections if s[2]]))
@@ -396,6 +399,53 @@ def _training(summary: dict[str, Any], plots: Path) -> str:
                     page.figure(draw.histories(table, some), "One line a seed.", f"Training curves: {', '.join(some)}.")
                 )
     return "".join(parts)
+
+
+def _study(study: dict[str, Any]) -> str:
+    """What `study show` prints: trials, importance, Pareto front, history. Validation figures only."""
+    from partsynth import plots as draw
+
+    trials = study["trials"]
+    complete = sorted((t for t in trials if t["state"] == "COMPLETE"), key=lambda t: (-t["val_accuracy"], t["number"]))
+    limits = ", ".join(
+        f"{name} {sign} {study['limits'][key]:g}"
+        for key, name, sign in (("near_ood_auroc", "near-OOD AUROC", "≥"), ("drift", "mean drift percentile", "≤"))
+    )
+    counts = ", ".join(f"{n} {state}" for state, n in study["counts"].items())
+    best = "no trial keeps the limits" if study["best"] is None else f"best: trial {study['best']}"
+    told = f"{study['mode']}; limits: {limits}; {counts}; {best}"
+    parts = [f"<h3>{escape(study['study'])}: {escape(study['setup'])} <small>{escape(told)}</small></h3>"]
+    if complete:
+        parts.append(
+            page.figure(
+                draw.study(study),
+                "Accuracy of each complete trial and the best so far; the trade-off, with the Pareto front where the "
+                "study looks for one; the share of accuracy's variation that each parameter explains.",
+                f"Study {study['study']}: {len(complete)} complete trials, {best}.",
+            )
+        )
+    names = sorted({name for t in trials for name in t["params"]})
+    rows = []
+    for t in complete:
+        mark = " ★" if t["number"] == study["best"] else " (front)" if t["number"] in study["pareto"] else ""
+        figures = [t["val_accuracy"], t.get("near_ood_auroc"), t.get("drift")]
+        kept = "yes" if t["feasible"] else "no"
+        rows.append(
+            [f"{t['number']}{mark}", *map(_short, figures), kept, *(_short(t["params"].get(n)) for n in names)]
+        )
+    heads = ["trial", "accuracy", "near-OOD AUROC", "drift", "limits kept", *map(page.breakable, names)]
+    table = page.table("Complete trials, on validation pictures", heads, rows)
+    parts.append(table if len(rows) <= 12 else page.details(f"All {len(rows)} complete trials", table))
+    data = "".join(f"<li><code>{escape(p)}</code> <code>{escape(md5)}</code></li>" for p, md5 in study["data"].items())
+    parts.append(page.details("Data of the study (md5)", f"<ul>{data}</ul>"))
+    return "".join(parts) + page.note(
+        "Every figure of a study is measured on validation pictures; the test parts are never opened. Trials are nested "
+        f"runs of MLflow run <code>{escape(study['mlflow_run_id'])}</code>."
+    )
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
 
 
 def _drawable(column: pd.Series) -> bool:
