@@ -841,18 +841,19 @@ def diff(root: Path, first: str, second: str) -> Result:
 
 
 def _diff_tables(objects: Objects, a: RunRecord, b: RunRecord, faults: list[Fault]) -> dict[str, Any]:
-    tables = []
-    for chosen in (a, b):
-        tables.append({row["path"]: row for row in _table(objects, chosen, faults)})
+    tables: list[dict[str, dict[str, str]]] = [{}, {}]  # path -> role -> sha256
+    for table, chosen in zip(tables, (a, b), strict=True):
+        for row in _table(objects, chosen, faults):
+            table.setdefault(row["path"], {})[row["role"]] = row["sha256"]
     one, two = tables
     both = one.keys() & two.keys()
     return {
-        "first": len(one),
-        "second": len(two),
+        "first": sum(map(len, one.values())),
+        "second": sum(map(len, two.values())),
         "only_in_first": sorted(one.keys() - two.keys()),
         "only_in_second": sorted(two.keys() - one.keys()),
-        "changed": sorted(path for path in both if one[path]["sha256"] != two[path]["sha256"]),
-        "other_role": sorted(path for path in both if one[path]["role"] != two[path]["role"]),
+        "changed": sorted(path for path in both if {*one[path].values()} != {*two[path].values()}),
+        "other_role": sorted(path for path in both if one[path].keys() != two[path].keys()),
     }
 
 

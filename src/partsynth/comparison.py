@@ -275,14 +275,14 @@ def _name_of(
     added: set[tuple[str, str, str]] | None, overrides: dict[str, Any], setup: str, base: str
 ) -> tuple[str, str]:
     """What was changed, in words, and the role of the added pictures where they have one."""
-    spoken = {"id": "ID", "near_ood": "Near-OOD", "far_ood": "Far-OOD"}
+    spoken = {"real": "Real", "id": "ID", "near_ood": "Near-OOD", "far_ood": "Far-OOD"}
     changed = ["RandAugment" if (k, v) == ("augment", "randaugment") else f"{k} {v}" for k, v in overrides.items()]
     if added is None:
         return f"{setup} over {base}", ""
     if not added and not changed:
         return f"{setup} over {base} (no picture was left to add)", ""
     names = [
-        f"{f'random {origin}' if rule == 'random' else spoken.get(origin, origin)} "
+        f"{f'Random {origin}' if rule == 'random' else spoken.get(origin, origin)} "
         f"{'negatives' if role == 'negative' else 'photographs' if origin == 'real' else 'augmentations'}"
         for origin, role, rule in sorted(added)
     ]
@@ -323,7 +323,7 @@ def verdict(
 
 
 def _sentence(what: str, measure: str, found: dict[str, Any], confidence: float) -> tuple[str, str]:
-    start = f"{what[:1].upper() + what[1:]} changed {measure} by {_points(found['mean'])} points"
+    start = f"{what} changed {measure} by {_points(found['mean'])} points"
     if found["low"] is None:
         return "one seed", f"{start} (one seed, so no interval and no verdict)."
     effect = "helps" if found["low"] > 0 else "hurts" if found["high"] < 0 else "no evidence"
