@@ -84,6 +84,7 @@ def test_who_may_import_whom(path: Path) -> None:
             "study": {"train", "select", "evaluate"},
             "search": {"train", "select", "evaluate"},
             "audit": {"generate"},
+            "benchmark": {"evaluate"},
         }
         assert head == "cli" or steps <= allowed.get(head, set())
 

@@ -17,7 +17,8 @@ from partsynth import params, project
 from partsynth.records import UserError
 
 ROOT = Path(__file__).parents[1]
-PRESETS = ("demo", "folder", "mvip", "sd15-gpu")
+PRESETS = ("benchmark", "benchmark-photos", "demo", "folder", "mvip", "sd15-gpu")
+RENDERED = ("benchmark", "demo")
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +57,7 @@ def test_the_presets_are_these() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_whole(preset: str) -> None:
     loaded = params.load_all(ROOT / "presets" / f"{preset}.yaml")
-    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    graph = yaml.safe_load(project.graph_for(loaded))["stages"]
     assert set(loaded.select) == set(graph["select"]["foreach"])
     for entry in graph["select"]["foreach"].values():
         if entry["manifest"].startswith("data/augmented/"):
@@ -77,14 +78,14 @@ def test_every_preset_makes_a_project_that_checks_and_dry_runs(
     preset: str, tmp_path: Path, photos: Path, base: Path
 ) -> None:
     own = tmp_path / "own"
-    text = project.init(own, preset, None if preset == "demo" else photos, base)
+    text = project.init(own, preset, None if preset in RENDERED else photos, base)
     assert f"cd {own}" in text
     assert run(own, "git", "status", "--porcelain") == ""
     told = run(own, "partsynth", "check")
     assert "params.yaml: in order" in told and "dvc.yaml: " in told
 
     loaded = params.load_all(own / "params.yaml")
-    if preset != "demo":
+    if preset not in RENDERED:
         assert loaded.ingest.path == os.fspath(photos.resolve())
     assert loaded.model_copy(update={"ingest": None}) == params.load_all(
         ROOT / "presets" / f"{preset}.yaml"
@@ -92,7 +93,7 @@ def test_every_preset_makes_a_project_that_checks_and_dry_runs(
 
     graph = yaml.safe_load((own / "dvc.yaml").read_text())["stages"]
     assert "base" not in graph
-    assert ("render" in graph) == (preset == "demo")
+    assert ("render" in graph) == (preset in RENDERED)
     assert "src/" not in (own / "dvc.yaml").read_text()
     assert ("models/base" in (own / "dvc.yaml").read_text()) == (preset != "sd15-gpu")
     assert (own / "models/base.dvc").exists() == (preset != "sd15-gpu")
@@ -100,8 +101,10 @@ def test_every_preset_makes_a_project_that_checks_and_dry_runs(
 
     dry = run(own, "dvc", "repro", "--dry", "--force")
     stages = re.findall(r"Running stage '([^']*)'", dry)
-    assert len(stages) == len(set(stages)) == (1 if preset == "demo" else 0) + 2 + 3 + 3 + 3 + 3 + 9 + 2
-    for name in ("ingest", "generate@near_ood", "select@real", "train@real_id_negatives-2", "report"):
+    each_set = len(loaded.sets) * len({"calibrate", "generate", "quality"} & graph.keys())
+    trainings = len(loaded.matrix.setups) * len(loaded.matrix.seeds)
+    assert len(stages) == len(set(stages)) == (preset in RENDERED) + 2 + each_set + len(loaded.select) + trainings + 2
+    for name in ("ingest", "generate@near_ood", "select@real", "train@real_id_negatives-0", "report"):
         assert f"Running stage '{name}'" in dry
     assert f'--raw "{loaded.ingest.path}"' in dry
 
@@ -126,7 +129,7 @@ def test_a_projects_graph_is_the_repositorys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("preset", "data", "text"),
     [
-        ("foldr", "photos", "no preset 'foldr'; there are demo, folder, mvip, sd15-gpu"),
+        ("foldr", "photos", "no preset 'foldr'; there are benchmark, benchmark-photos, demo, folder, mvip, sd15-gpu"),
         ("folder", None, "needs --data"),
         ("folder", "nowhere", "no such folder"),
         ("folder", "empty", "the folder is empty"),

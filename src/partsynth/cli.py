@@ -422,6 +422,27 @@ def study_apply(
     typer.echo(f"wrote {study.apply(study_params(params), Path.cwd(), out, trial)}")
 
 
+@app.command(rich_help_panel=RESULTS)
+def benchmark(
+    preset: Annotated[str, typer.Option(help="benchmark (renders) or benchmark-photos (see presets/).")] = "benchmark",
+    quick: Annotated[bool, typer.Option("--quick", help="Few replicates of the main setups: 20 minutes.")] = False,
+    data: Annotated[Optional[Path], typer.Option(help="Folder of photographs, for a preset that wants them.")] = None,
+    work: Annotated[Path, typer.Option(help="Folder of the replicates; delete it to begin anew.")] = Path(
+        ".work/benchmark"
+    ),
+    out: Annotated[Path, typer.Option(help="Folder for <preset>.md, .json, .png and the predictions.")] = Path(
+        "reports"
+    ),
+    base: Annotated[
+        Optional[Path], typer.Option(help="A models/base folder, where partsynth was installed without its repository.")
+    ] = None,
+) -> None:
+    """Repeat the whole pipeline over seeds and compare all setups; started again, it goes on where it was."""
+    from partsynth import benchmark as replicates
+
+    replicates.run(preset, quick, data, work, out, base)
+
+
 audits = typer.Typer(
     no_args_is_help=True,
     help="Which data made this model, where does this picture come from, what came of this photograph: by hash. "

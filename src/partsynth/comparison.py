@@ -94,6 +94,31 @@ def summarise(
     }
 
 
+def summarise_replicates(
+    table: pd.DataFrame, params: Evaluate, changes: dict[tuple[str, str], tuple[str, str]] | None = None
+) -> dict[str, Any]:
+    """Figures of a benchmark: of the replicates with all training pictures, and in ``few_shot`` by shots of the others.
+
+    Parameters
+    ----------
+    table : with two more columns: shots (0 = all pictures) and against (the setups that the row's is compared with,
+        separated by semicolons)
+    changes : as in ``summarise``; None = the pairs that the table names
+    """
+    if changes is None:
+        named = table[["setup", "against"]].drop_duplicates().itertuples(index=False)
+        pairs = [(setup, base) for setup, against in named for base in filter(None, against.split(";"))]
+        changes = {(setup, base): (f"{setup} over {base}", "") for setup, base in pairs}
+
+    def of(rows: pd.DataFrame) -> dict[str, Any]:
+        there = set(rows.setup)
+        found = {pair: about for pair, about in changes.items() if there.issuperset(pair)}
+        return summarise(rows, params, found, all_pairs=False)
+
+    by_shots = {int(shots): rows for shots, rows in table.groupby("shots")}
+    return of(by_shots.pop(0)) | {"few_shot": {str(shots): of(rows) for shots, rows in by_shots.items()}}
+
+
 def _titles(per_run: dict[str, dict[int, dict[str, float]]]) -> list[dict[str, Any]]:
     """What to call each metric that there is, in the tables' order; names of sets make the last ones."""
     names = list(dict.fromkeys(name for seeds in per_run.values() for found in seeds.values() for name in found))

@@ -132,15 +132,18 @@ def shipped(name: str) -> Path:
 
 
 def presets() -> dict[str, Path]:
-    return {path.stem: path for path in sorted(shipped("presets").glob("*.yaml"))}
+    return {path.stem: path for path in sorted(shipped("presets").glob("*.yaml"), key=lambda path: path.stem)}
 
 
 # --- init ---------------------------------------------------------------------------------------------------------
 
 
-def init(folder: Path, preset: str, data: Path | None = None, base: Path | None = None) -> str:
+def init(
+    folder: Path, preset: str, data: Path | None = None, base: Path | None = None, cache: Path | None = None
+) -> str:
     """Make a git + DVC project in ``folder`` from a preset; returns what to do next.
 
+    ``cache``: a DVC cache that it shares with others, instead of its own.
     ``data`` stays where it is and is named by its absolute path (experiments run in temporary copies of the project).
     The embedded base model is copied in, under DVC, so that the project can be shared; ``base`` names it where the
     package was installed without its repository.
@@ -168,9 +171,7 @@ def init(folder: Path, preset: str, data: Path | None = None, base: Path | None 
         faults.append(f"--data {data}: the folder is empty")
     elif data is not None and re.search(r"[\"'\\$`\n]", str(data.resolve())):
         faults.append(f"--data {data.resolve()}: a path with quotes, $, ` or \\ does not pass through dvc.yaml")
-    needs_base = any(
-        m == BASE or m.startswith(f"{BASE}/") for m in (parameters.diffusion.model, parameters.reference.model)
-    )
+    needs_base = _needs_base(parameters)
     model = base or (checkout() / BASE if checkout() else None)
     if needs_base and (model is None or not (model / "model_index.json").is_file()):
         faults.append(
@@ -186,7 +187,7 @@ def init(folder: Path, preset: str, data: Path | None = None, base: Path | None 
     text = known[preset].read_text()
     if data is not None:
         text = with_data(text, data.resolve())
-    graph = project_dvc_yaml(shipped("dvc.yaml").read_text(), renders, needs_base)
+    graph = graph_for(parameters)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # made beside its place and moved there whole
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
@@ -199,6 +200,8 @@ def init(folder: Path, preset: str, data: Path | None = None, base: Path | None 
         _run(new, "git", "init", "--quiet")
         _dvc(new, "init")
         _dvc(new, "config", "core.analytics", "false")
+        if cache is not None:
+            _dvc(new, "config", "cache.dir", os.fspath(cache.resolve()))
         for name in (".gitignore", ".dvcignore"):
             shutil.copyfile(shipped(name), new / name)
         write_text_atomic(new / "reports/studies/README.md", STUDIES)  # the report depends on the folder
@@ -231,6 +234,37 @@ def with_data(text: str, data: Path) -> str:
     if not count:
         raise ValueError("the preset's section ingest has no path")
     return "\n".join(line.rstrip() for line in changed.split("\n"))
+
+
+def _needs_base(parameters: Params) -> bool:
+    return any(m == BASE or m.startswith(f"{BASE}/") for m in (parameters.diffusion.model, parameters.reference.model))
+
+
+def graph_for(parameters: Params, setups: list[str] | None = None) -> str:
+    """dvc.yaml of a project with these parameters; ``setups``: those of ``benchmark.setups`` to take (None = all)."""
+    renders = parameters.ingest.source == "rendered"
+    text = project_dvc_yaml(shipped("dvc.yaml").read_text(), renders, _needs_base(parameters))
+    chosen = {n: s for n, s in parameters.benchmark.setups.items() if setups is None or n in setups}
+    return with_setups(text, {name: (setup.onto, setup.set) for name, setup in chosen.items()}) if chosen else text
+
+
+def with_setups(graph: str, chain: dict[str, tuple[str | None, str]]) -> str:
+    """dvc.yaml's text with these entries of ``select``: setup -> (setup it adds to or None, set or ``real``)."""
+    lines = []
+    for name, (onto, added) in chain.items():
+        real = added == "real"
+        lines += [
+            f"      {name}:",
+            f"        onto: {f'data/selected/{onto}.csv' if onto else 'data/real/train'}",
+            f"        manifest: {'data/real/manifest.csv' if real else f'data/augmented/{added}/manifest.csv'}",
+            f"        verdicts: {'data/real/val' if real else f'data/quality/{added}.csv'}",
+        ]
+    changed, count = re.subn(
+        r"(?ms)^(  select:\n    foreach:\n).*?^(?=    do:$)", lambda m: m.group(1) + "\n".join(lines) + "\n", graph
+    )
+    if count != 1:
+        raise ValueError("dvc.yaml has no stage select with a foreach")
+    return changed
 
 
 def project_dvc_yaml(text: str, renders: bool, needs_base: bool) -> str:

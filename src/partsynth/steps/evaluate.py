@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from partsynth.comparison import changes, summarise
+from partsynth.comparison import changes, summarise, summarise_replicates
 from partsynth.kernel import metrics
 from partsynth.kernel import ood as scoring
 from partsynth.params import Evaluate, Matrix
@@ -299,12 +299,14 @@ def _to_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def read_predictions(source: Path | io.StringIO) -> pd.DataFrame:
-    """The table of predictions: one row a run and picture, columns as in ``_rows``."""
+    """The table of predictions: one row a run and picture, columns as in ``_rows``; a benchmark's has more of them,
+    is compressed, and leaves out scores that no figure needs."""
     import pandas as pd
 
     words = dict.fromkeys(["setup", "part", "path", "class_name", "group", "predicted", "knn_predicted"], str)
+    empty = {name: [""] for name in scoring.SCORES}
     try:
-        table = pd.read_csv(source, dtype=words, keep_default_na=False)
+        table = pd.read_csv(source, dtype=words | {"against": str}, keep_default_na=False, na_values=empty)
     except FileNotFoundError:
         raise UserError(f"{source} is missing: run the evaluate stage (dvc repro)") from None
     missing = sorted({*words, "seed", "confidence", *scoring.SCORES} - set(table.columns))
@@ -322,8 +324,9 @@ def recompute(predictions: Path, params: Evaluate | None = None) -> dict[str, An
     ``render_table`` makes text of it. Wording of the verdict names the setups, as the file does not hold what
     they were trained on.
     """
-    table = read_predictions(predictions)
-    return summarise(table, params or Evaluate(), None) | {"predictions_sha256": sha256_file(predictions)}
+    table, params = read_predictions(predictions), params or Evaluate()
+    found = summarise_replicates(table, params) if "shots" in table else summarise(table, params, None)
+    return found | {"predictions_sha256": sha256_file(predictions)}
 
 
 def render_table(summary: dict[str, Any]) -> str:
@@ -338,6 +341,8 @@ def render_table(summary: dict[str, Any]) -> str:
         lines += ["", f"{pair} (points)"]
         lines += [f"  {titles[m]:36}{_cell(found[m], 1, sign=True):>28}" for m in titles if m in found]
     lines += ["", *(sentence["text"] for sentence in summary["verdict"])]
+    for shots, few in summary.get("few_shot", {}).items():
+        lines += ["", f"{shots} training pictures a class", render_table(few)]
     lines += [f"{m}: absent, {reason}" for m, reason in summary["absent"].items()]
     return "\n".join(lines)
 
