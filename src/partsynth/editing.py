@@ -88,6 +88,7 @@ def plan(
                 steps=params.steps,
                 token_noise=augmentation.token_noise,
                 masked=augmentation.masked,
+                restore=augmentation.restore,
                 size=diffusion.size,
                 token_sha256=token.sha256,
                 base_sha256=base,
@@ -122,12 +123,17 @@ def paint(
 
     vectors = _install(model, {row.class_name for row in rows}, tokens)
     latents: dict[str, Tensor] = {}
+    lost: dict[str, Tensor] = {}  # source -> what its round trip through the VAE lacks (3, S, S)
     for batch, count in _batches(rows, mixed):
         first = batch[0]
         unseen = {row.source: None for row in batch if row.source not in latents}
         if unseen:
             pictures = [_read_source(sources, name, root) for name in unseen]
-            latents |= zip(unseen, model.encode(kernel.to_tensor(pictures, first.size)), strict=True)
+            images = kernel.to_tensor(pictures, first.size)
+            encoded = model.encode(images)
+            latents |= zip(unseen, encoded, strict=True)
+            if any(row.restore for row in rows):
+                lost |= zip(unseen, images - model.decode(encoded).cpu(), strict=True)
         masks = None
         if first.masked:
             opened = [_read_mask(sources[row.source], root) for row in batch]
@@ -144,7 +150,10 @@ def paint(
             )
         except FloatingPointError as error:
             raise UserError(f"generate: {error}; try diffusion.dtype: float32 (or bfloat16 on a GPU)") from error
-        made = kernel.to_pictures(model.decode(edited[:count]))
+        decoded = model.decode(edited[:count]).cpu()
+        if first.restore:
+            decoded = decoded + first.restore * torch.stack([lost[row.source] for row in batch[:count]])
+        made = kernel.to_pictures(decoded)
         for i, (row, picture) in enumerate(zip(batch, made, strict=False)):
             original = _read_source(sources, row.source, root)
             if picture.size != original.size:
@@ -227,7 +236,8 @@ def _batches(rows: Sequence[AugmentedRecord], mixed: bool) -> Iterator[tuple[lis
     alike: dict[Any, list[AugmentedRecord]] = defaultdict(list)
     # of alike strength in a batch: it lasts as long as its longest edit
     for row in sorted(rows, key=lambda row: row.strength) if mixed else rows:
-        alike[0.0 if mixed else row.strength, row.guidance, row.steps, row.masked, row.size, row.batch_size].append(row)
+        strength = 0.0 if mixed else row.strength
+        alike[strength, row.guidance, row.steps, row.masked, row.restore, row.size, row.batch_size].append(row)
     for key in sorted(alike):
         for indices, count in padded(len(alike[key]), key[-1]):
             yield [alike[key][i] for i in indices], count

@@ -217,6 +217,7 @@ class AugmentationSet(Section):
     states: list[str] = ["used", "rusty", "dirty", "broken", "brand new"]  # state words, drawn by seed
     token_noise: Annotated[float, Field(ge=0, le=1)] = 0.0  # sigma added to the token's vectors (DIAGen)
     masked: bool = False  # edit the part alone, keep the background
+    restore: Fraction = 0.0  # of the source's detail that the VAE loses (source less its round trip), put back into the edit; for low strengths, where detail still fits
 
     @field_validator("strength")
     @classmethod

@@ -270,6 +270,7 @@ class AugmentedRecord(Record):
     steps: int
     token_noise: float
     masked: bool
+    restore: float = 0.0  # share of the source's detail, lost in the VAE, that was put back
     size: int
     token_sha256: str
     base_sha256: str

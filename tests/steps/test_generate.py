@@ -120,7 +120,7 @@ def test_each_class_has_the_strength_that_calibrate_found(project) -> None:
         generate.run(*fixed, give(project, "auto", {"gear_t12": 0.3, "gear_t24": 0.5}), *rest)
 
 
-@pytest.mark.parametrize("augmentation", [{}, {"token_noise": 0.3, "strength": [0.2, 1.0]}, {"masked": True}])
+@pytest.mark.parametrize("augmentation", [{}, {"token_noise": 0.3, "strength": [0.2, 1.0]}, {"masked": True}, {"restore": 0.7}])
 def test_a_picture_is_made_again_from_its_row_alone(project, augmentation) -> None:
     rows = make(project, **augmentation)
     base = params.Diffusion(device="cpu")
@@ -180,6 +180,18 @@ def test_masked_edits_keep_every_pixel_outside_the_part(project) -> None:
         outside = np.asarray(Image.open(project / real[row.source].mask)) <= 127
         assert np.array_equal(picture[outside], source[outside])
         assert np.abs(picture[~outside].astype(int) - source[~outside]).mean() > 5
+
+
+def test_restoring_puts_back_what_the_vae_loses(project) -> None:
+    def apart(restore: float) -> float:
+        rows = make(project, strength=0.0, restore=restore).values()
+        pairs = [[np.asarray(Image.open(project / p).convert("RGB"), float) for p in (r.path, r.source)] for r in rows]
+        return float(np.mean([np.abs(made - source).mean() for made, source in pairs]))
+
+    without, half = apart(0.0), apart(0.5)
+    assert without > 5  # the tiny VAE is random
+    assert 0.4 * without < half < 0.6 * without + 3  # less exact where a channel is clipped
+    assert apart(1.0) <= 0.5  # rounding alone
 
 
 def test_pictures_have_their_sources_size_whatever_size_the_model_works_at(project) -> None:
