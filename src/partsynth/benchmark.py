@@ -287,7 +287,7 @@ def reproduce(folder: Path, started: float, environment: dict[str, str]) -> None
         where it fails; the times of what was finished are kept.
     """
     path = folder / SECONDS
-    known = read_json(path) if path.is_file() else {"stages": {}, "total": 0.0, "git_commit": None}
+    known = read_json(path) if path.is_file() else {"stages": {}, "total": 0.0}
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", TARGET], cwd=folder, env=environment, text=True, errors="replace",
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -341,12 +341,12 @@ class Clock:
         self._running = None
 
 
-def commit() -> str | None:
+def commit() -> str:
     """The commit that the package runs from, with ``-dirty`` where code or presets have uncommitted changes."""
     root = project.checkout()
     named = lineage.git(root, "rev-parse", "HEAD") if root else None
     if named is None:
-        return None
+        return "unknown (an installed package)"
     dirty = lineage.git(root, "status", "--porcelain", "--untracked-files=no", "--", *CODE)
     return named.decode().strip() + ("-dirty" if dirty else "")
 
@@ -420,7 +420,7 @@ def report(
         "shots_of_all": _shots_of_all(lines),
         "benchmark": {
             "command": command,
-            "git_commit": commit(),
+            "git_commit": ", ".join(dict.fromkeys(str(line["git_commit"]) for line in lines)),
             "partsynth_version": __version__,
             "machine": machine(),
             "minutes": round(sum(line["seconds"]["total"] for line in lines) / 60, 1),
@@ -486,7 +486,7 @@ def page(summary: dict[str, Any], stem: str) -> str:
         "",
         f"    {about['command']}",
         "",
-        f"Commit {about['git_commit'] or 'unknown (an installed package)'}, partsynth {about['partsynth_version']}; "
+        f"Commit {about['git_commit']}, partsynth {about['partsynth_version']}; "
         f"{about['minutes']:g} minutes of work on {about['machine']}.",
         "",
         f"{whole} replicates. Each redraws training and validation pictures, tokens, augmentation sets, thresholds and "
@@ -507,7 +507,7 @@ def page(summary: dict[str, Any], stem: str) -> str:
             lines += ["", *_figures(summary, names, BESIDE)]
         pairs = [pair for pair in summary["compared"] if kinds[pair[0]] == kind]
         if pairs:
-            lines += ["", *_differences(summary, pairs), "", *_sentences(summary, names)]
+            lines += ["", *_differences(summary, pairs), "", *_sentences(summary, names, every=kind == "main")]
     lines += _few_shot(summary) + _absent(summary)
     lines += ["", f"![Differences with intervals, and the few-shot curve]({stem}.png)", "", *_costs(about["replicates"])]
     return "\n".join(lines) + "\n"
@@ -539,13 +539,10 @@ def _differences(summary: dict[str, Any], pairs: Sequence[Sequence[str]]) -> lis
     return _table(["difference", *(titles[m] for m in shown)], rows)
 
 
-def _sentences(summary: dict[str, Any], names: list[str]) -> list[str]:
-    """The verdicts; the measure that a change is meant for in bold."""
-    return [
-        f"- {'**' if s['main'] else ''}{s['text']}{'**' if s['main'] else ''}"
-        for s in summary["verdict"]
-        if s["setup"] in names
-    ]
+def _sentences(summary: dict[str, Any], names: list[str], every: bool) -> list[str]:
+    """The verdicts, the measure that a change is meant for in bold; or those of that measure alone."""
+    chosen = [s for s in summary["verdict"] if s["setup"] in names and (every or s["main"])]
+    return [f"- **{s['text']}**" if every and s["main"] else f"- {s['text']}" for s in chosen]
 
 
 def _cell(found: dict[str, Any] | None, sign: bool = False) -> str:
@@ -571,7 +568,7 @@ def _few_shot(summary: dict[str, Any]) -> list[str]:
     lines += ["Tokens, sets and thresholds see these pictures only: as many for validation as for training.", ""]
     lines += _table(["pictures a class", "setup", "replicates", *(titles[m] for m in shown)], rows)
     for shots, of in summary["few_shot"].items():
-        lines += ["", f"{shots} a class:", "", *_sentences(of, of["order"])]
+        lines += ["", f"{shots} a class:", "", *_sentences(of, of["order"], every=False)]
     return lines
 
 
