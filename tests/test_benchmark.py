@@ -6,6 +6,9 @@ import gzip
 import json
 import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +178,36 @@ def test_a_stage_that_was_killed_has_no_time() -> None:
     clock.tell("Running stage 'tokens':")
     assert set(clock.stop(whole=False)) == {"ingest"}
     assert set(clock.stop(whole=True)) == {"ingest", "tokens"}
+
+
+def test_a_stopped_benchmark_stops_what_it_started(tmp_path: Path) -> None:
+    """SIGTERM while a stage runs: the stage is interrupted, its time not kept, and nothing goes on in the background."""
+    (tmp_path / "stage.py").write_text(
+        "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntry: time.sleep(600)\n"
+        "except KeyboardInterrupt: open('interrupted', 'w')\n"
+    )
+    graph = {"stages": {"evaluate": {"cmd": f"{sys.executable} stage.py"}}}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    code = (
+        "from pathlib import Path; from partsynth import benchmark; import os\n"
+        "with benchmark._terminable(): benchmark.reproduce(Path.cwd(), 0.0, dict(os.environ))"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(1200):
+            if (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text():
+                break
+            time.sleep(0.1)
+        stage = int((tmp_path / "pid").read_text())
+        driver.terminate()
+        assert driver.wait(60) != 0
+    finally:
+        driver.kill()
+    assert (tmp_path / "interrupted").is_file() and not (tmp_path / benchmark.SECONDS).exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(stage, 0)
 
 
 def test_remaining_time_is_by_work_left() -> None:

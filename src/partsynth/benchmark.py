@@ -167,7 +167,7 @@ def run(
             started = time.monotonic()
             prepare(folder, preset, raw, params, replicate, data, base, shared_cache(home, work))
             if params.ingest.source == "rendered":
-                take_over(folder, [work / r.folder for r in replicates])
+                take_over(folder, sorted(path for path in work.iterdir() if path.is_dir()))
             reproduce(folder, started, _environment(home, preset, replicate))
             done.append(replicate)
             print(f"benchmark: {progress(replicates, done, time.monotonic() - began)}", flush=True)
@@ -198,16 +198,17 @@ def _alone(work: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """A SIGTERM ends this process as Ctrl-C does, so that it ends its children."""
+    """SIGTERM and a closed terminal end this process as Ctrl-C does, so that it ends its children."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def shared_cache(home: Path, work: Path) -> Path:
@@ -290,9 +291,9 @@ def reproduce(folder: Path, started: float, environment: dict[str, str]) -> None
     known = read_json(path) if path.is_file() else {"stages": {}, "total": 0.0}
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", TARGET], cwd=folder, env=environment, text=True, errors="replace",
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
-    clock = Clock()
+    clock, code = Clock(), None
     try:
         for line in process.stdout:
             clock.tell(line)
@@ -300,11 +301,10 @@ def reproduce(folder: Path, started: float, environment: dict[str, str]) -> None
                 print(f"  {line.rstrip()}", flush=True)
         code = process.wait()
     except BaseException:
-        process.terminate()
-        process.wait()
+        _end(process)
         raise
     finally:
-        ran = clock.stop(whole=process.poll() == 0)
+        ran = clock.stop(whole=code == 0)
         if ran:
             total = known["total"] + time.monotonic() - started
             write_json(path, {"stages": known["stages"] | ran, "total": total, "git_commit": commit()})
@@ -313,6 +313,16 @@ def reproduce(folder: Path, started: float, environment: dict[str, str]) -> None
             f"dvc repro failed in {folder} (its output is above). Mend it and start the benchmark again: it goes on "
             "where it was"
         )
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Interrupt DVC and the stage it runs, which keeps what it can go on from; kill them where they do not end."""
+    for number, patience in ((signal.SIGINT, 30), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
 
 
 class Clock:
@@ -496,7 +506,7 @@ def page(summary: dict[str, Any], stem: str) -> str:
         "computes the tables again.",
         "",
         "No test figure was used for a choice: neighbours of the kNN score are chosen on OOD *validation* pictures in "
-        "every replicate, thresholds on validation pictures, and the test parts are evaluated once, after training.",
+        "every replicate, thresholds on validation pictures; test parts are looked at after all training.",
     ]
     for kind, head in HEADS.items():
         names = [name for name in summary["order"] if kinds[name] == kind]
