@@ -330,6 +330,15 @@ def test_a_picture_of_an_earlier_version_is_traced(project, changed):
     assert len(derived["runs"]) == 5  # real-seed0 did not run again
 
 
+def test_a_photograph_that_is_a_negative_too_differs_by_its_role(monkeypatch):
+    positive = {"path": "a.png", "role": "positive", "sha256": "1"}
+    tables = {"plain": (positive,), "control": (positive, positive | {"role": "negative"})}
+    monkeypatch.setattr(audit, "_table", lambda objects, run, faults: tables[run])
+    found = audit._diff_tables(None, "plain", "control", [])
+    assert (found["first"], found["second"], found["other_role"], found["changed"]) == (1, 2, ["a.png"], [])
+    assert not audit._diff_tables(None, "control", "control", [])["other_role"]
+
+
 def test_what_differs_between_two_runs(changed):
     first, second = (r for r in tracking.find_runs(changed) if r.name == "real_id-seed0")
     data = audit.diff(changed, first.run_id, second.run_id).data
