@@ -39,6 +39,6 @@ clean:  ## remove caches; data, models and runs stay
 	  || { python3 -m venv .uv && .uv/bin/python -m pip install --quiet uv; } \
 	  || { echo "setup: no uv, and python3 cannot make a virtual environment (Debian: apt install python3-venv)" >&2; exit 1; }
 	@test -x .venv/bin/python || uv venv --quiet --python '>=3.11' .venv
-	uv pip sync --quiet --python .venv --require-hashes requirements.lock
+	uv pip sync --quiet --compile-bytecode --python .venv --require-hashes requirements.lock
 	uv pip install --quiet --python .venv --no-deps --editable .
 	@touch $@
