@@ -197,10 +197,12 @@ def test_summary_prints_setups_differences_and_where_to_look(tmp_path: Path) -> 
     code, out, _ = run("summary", "--metrics", os.fspath(tmp_path / "s.json"))
     assert code == 0
     for part in (
-        "71.2 (68.0 to 74.0)",
+        "71.2",
+        "(68.0 to 74.0)",
         "70.0",
         "80.0",
-        "+8.8 (-1.0 to +10.0)",
+        "+8.8",
+        "(-1.0 to +10.0)",
         "reports/index.html",
         "mlflow ui",
         "no evidence",

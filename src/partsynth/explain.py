@@ -119,6 +119,7 @@ def _bounds(metadata: Any) -> str:
 
 # --- results ------------------------------------------------------------------------------------------------------
 
+WIDEST = 104  # characters that the table of setups needs; a narrower terminal breaks its lines itself
 COLUMNS = {
     "accuracy_test": "accuracy, test",
     "accuracy_shifted": "accuracy, shifted",
@@ -131,16 +132,17 @@ COLUMNS = {
 def show_summary(path: Path) -> None:
     """The table of setups (per cent: mean, and the interval over seeds), then where to look further."""
     summary = read_json(path)
-    console = Console()
+    console = Console(width=max(Console().width, WIDEST))
     for title, block in (("setup", summary.get("setups", {})), ("difference", summary.get("differences", {}))):
         shown = [c for c in COLUMNS if any(c in metrics for metrics in block.values())]
         if not shown:
             continue
         table = Table(title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
-        for column in (title, *(COLUMNS[c] for c in shown)):
+        table.add_column(title, no_wrap=True)
+        for column in (COLUMNS[c] for c in shown):
             table.add_column(column)
         for name, metrics in block.items():
-            table.add_row(name, *(_figure(metrics.get(c), signed=title == "difference") for c in shown))
+            table.add_row(name.replace("-", "\n- "), *(_figure(metrics.get(c), signed=title == "difference") for c in shown))
         console.print(table, highlight=False)
         console.print()
     console.print("All in per cent (differences in points), with the interval over seeds in brackets.")
@@ -161,4 +163,4 @@ def _figure(metric: dict[str, Any] | None, signed: bool) -> str:
     mean = form.format(100 * metric["mean"])
     if metric.get("low") is None:
         return mean
-    return f"{mean} ({form.format(100 * metric['low'])} to {form.format(100 * metric['high'])})"
+    return f"{mean}\n({form.format(100 * metric['low'])} to {form.format(100 * metric['high'])})"
