@@ -346,7 +346,9 @@ def test_what_differs_between_two_runs(changed):
     assert len(data["training_pictures"]["changed"]) == 16
     assert not data["training_pictures"]["only_in_first"] and not data["training_pictures"]["only_in_second"]
     assert len(data["files"]["data/augmented/id"]["changed"]) == 17  # and the manifest
-    assert sorted(data["files"]) == ["data/augmented/id", "data/quality/id.csv", "data/selected/real_id.csv"]
+    assert sorted(data["files"]) == [
+        "data/augmented/id", "data/quality/id.csv", "data/selected/real_id.csv", "data/strengths/id.json",
+    ]  # fmt: skip
     assert data["code"]["git_dirty"] == {"first": "false", "second": "true"}
     assert data["code"]["dependencies changed"] == []
 

@@ -79,7 +79,8 @@ def test_the_stage_graph_is_the_run_s_own_and_holds_its_ancestors_alone(project)
     assert sha256_bytes(data) == run.tags["lineage_sha256"]
     graph = json.loads(data)
     assert sorted(graph["stages"]) == [
-        "generate@id", "ingest", "quality@id", "select@real", "select@real_id", "tokens", "train@real_id-0",
+        "calibrate@id", "generate@id", "ingest", "quality@id", "select@real", "select@real_id", "tokens",
+        "train@real_id-0",
     ]  # fmt: skip
     own = graph["stages"]["train@real_id-0"]
     final = lineage.read_lock(project)["train@real_id-0"]

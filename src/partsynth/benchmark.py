@@ -294,7 +294,7 @@ def reproduce(folder: Path, started: float, environment: dict[str, str]) -> None
     known = read_json(path) if path.is_file() else {"stages": {}, "total": 0.0}
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", TARGET], cwd=folder, env=environment, text=True, errors="replace",
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_interruptible,
     )  # fmt: skip
     clock, code = Clock(), None
     try:
@@ -316,6 +316,11 @@ def reproduce(folder: Path, started: float, environment: dict[str, str]) -> None
             f"dvc repro failed in {folder} (its output is above). Mend it and start the benchmark again: it goes on "
             "where it was"
         )
+
+
+def _interruptible() -> None:
+    """A shell's background jobs ignore SIGINT, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _end(process: subprocess.Popen) -> None:
