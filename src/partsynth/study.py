@@ -176,7 +176,7 @@ class Objective:
         torch.set_num_threads(self.threads)
 
         def measured(m: Any) -> None:
-            run.log_metrics({"loss": m.loss, "val_accuracy_knn": m.val_accuracy_knn}, m.step)
+            run.log_metrics({"val_accuracy_knn": m.val_accuracy_knn, "loss": m.loss}, m.step)
             if self.params.study.mode == "constrained":
                 trial.report(m.val_accuracy_knn, m.step)
                 if trial.should_prune():

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -235,8 +235,12 @@ def _dataset_inputs(root: Path, inputs: list[DataInput]) -> list[Any]:
 class TrainingRun:
     """What a stage may write to while it trains."""
 
-    def __init__(self, store: Any, run_id: str, identity: dict[str, Any]) -> None:
+    def __init__(
+        self, store: Any, run_id: str, identity: dict[str, Any], watch: Callable[[], Any] | None = None
+    ) -> None:
         self._store = store
+        self._watch = watch  # starts the system monitor
+        self.monitor: Any = None
         self.run_id = run_id
         self.identity = identity  # run id, fingerprint, inputs and stage graph: goes into run.json
         self.status = "FINISHED"  # what the run ends as where nothing is raised; KILLED for a pruned trial
@@ -249,6 +253,9 @@ class TrainingRun:
         self._store.log_batch(
             self.run_id, metrics=[Metric(name, float(value), now, step or 0) for name, value in values.items()]
         )
+        # not before: MLflow's compare page opens on the metric that came first
+        if self._watch is not None:
+            self.monitor, self._watch = self._watch(), None
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """A file, or a folder with all below it."""
@@ -305,7 +312,7 @@ def training_run(
         run_name=name or f"{setup}-seed{seed}",
     )
     run_id = run.info.run_id
-    monitor, status = None, "FAILED"
+    tracked, status = None, "FAILED"
     try:
         _log_params(store, run_id, params)
         store.log_inputs(run_id, datasets=_dataset_inputs(root, resolved))
@@ -315,7 +322,6 @@ def training_run(
             store.log_artifacts(run_id, folder, "lineage")
         if parent_run_id is None:  # trials share their pictures
             _log_sheet(root, store, run_id, resolved)
-        monitor = _system_metrics(root, run_id)
         identity = {
             "run_id": run_id,
             "fingerprint": fingerprint,
@@ -326,15 +332,15 @@ def training_run(
             "lineage": graph,
             "files": {n: files[n].decode() for n in ("params.yaml", "dvc.yaml") if n in files},
         }
-        tracked = TrainingRun(store, run_id, identity)
+        tracked = TrainingRun(store, run_id, identity, lambda: _system_metrics(root, run_id))
         yield tracked
         status = tracked.status
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         status = "KILLED"
         raise
     finally:
-        if monitor is not None:
-            monitor.finish()
+        if tracked is not None and tracked.monitor is not None:
+            tracked.monitor.finish()
         store.set_terminated(run_id, status)
         if status == "FINISHED":
             _supersede(root, store, experiment, fingerprint, parent_run_id)

@@ -443,7 +443,8 @@ def run(
     ) as tracked:  # fmt: skip
 
         def measured(m: Measurement) -> None:
-            tracked.log_metrics({k: v for k, v in asdict(m).items() if k != "step" and not math.isnan(v)}, m.step)
+            figures = {"val_accuracy_knn": m.val_accuracy_knn} | asdict(m)  # first what runs are compared by
+            tracked.log_metrics({k: v for k, v in figures.items() if k != "step" and not math.isnan(v)}, m.step)
             if on_measure:
                 on_measure(m)
 
