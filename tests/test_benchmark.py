@@ -49,6 +49,11 @@ SMALL = {
         "replicates": {"main": 3, "control": 2, "ablation": 0},
         "few_shot": {"shots": [1, 4], "setups": ["real", "real_id"], "replicates": 2},
         "quick": {"setups": ["real", "real_id"], "replicates": 2},
+        "targets": [
+            {"setup": "real_id", "against": "real", "measure": "accuracy_shifted", "mean": -1.0, "low": -9.0},
+            {"setup": "real_id", "against": "real", "measure": "accuracy_test", "mean": -1.0, "low": 0.99},
+            {"setup": "real_vae", "against": "real_id", "measure": "accuracy_test", "mean": 1.01},
+        ],
     },
 }
 
@@ -138,8 +143,10 @@ def test_sentences_name_what_was_added_or_exchanged(tmp_path: Path) -> None:
     [
         ({"setups": SETUPS | {"real": {"adds": "x", "onto": "real_id"}}}, "setups.real names 'real_id'"),
         ({"setups": {"real_vae": SETUPS["real_vae"] | {"against": [], "onto": None}, "real": SETUPS["real"]}}, "first the main"),
-        ({"setups": {"real": {"adds": "x", "set": "ids"}}, "few_shot": {}, "quick": {}}, "setups.real.set is 'ids'; sets has id"),
-        ({"setups": {"reel": {"adds": "x"}}, "few_shot": {}, "quick": {}}, "benchmark.setups.reel has no entry in select"),
+        ({"setups": {"real": {"adds": "x", "set": "ids"}}, "few_shot": {}, "quick": {}, "targets": []}, "setups.real.set is 'ids'; sets has id"),
+        ({"setups": {"reel": {"adds": "x"}}, "few_shot": {}, "quick": {}, "targets": []}, "benchmark.setups.reel has no entry in select"),
+        ({"targets": [{"setup": "real", "against": "real_id", "measure": "accuracy_test", "mean": 0}]}, "not compared with 'real_id'"),
+        ({"targets": [{"setup": "real_id", "against": "real", "measure": "accuracy_test"}]}, "give mean, low, or both"),
         ({"few_shot": {"setups": ["reel"]}}, "few_shot.setups names 'reel'"),
         ({"few_shot": {"shots": [1]}}, "few_shot.shots needs few_shot.setups"),
         ({"seeds": [1, 1, 2]}, "each once"),
@@ -375,6 +382,18 @@ def test_the_page_tells_what_the_numbers_say(reported: Path) -> None:
     assert benchmark._cell(told["setups"]["real_id"]["accuracy_shifted"]) in row
     runs = told["benchmark"]["replicates"][3]["mlflow_runs"]
     assert runs == {"real": "shots1-seed5 real", "real_id": "shots1-seed5 real_id"}
+
+
+def test_targets_are_met_or_missed_or_not_measured(reported: Path) -> None:
+    told = json.loads((reported / "out/small.json").read_text())
+    assert [target["met"] for target in told["targets"]] == [True, False, False]
+    assert told["targets"][0]["difference"] == told["differences"]["real_id-real"]["accuracy_shifted"]
+    rows = (reported / "out/small.md").read_text().partition("## Targets")[2].splitlines()[2:7]
+    assert rows[2].endswith("| met |") and rows[3].endswith("| **missed** |")
+    assert "| mean at least -100, lower end at least -900 |" in rows[2]
+    settings, no_interval = loaded(reported), {"mean": 0.5, "low": None, "high": None, "values": [0.5]}
+    one_seed = {"real_id-real": {"accuracy_shifted": no_interval, "accuracy_test": no_interval}}
+    assert [target["met"] for target in benchmark.targets(settings, one_seed)] == [None, None, None]
 
 
 def test_a_stale_replicate_is_not_joined(tmp_path: Path) -> None:

@@ -436,6 +436,7 @@ def report(
         "kinds": {name: params.benchmark.setups[name].kind for name in summary["order"]},
         "compared": [list(pair) for pair in changes(params) if "-".join(pair) in summary["differences"]],
         "shots_of_all": _shots_of_all(lines),
+        "targets": targets(params, summary["differences"]),
         "benchmark": {
             "command": command,
             "git_commit": ", ".join(dict.fromkeys(str(line["git_commit"]) for line in lines)),
@@ -450,6 +451,20 @@ def report(
     write_text_atomic(out / f"{stem}.md", page(summary, stem))
     print(f"benchmark: wrote {out / stem}.md, .json, .png and {predictions}")
     return out / f"{stem}.md"
+
+
+def targets(params: Params, differences: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The preset's targets, each with the difference found and ``met``: None where it, or its interval, was not
+    measured."""
+    found = []
+    for target in params.benchmark.targets:
+        difference = differences.get(f"{target.setup}-{target.against}", {}).get(target.measure)
+        met = None
+        if difference is not None and (target.low is None or difference["low"] is not None):
+            checks = [(target.mean, difference["mean"]), (target.low, difference["low"])]
+            met = all(reached >= wanted for wanted, reached in checks if wanted is not None)
+        found.append(target.model_dump() | {"difference": difference, "met": met})
+    return found
 
 
 def _lineage(folder: Path, replicate: Replicate) -> dict[str, Any]:
@@ -516,6 +531,7 @@ def page(summary: dict[str, Any], stem: str) -> str:
         "No test figure was used for a choice: neighbours of the kNN score are chosen on OOD *validation* pictures in "
         "every replicate, thresholds on validation pictures; test parts are looked at after all training.",
     ]
+    lines += _targets(summary)
     for kind, head in HEADS.items():
         names = [name for name in summary["order"] if kinds[name] == kind]
         if not names:
@@ -555,6 +571,22 @@ def _differences(summary: dict[str, Any], pairs: Sequence[Sequence[str]]) -> lis
         found = summary["differences"][f"{a}-{b}"]
         rows.append([f"`{a}` less `{b}`", *(_cell(found.get(m), sign=True) for m in shown)])
     return _table(["difference", *(titles[m] for m in shown)], rows)
+
+
+def _targets(summary: dict[str, Any]) -> list[str]:
+    if not summary["targets"]:
+        return []
+    titles, rows = _titles(summary), []
+    for target in summary["targets"]:
+        wanted = [(target["mean"], "mean"), (target["low"], "lower end")]
+        rows.append([
+            f"`{target['setup']}` less `{target['against']}`, {titles.get(target['measure'], target['measure'])}",
+            ", ".join(f"{name} at least {100 * value:g}" for value, name in wanted if value is not None),
+            _cell(target["difference"], sign=True),
+            {True: "met", False: "**missed**", None: "not measured"}[target["met"]],
+        ])  # fmt: skip
+    head = ["difference", "target, set before the run", "found", ""]
+    return ["", "## Targets", "", *_table(head, rows)]
 
 
 def _sentences(summary: dict[str, Any], names: list[str], every: bool) -> list[str]:

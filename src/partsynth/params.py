@@ -393,6 +393,22 @@ class BenchmarkFewShot(Section):
     replicates: Count = 3
 
 
+class BenchmarkTarget(Section):
+    """A difference that is aimed for, in fractions (0.06 = 6 points); the report says whether it was met."""
+
+    setup: str
+    against: str
+    measure: Literal["accuracy_test", "accuracy_shifted", "near_ood_auroc", "far_ood_auroc"]
+    mean: float | None = None  # at least
+    low: float | None = None  # the interval's lower end, at least
+
+    @model_validator(mode="after")
+    def _wants(self) -> BenchmarkTarget:
+        if self.mean is None and self.low is None:
+            raise ValueError("give mean, low, or both")
+        return self
+
+
 class BenchmarkQuick(Section):
     """What `partsynth benchmark --quick` does instead."""
 
@@ -409,6 +425,7 @@ class Benchmark(Section):
     replicates: BenchmarkReplicates = BenchmarkReplicates()
     few_shot: BenchmarkFewShot = BenchmarkFewShot()
     quick: BenchmarkQuick = BenchmarkQuick()
+    targets: list[BenchmarkTarget] = []
 
     @model_validator(mode="after")
     def _fits(self) -> Benchmark:
@@ -423,6 +440,10 @@ class Benchmark(Section):
             faults.append("setups: first the main ones, then controls, then ablations")
         for key, listed in (("few_shot", self.few_shot.setups), ("quick", self.quick.setups)):
             faults += [f"{key}.setups names {s!r}; there are {', '.join(names)}" for s in listed if s not in names]
+        for i, target in enumerate(self.targets):
+            setup = self.setups.get(target.setup)
+            if setup is None or target.against not in (setup.against or [setup.onto]):
+                faults.append(f"targets.{i}: {target.setup!r} is not compared with {target.against!r}")
         if self.few_shot.shots and not self.few_shot.setups:
             faults.append("few_shot.shots needs few_shot.setups")
         if len(set(self.seeds)) != len(self.seeds):
