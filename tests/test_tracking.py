@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -286,14 +288,35 @@ def test_a_stamp_is_cheap(project, tmp_path, monkeypatch):
     assert tracking.find_runs(root, fingerprint="measured")[0].tags["lineage"] == "complete"
 
 
-def test_artifacts_of_a_moved_project_are_found(tmp_path, plain):
-    with start(plain, "moved") as run:
+def test_a_copied_project_has_artifacts_of_its_own(tmp_path, plain):
+    with start(plain, "copied") as run:
         pass
-    shutil.copytree(plain, tmp_path / "old")
-    old = Path(tracking.client(plain).get_run(run.run_id).info.artifact_uri.removeprefix("file://"))
-    old.rename(old.with_name("elsewhere"))
+    copy = tmp_path / "a copy"
+    shutil.copytree(plain, copy)
+    first = Path(tracking.client(plain).get_run(run.run_id).info.artifact_uri.removeprefix("file://"))
+    first.rename(first.with_name("elsewhere"))
     assert tracking.read_artifact(plain, run.run_id, "lineage/stages.json") is None
-    assert tracking.read_artifact(tmp_path / "old", run.run_id, "lineage/stages.json")
+    assert tracking.read_artifact(copy, run.run_id, "lineage/stages.json")
+    with start(copy, "in the copy") as later:
+        pass
+    assert list(copy.glob(f"mlartifacts/*/{later.run_id}")) and not list(plain.glob(f"mlartifacts/*/{later.run_id}"))
+    addresses = [r.info.artifact_uri for r in tracking.client(plain).search_runs(["1"])]
+    assert addresses and all(address.startswith(plain.as_uri()) for address in addresses)
+
+
+def test_a_copied_store_that_cannot_be_changed_is_named(tmp_path, plain):
+    with start(plain, "locked"):
+        pass
+    shutil.copytree(plain, tmp_path / "copy")
+    database = tmp_path / "copy/mlflow.db"
+    with contextlib.closing(sqlite3.connect(database)) as store, store:
+        store.execute("CREATE TRIGGER locked BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'locked'); END")
+    with pytest.raises(UserError, match=f"{database} names a former folder"):
+        tracking.client(tmp_path / "copy")
+    with contextlib.closing(sqlite3.connect(database)) as store:  # all or nothing
+        assert store.execute("SELECT artifact_location FROM experiments WHERE name = 'partsynth'").fetchone()[0].startswith(
+            plain.as_uri()
+        )
 
 
 @pytest.mark.slow

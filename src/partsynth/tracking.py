@@ -11,11 +11,13 @@ import contextlib
 import csv
 import functools
 import importlib.metadata
+import itertools
 import json
 import logging
 import math
 import os
 import platform
+import sqlite3
 import sys
 import tempfile
 import time
@@ -41,6 +43,13 @@ STUDIES = "partsynth-studies"  # the experiment of studies and their trials
 MODEL = "partsynth"  # name in the model registry
 LIVE = ("FINISHED", "RUNNING")
 PARENT = "mlflow.parentRunId"
+ADDRESSES = (  # table and column of MLflow's SQLite store where artifacts' addresses stand
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 SAMPLING_INTERVAL = 5.0  # seconds between system metrics
 
 
@@ -102,7 +111,10 @@ def client(root: Path) -> Any:
     """The project's ``mlflow.MlflowClient``."""
     uri, mlflow = tracking_uri(root), _mlflow()
     if uri.startswith("sqlite:///"):
-        _found(mlflow, Path(uri.removeprefix("sqlite:///")))
+        database = Path(uri.removeprefix("sqlite:///"))
+        _found(mlflow, database)
+        if database == lineage.home(root) / "mlflow.db":  # not a store that several projects share
+            _follow(database, database.with_name("mlartifacts"))
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -119,6 +131,32 @@ def _found(mlflow: Any, database: Path) -> None:
             os.link(draft, database)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@functools.cache
+def _follow(database: Path, artifacts: Path) -> None:
+    """Make a moved or copied project's store point to its own artifacts: MLflow keeps their absolute addresses.
+
+    Raises
+    ------
+    UserError
+        where the store cannot be changed.
+    """
+    if not artifacts.is_dir():
+        return
+    here = artifacts.as_uri()
+    try:
+        with contextlib.closing(sqlite3.connect(database)) as store, store:
+            known = [address for (address,) in store.execute("SELECT artifact_location FROM experiments") if address]
+            folders = {address.rpartition("/")[0] for address in known}
+            there = sorted(f for f in folders if f.startswith("file:") and f.endswith(f"/{artifacts.name}") and f != here)
+            for old, (table, column) in itertools.product(there, ADDRESSES):
+                store.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                    (here, len(old) + 1, len(old) + 1, f"{old}/"),
+                )
+    except sqlite3.Error as error:
+        raise UserError(f"{database} names a former folder of its project and cannot be changed: {error}") from None
 
 
 def experiment_id(root: Path, name: str = EXPERIMENT) -> str:
@@ -677,20 +715,10 @@ def get_run(root: Path, name: str) -> RunView:
 
 
 def read_artifact(root: Path, run_id: str, path: str) -> bytes | None:
-    """The bytes of a run's artifact; None where it is missing.
-
-    MLflow stores absolute addresses: of a project that was moved or copied, its own ``mlartifacts`` is looked at too.
-    """
+    """The bytes of a run's artifact; None where it is missing."""
     mlflow = _mlflow()
-    store = client(root)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            return Path(store.download_artifacts(run_id, path, folder)).read_bytes()
-        except (mlflow.MlflowException, OSError):
-            pass
-    for moved in (lineage.home(root) / "mlartifacts").glob(f"*/{run_id}/artifacts"):
-        with contextlib.suppress(OSError):
-            return (moved / path).read_bytes()
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(mlflow.MlflowException, OSError):
+        return Path(client(root).download_artifacts(run_id, path, folder)).read_bytes()
     return None
 
 
