@@ -543,7 +543,8 @@ def page(summary: dict[str, Any], stem: str) -> str:
         if pairs:
             lines += ["", *_differences(summary, pairs), "", *_sentences(summary, names, every=kind == "main")]
     lines += _few_shot(summary) + _absent(summary)
-    lines += ["", f"![Differences with intervals, and the few-shot curve]({stem}.png)", "", *_costs(about["replicates"])]
+    shown = "Differences with intervals" + (", and the few-shot curve" if summary["few_shot"] else "")
+    lines += ["", f"![{shown}]({stem}.png)", "", *_costs(about["replicates"])]
     return "\n".join(lines) + "\n"
 
 
