@@ -84,6 +84,22 @@ def check_agreement(root: Path, options: dict, target: int) -> dict:
     return data
 
 
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_a_table_wider_than_the_terminal_loses_nothing(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    drawn = {"temperature": 0.0338, "learning_rate": 0.00321, "negatives_per_anchor": 0.5, "band_low": 0.123, "band_high": 0.987}
+    trial = {"state": "COMPLETE", "feasible": True, "val_accuracy": 0.0, "near_ood_auroc": 0.0417, "drift": 1.23e-05}
+    study._print(
+        {
+            "study": "wide", "setup": "real_id_negatives", "mode": "constrained", "counts": {"complete": 2}, "best": 0,
+            "pareto": [], "importance": {}, "history": [], "trials": [trial | {"number": n, "params": drawn} for n in (0, 1)],
+        }
+    )  # fmt: skip
+    told = capsys.readouterr().out
+    for word in ("temperature", "learning", "negatives", "anchor", "1.23e-05", "0.0338", "0.00321", "accuracy", "best: trial 0"):
+        assert word in told, word
+
+
 def test_a_study_runs_is_shown_applied_and_gone_on_with(project, capsys):
     params = small_project.study_params(trials=4)
     study.run(params, project)

@@ -648,20 +648,27 @@ def _print(data: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    counts = ", ".join(f"{n} {state}" for state, n in data["counts"].items())
-    table = Table(title=f"study {data['study']}: {data['setup']}, {data['mode']} ({counts})")
     names = sorted({name for trial in data["trials"] for name in trial["params"]})
-    for column in ("trial", "state", "val accuracy", "near AUROC", "drift", "limits kept", *names):
-        words = column.replace("_", " ")  # breaks between words, never within
-        table.add_column(words, justify="right", min_width=max(map(len, words.split())))
+    rows = []
     order = sorted(data["trials"], key=lambda t: (t["state"] != "COMPLETE", -(t["val_accuracy"] or 0), t["number"]))
     for trial in order:
         marks = "*" if trial["number"] == data["best"] else "p" if trial["number"] in data["pareto"] else ""
         kept = {True: "yes", False: "no", None: ""}[trial["feasible"]]
         figures = [_number(trial.get(name)) for name in ("val_accuracy", "near_ood_auroc", "drift")]
         values = [_number(trial["params"].get(name)) for name in names]
-        table.add_row(f"{trial['number']}{marks}", trial["state"].lower(), *figures, kept, *values)
+        rows.append([f"{trial['number']}{marks}", trial["state"].lower(), *figures, kept, *values])
+    counts = ", ".join(f"{n} {state}" for state, n in data["counts"].items())
+    table = Table(title=f"study {data['study']}: {data['setup']}, {data['mode']} ({counts})")
+    told = ("trial", "state", "val accuracy", "near AUROC", "drift", "limits kept", *names)
+    heads = [name.replace("_", " ") for name in told]
+    cells = zip(*rows, strict=True) if rows else [()] * len(heads)
+    # headings break between words, never within; a terminal too narrow folds lines, but nothing is cut off
+    widths = [max(map(len, [*head.split(), *column])) for head, column in zip(heads, cells, strict=True)]
+    for head, width in zip(heads, widths, strict=True):
+        table.add_column(head, justify="right", width=width)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=max(Console().width, sum(widths) + 3 * len(widths) + 1))
     console.print(table)
     best = "no trial keeps the limits" if data["best"] is None else f"best: trial {data['best']} (*)"
     console.print(best + (f"; Pareto front: {', '.join(map(str, data['pareto']))} (p)" if data["pareto"] else ""))
