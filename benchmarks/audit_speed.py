@@ -46,7 +46,7 @@ def copied(project: Path | None, folder: Path) -> Path:
         import small_project
 
         return small_project.copy(small_project.finished(folder), folder / "copy")
-    skip = shutil.ignore_patterns(".venv", ".uv", ".git", "raw")
+    skip = shutil.ignore_patterns(".venv", ".uv", "raw")
     return Path(shutil.copytree(project, folder / "copy", symlinks=True, ignore=skip))
 
 
