@@ -116,7 +116,7 @@ def changes(params: Params) -> dict[tuple[str, str], tuple[str, str]]:
     """(setup, the setup it is compared with) -> (what the sentences call it, its role), from the preset."""
     setups, found = params.benchmark.setups, {}
     for name, setup in setups.items():
-        for base in setup.against or filter(None, [setup.onto]):
+        for base in setup.bases:
             other, select = setups[base], params.select[name]
             variation = select.train is not None and (other.onto, other.set) == (setup.onto, setup.set)
             alone = base == setup.onto or variation  # else it has one thing in the other's place

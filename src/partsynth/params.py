@@ -376,6 +376,11 @@ class BenchmarkSetup(Section):
     set: str = "real"  # the augmentation set it adds; real = the training photographs themselves
     against: list[str] = []  # setups before it that it is compared with; empty = onto
 
+    @property
+    def bases(self) -> list[str]:
+        """The setups that it is compared with."""
+        return self.against or [*filter(None, [self.onto])]
+
 
 class BenchmarkReplicates(Section):
     """In how many replicates, counted from the first seed on, the setups of each kind run."""
@@ -442,7 +447,7 @@ class Benchmark(Section):
             faults += [f"{key}.setups names {s!r}; there are {', '.join(names)}" for s in listed if s not in names]
         for i, target in enumerate(self.targets):
             setup = self.setups.get(target.setup)
-            if setup is None or target.against not in (setup.against or [setup.onto]):
+            if setup is None or target.against not in setup.bases:
                 faults.append(f"targets.{i}: {target.setup!r} is not compared with {target.against!r}")
         if self.few_shot.shots and not self.few_shot.setups:
             faults.append("few_shot.shots needs few_shot.setups")

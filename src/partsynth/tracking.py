@@ -113,7 +113,8 @@ def client(root: Path) -> Any:
     if uri.startswith("sqlite:///"):
         database = Path(uri.removeprefix("sqlite:///"))
         _found(mlflow, database)
-        if database == lineage.home(root) / "mlflow.db":  # not a store that several projects share
+        named = os.environ.get("MLFLOW_TRACKING_URI")  # else it is the project's own: no need to ask git again
+        if not named or database == lineage.home(root) / "mlflow.db":  # not a store that several projects share
             _follow(database, database.with_name("mlartifacts"))
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
