@@ -445,8 +445,11 @@ def measure(bench: Bench, sources: Sources, strength: float, guidance: float) ->
     own = drift.own(away, sources.classes, bank.kinds)
     gain = (state == asked).astype(float) - (before == asked).astype(float)
     low, high, _ = metrics.cluster_interval(gain, sources.groups, seed=0)
+    scored = drift.calibrate(bank, plain, sources.classes, bench.settings.quality.neighbours)
     return {
         "images": made,
+        "standard drift": drift.drift_scores(away, sources.classes, bank.kinds, scored),
+        "class kept": named == sources.classes,
         "accuracy": float((named == sources.classes).mean()),
         "per class": {c: float((named == sources.classes)[sources.classes == c].mean()) for c in sorted(set(sources.classes))},
         "family": float(np.mean([family_of(a) == family_of(b) for a, b in zip(named, sources.classes, strict=True)])),
@@ -470,6 +473,12 @@ def highest_kept(curve: dict[float, dict[str, Any]]) -> float:
     return found
 
 
+def plain_numbers(entry: dict[str, Any]) -> None:
+    """Drop a measurement's arrays over pictures."""
+    for name in ("images", "standard drift", "class kept"):
+        del entry[name]
+
+
 def choose_strength(bench: Bench, guidances: Sequence[float], strengths: Sequence[float] = FINE) -> dict[float, dict[str, Any]]:
     """On corpus variants: guidance -> its curve and the `id` strength."""
     sources = corpus_sources(bench)
@@ -477,7 +486,7 @@ def choose_strength(bench: Bench, guidances: Sequence[float], strengths: Sequenc
     for guidance in guidances:
         curve = {s: measure(bench, sources, s, guidance) for s in (0.0, *strengths)}
         for entry in curve.values():
-            del entry["images"]
+            plain_numbers(entry)
         chosen[guidance] = {"id": highest_kept(curve), "curve": curve}
     return chosen
 
@@ -510,6 +519,9 @@ def sdedit(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, Any]]
     plain = float((bench.judge.answers(sources.images, "target") == sources.classes).mean())
     mean, low, high = kept["state gain"]
     far = curve[0.9]
+    score = np.concatenate([entry["standard drift"] for entry in curve.values()])
+    same = np.concatenate([entry["class kept"] for entry in curve.values()])
+    told = metrics.auroc(score[same], score[~same])
     figures = [
         Figure("SDEdit: median drift over " + ", ".join(map(str, STRENGTHS)), "rises at every step",
                ", ".join(f"{d:.3f}" for d in drifts), all(a < b for a, b in zip(drifts, drifts[1:], strict=False)),
@@ -527,14 +539,17 @@ def sdedit(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, Any]]
                "by strength: " + ", ".join(f"{s:g} {percent(v['state'])}" for s, v in curve.items())),
         Figure("oracle accuracy at strength 0.9", "<= 40 %", percent(far["accuracy"]), far["accuracy"] <= 0.4,
                f"right family {percent(far['family'])}"),
+        Figure("drift tells edits that lost their class", "", f"AUROC {told:.3f}", None,
+               f"by the judge, all strengths together: {int((~same).sum())} lost, {int(same.sum())} kept; the VAE's round trip alone "
+               f"drifts by {np.median(curve[0.0]['standard drift']):.1f} class standard deviations (median)"),
         Figure("five seeds from one source against the VAE's error", "differ by more",
                f"{apart['apart']:.1f} against {apart['vae']:.1f} (RMS of 255)", apart["apart"] > apart["vae"],
                f"strength {strength:g}; true of {percent(apart['share'])} of the sources"),
     ]  # fmt: skip
     for entry in curve.values():
-        del entry["images"]
+        plain_numbers(entry)
     return figures, {
-        "id": strength, "guidance": guidance, "corpus": {f"{s:g}": v for s, v in chosen["curve"].items()},
+        "id": strength, "drift tells lost class": told, "guidance": guidance, "corpus": {f"{s:g}": v for s, v in chosen["curve"].items()},
         "targets": {f"{s:g}": v for s, v in curve.items()}, "seeds": apart,
     }  # fmt: skip
 

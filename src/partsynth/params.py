@@ -122,6 +122,8 @@ class Base(Section):
     unet_steps: Count = 24000
     batch_size: Count = 512  # of the U-Net
     reference_steps: Count = 4000
+    reference_tune_steps: Count = 800  # with pictures through the VAE and in training's views ...
+    reference_tune_images: Count = 10000  # ... of the corpus' first
     caption_dropout: Fraction = 0.1
     ema: Fraction = 0.9995
     workers: Count | None = None

@@ -153,6 +153,40 @@ def test_reference_encoder_trains_and_loads(tmp_path: Path) -> None:
     assert np.allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
 
 
+def test_tuning_goes_on_from_the_given_weights_and_sees_what_the_vae_makes() -> None:
+    variants, families = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 1])
+    settings = dict(steps=2, seed=0, checkpoint=None, log=quiet, variants_a_step=2, pictures_a_variant=2)
+
+    def tuned(round_trips: torch.Tensor) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        net = reference.ReferenceNet((8, 8), 4)
+        before = [p.detach().clone() for p in net.parameters()]
+        net = pretraining.tune_reference(net.eval(), pictures(4), round_trips, variants, families, **settings)
+        assert not net.training
+        return [after - start for after, start in zip(net.parameters(), before, strict=True)]
+
+    moved, otherwise = tuned(pictures(4)), tuned(255 - pictures(4))
+    assert all(0 < step.abs().max() < 0.01 for step in moved)  # two small steps, not new weights
+    assert not all(torch.equal(a, b) for a, b in zip(moved, otherwise, strict=True))
+
+
+def test_a_step_draws_whole_variants_and_every_other_one_keeps_to_few_families() -> None:
+    variants = torch.arange(24) // 2  # twelve variants of two pictures ...
+    variants = torch.cat([variants, torch.tensor([12])])  # ... and one picture that has no partner
+    families = torch.tensor([v // 4 for v in variants.tolist()])
+    sampler = pretraining._Variants(variants, families)
+    spread = []
+    for seed in range(40):
+        index = sampler.draw(4, 3, torch.Generator().manual_seed(seed))
+        found = variants[index].view(4, 3)
+        assert (found == found[:, :1]).all() and len(found[:, 0].unique()) == 4 and 12 not in found
+        spread.append(len(families[index].unique()))
+    assert 10 <= spread.count(1) <= 30  # four variants fill one family
+    assert max(spread) == 3
+    plain = pretraining._Variants(variants)
+    assert len({len(families[plain.draw(4, 3, torch.Generator().manual_seed(s))].unique()) for s in range(9)} - {1}) >= 1
+
+
 def test_spoilt_pictures_are_of_three_kinds() -> None:
     batch = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     spoilt = pretraining._spoil(batch, torch.Generator().manual_seed(1))

@@ -13,7 +13,8 @@ from partsynth.rendering import corpus
 from partsynth.steps import base
 
 SETTINGS = params.Base(
-    images=12, vae_images=8, vae_steps=1, vae_batch_size=2, unet_steps=1, batch_size=2, reference_steps=1, workers=1
+    images=12, vae_images=8, vae_steps=1, vae_batch_size=2, unet_steps=1, batch_size=2, reference_steps=1,
+    reference_tune_steps=1, workers=1
 )
 
 
@@ -62,8 +63,8 @@ def test_the_folder_says_what_it_was_trained_on(trained) -> None:
 
 def test_a_finished_part_is_not_trained_again(trained, tmp_path: Path, monkeypatch) -> None:
     out, work = trained
-    for part in ("vae", "unet", "reference"):
-        monkeypatch.setattr(pretraining, f"train_{part}", lambda *a, **k: pytest.fail("trained again"))
+    for part in ("train_vae", "train_unet", "train_reference", "tune_reference"):
+        monkeypatch.setattr(pretraining, part, lambda *a, **k: pytest.fail("trained again"))
     monkeypatch.setattr(corpus, "render_corpus", lambda *a: None)
     base.run(SETTINGS, tmp_path / "again", work, device="cpu")
     assert sha256_tree(tmp_path / "again") == sha256_tree(out)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from partsynth.kernel import views
 from partsynth.kernel.losses import supcon_loss
 from partsynth.kernel.reference import ReferenceNet
 
@@ -214,7 +215,7 @@ class Loop:
 def _draw(images: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """``count`` pictures (count, 3, S, S) in [-1, 1], half of them mirrored, and their indices."""
     index = torch.randint(len(images), (count,), generator=generator, device=images.device)
-    batch = images[index].permute(0, 3, 1, 2).float() / 127.5 - 1
+    batch = _pictures(images, index)
     mirrored = torch.rand(count, generator=generator, device=images.device) < 0.5
     return torch.where(mirrored[:, None, None, None], batch.flip(3), batch), index
 
@@ -334,30 +335,88 @@ def train_reference(
 
     Without the spoilt copies nothing would make the encoder tell a picture of a part from a broken picture of it.
     """
-    device = images.device.type
     torch.manual_seed(seed)
     net = ReferenceNet().to(memory_format=torch.channels_last)
+    device = images.device.type
     loop = Loop({"net": net}, steps=steps, learning_rate=2e-3, device=device, seed=seed, checkpoint=checkpoint, ema=0.999)
-    order = torch.argsort(variants, stable=True)
-    sizes = torch.bincount(variants)
-    starts = torch.cumsum(sizes, 0) - sizes
-    usable = torch.nonzero(sizes >= 2)[:, 0]
+    sampler = _Variants(variants)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        draw = {"generator": generator, "device": images.device}
-        chosen = usable[torch.randperm(len(usable), **draw)[:variants_a_step]]
-        offsets = (torch.rand(len(chosen), pictures_a_variant, **draw) * sizes[chosen, None]).long()
-        index = order[starts[chosen, None] + offsets].flatten()
-        batch = images[index].permute(0, 3, 1, 2).float() / 127.5 - 1
-        batch = _gentle_views(batch, generator)
-        spoilt = _spoil(batch[:: pictures_a_variant], generator)
-        features = net(torch.cat([batch, spoilt]).contiguous(memory_format=torch.channels_last))
-        labels = torch.cat([variants[index], variants[index][:: pictures_a_variant]])
-        negative = torch.arange(len(labels), device=labels.device) >= len(index)
-        return supcon_loss(features[:, None], labels, negative, temperature=0.1)
+        index = sampler.draw(variants_a_step, pictures_a_variant, generator)
+        batch = _gentle_views(_pictures(images, index), generator)
+        return _spoilt_supcon(net, batch, batch[::pictures_a_variant], variants[index], pictures_a_variant, generator)
 
     loop.run(loss_of, log)
     return net.eval()
+
+
+def tune_reference(
+    net: ReferenceNet, images: Tensor, round_trips: Tensor, variants: Tensor, families: Tensor, *, steps: int, seed: int,
+    checkpoint: Path | None, log: Log, variants_a_step: int = 32, pictures_a_variant: int = 4,
+) -> ReferenceNet:  # fmt: skip
+    """Go on with pictures as edits and training show them: half through the VAE, half in training's views.
+
+    ``round_trips`` are ``images`` (N, S, S, 3) after the VAE, ``families`` (N,) int64. Every other step draws its
+    variants from as few families as hold enough, so that siblings are told apart. Without this a real part in grey or
+    through the VAE lay further from its class than another part does, and drift said little.
+    """
+    net.train().requires_grad_(True)
+    loop = Loop(
+        {"net": net}, steps=steps, learning_rate=1e-3, device=images.device.type, seed=seed, checkpoint=checkpoint,
+        ema=0.99, warmup=50, every=100,
+    )  # fmt: skip
+    sampler = _Variants(variants, families)
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        index = sampler.draw(variants_a_step, pictures_a_variant, generator)
+        n, draw = len(index), {"generator": generator, "device": images.device}
+        chance = torch.rand(2, n, 1, 1, 1, **draw)
+        batch = torch.where(chance[0] < 0.5, _pictures(images, index), _pictures(round_trips, index))
+        gentle = _gentle_views(batch, generator)
+        wide = views.augment((batch + 1) / 2, torch.rand(n, views.DRAWS, **draw)) * 2 - 1
+        seen = torch.where(chance[1] < 0.5, gentle, wide)
+        return _spoilt_supcon(net, seen, gentle[::pictures_a_variant], variants[index], pictures_a_variant, generator)
+
+    loop.run(loss_of, log, log_every=20)
+    return net.eval()
+
+
+class _Variants:
+    """Draws pictures by variant (labels (N,) int64); variants of one picture are left out."""
+
+    def __init__(self, variants: Tensor, families: Tensor | None = None) -> None:
+        self.order = torch.argsort(variants, stable=True)
+        self.sizes = torch.bincount(variants)
+        self.starts = torch.cumsum(self.sizes, 0) - self.sizes
+        self.usable = torch.nonzero(self.sizes >= 2)[:, 0]
+        self.families = None if families is None else families[self.order[self.starts[self.usable]]]
+
+    def draw(self, count: int, each: int, generator: torch.Generator) -> Tensor:
+        """Indices of ``each`` pictures of up to ``count`` variants, a variant's side by side."""
+        draw = {"generator": generator, "device": self.order.device}
+        rank = torch.rand(len(self.usable), **draw)
+        if self.families is not None:
+            kinds = int(self.families.max()) + 1
+            siblings = (torch.rand((), **draw) < 0.5).float()
+            rank = rank + siblings * torch.randperm(kinds, **draw)[self.families]  # family after family
+        chosen = self.usable[torch.argsort(rank)[:count]]
+        offsets = (torch.rand(len(chosen), each, **draw) * self.sizes[chosen, None]).long()
+        return self.order[self.starts[chosen, None] + offsets].flatten()
+
+
+def _pictures(images: Tensor, index: Tensor) -> Tensor:
+    """uint8 (N, S, S, 3) -> (len(index), 3, S, S) in [-1, 1]."""
+    return images[index].permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _spoilt_supcon(
+    net: ReferenceNet, batch: Tensor, whole: Tensor, labels: Tensor, each: int, generator: torch.Generator
+) -> Tensor:
+    """SupCon of the batch, with spoilt copies of ``whole`` (every ``each``-th picture) as negatives of their class."""
+    features = net(torch.cat([batch, _spoil(whole, generator)]).contiguous(memory_format=torch.channels_last))
+    labels = torch.cat([labels, labels[::each]])
+    negative = torch.arange(len(labels), device=labels.device) >= len(batch)
+    return supcon_loss(features[:, None], labels, negative, temperature=0.1)
 
 
 def _gentle_views(batch: Tensor, generator: torch.Generator) -> Tensor:

@@ -155,13 +155,45 @@ def train_reference(params: Base, work: Path, device: str) -> None:
         return
     corpus = load_corpus(work)
     keep = len(corpus["images"]) - HELD_OUT
-    _, variants = np.unique(corpus["variants"][:keep], return_inverse=True)
-    net = pretraining.train_reference(
-        torch.from_numpy(corpus["images"][:keep]).to(device), torch.from_numpy(variants.astype(np.int64)).to(device),
-        steps=params.reference_steps, seed=params.seed, checkpoint=work / "reference.checkpoint.safetensors",
-        log=_logger(work, "reference", params.reference_steps),
+    images = torch.from_numpy(corpus["images"][:keep]).to(device)
+    variants, families = (
+        torch.from_numpy(np.unique(corpus[key][:keep], return_inverse=True)[1].astype(np.int64)).to(device)
+        for key in ("variants", "families")
     )
+    start = work / "reference_start"
+    if not (start / "config.json").is_file():
+        net = pretraining.train_reference(
+            images, variants, steps=params.reference_steps, seed=params.seed,
+            checkpoint=work / "reference.checkpoint.safetensors", log=_logger(work, "reference", params.reference_steps),
+        )  # fmt: skip
+        reference.save(net, start, params.size)
+    few = params.reference_tune_images
+    net = pretraining.tune_reference(
+        reference.load(str(start), device=device).net, images[:few], round_trips(work, images[:few], device),
+        variants[:few], families[:few],
+        steps=params.reference_tune_steps, seed=params.seed, checkpoint=work / "reference_tune.checkpoint.safetensors",
+        log=_logger(work, "reference_tune", params.reference_tune_steps),
+    )  # fmt: skip
     reference.save(net, work / "reference_encoder", params.size)
+
+
+def round_trips(work: Path, images: Tensor, device: str) -> Tensor:
+    """uint8 pictures (N, S, S, 3) after the VAE; kept in the working folder."""
+    import torch
+    from rich.progress import track
+
+    path = work / "round_trips.npy"
+    if not path.is_file():
+        vae, made = load_vae(work, device), []
+        with torch.inference_mode():
+            for part in track(images.split(100), "base: pictures through the VAE"):
+                there = vae(part.permute(0, 3, 1, 2).float() / 127.5 - 1).sample.clamp(-1, 1)
+                made.append(((there + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu())
+        draft = path.with_suffix(".draft")
+        with draft.open("wb") as file:
+            np.save(file, torch.cat(made).numpy())
+        draft.replace(path)
+    return torch.from_numpy(np.load(path, allow_pickle=False)).to(device)
 
 
 def assemble(params: Base, work: Path, out: Path) -> None:
@@ -183,7 +215,7 @@ def assemble(params: Base, work: Path, out: Path) -> None:
     corpus = read_json(work / "corpus" / "corpus.json")
     write_json(out / "training.json", {
         "params": params.model_dump(exclude={"workers"}), "corpus": corpus,
-        "log": {part: _last(work, part) for part in ("vae", "unet", "reference")},
+        "log": {part: _last(work, part) for part in ("vae", "unet", "reference", "reference_tune")},
     })
     print(f"{out}: {sum(p.stat().st_size for p in out.rglob('*') if p.is_file()) / 1e6:.1f} MB")
 
