@@ -35,6 +35,7 @@ from partsynth.records import (  # noqa: E402
     RealRecord, fingerprint, locate_base, read_json, read_manifest, read_picture, seed_from, sha256_tree, write_json,
     write_safetensors, write_text_atomic,
 )  # fmt: skip
+from partsynth.steps.tokens import first_words  # noqa: E402
 
 STATES = ("brand new", "used", "rusty", "dirty", "broken")
 STRENGTHS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)  # the issue's
@@ -394,6 +395,7 @@ def corpus_sources(bench: Bench) -> Sources:
     images = probes.as_tensor(data["images"][narrow])
     latents = bench.model.encode(images)
     settings = bench.settings.tokens
+    words = first_words(settings, sorted(set(names)))
     concepts = []
     for c in sorted(set(names)):
         mine = np.nonzero(names == c)[0]
@@ -401,7 +403,7 @@ def corpus_sources(bench: Bench) -> Sources:
         own = latents[mine]
         if settings.flips:
             own, prompts = torch.cat([own, bench.model.encode(images[mine].flip(3))]), prompts * 2
-        concepts.append(Concept(token(c), own, prompts, seed_from("corpus token", c)))
+        concepts.append(Concept(token(c), own, prompts, seed_from("corpus token", c), words[c]))
     mark = [settings.model_dump(), hashlib.sha256(data["images"][narrow].tobytes()).hexdigest()]
     path = bench.work / "kept" / f"corpus-tokens-{fingerprint([bench.base_sha256, mark])[:16]}.safetensors"
     learn(bench, concepts, path)
@@ -416,7 +418,7 @@ def learn(bench: Bench, concepts: Sequence[Concept], path: Path) -> None:
 
     s = bench.settings.tokens
     training = Inversion(
-        bench.model, concepts, vectors=s.vectors, init_word=s.init_word, steps=s.steps, batch_size=s.batch_size,
+        bench.model, concepts, vectors=s.vectors, steps=s.steps, batch_size=s.batch_size,
         learning_rate=s.learning_rate, warmup=s.warmup,
     )  # fmt: skip
     if path.is_file():

@@ -159,7 +159,8 @@ class Tokens(Section):
     """Textual inversion: one token of several vectors a class."""
 
     vectors: Annotated[int, Field(ge=1, le=32)] = 4
-    init_word: str = "part"  # the vectors start from this word's embedding (the mean of its pieces)
+    init_word: str = "part"  # the vectors start from this word's embedding (the mean of its pieces) ...
+    init_words: dict[str, str] = {}  # ... or, for classes that match a pattern (gear_*: gear), from this one's
     steps: Count = 400  # optimiser steps, all classes together in each
     batch_size: Count = 4  # pictures a class a step
     learning_rate: Positive = 5e-3

@@ -23,19 +23,19 @@ def model(request, folders) -> Diffusion:
     return load(folders[request.param])
 
 
-def concepts(model: Diffusion, *names: str, pictures: int = 5) -> list[Concept]:
+def concepts(model: Diffusion, *names: str, pictures: int = 5, init_word: str = "part") -> list[Concept]:
     found = []
     for k in map("abc".index, names):
         generator = torch.Generator().manual_seed(k)
         images = (torch.rand(pictures, 3, 64, 64, generator=generator) - 0.5) * (k + 1) * 0.6
         prompts = [[f"a photo of a {state} <{'abc'[k]}>" for state in STATES]] * pictures
-        found.append(Concept(f"<{'abc'[k]}>", model.encode(images), prompts, 1000 * k))
+        found.append(Concept(f"<{'abc'[k]}>", model.encode(images), prompts, 1000 * k, init_word))
     return found
 
 
-def training(model: Diffusion, *names: str, steps: int = 8, learning_rate: float = 0.05, **kwargs) -> Inversion:
-    settings = dict(vectors=3, init_word="part", batch_size=2, warmup=2) | kwargs
-    return Inversion(model, concepts(model, *names), steps=steps, learning_rate=learning_rate, **settings)
+def training(model: Diffusion, *names: str, steps: int = 8, learning_rate: float = 0.05, init_word: str = "part", **kwargs) -> Inversion:
+    settings = dict(vectors=3, batch_size=2, warmup=2) | kwargs
+    return Inversion(model, concepts(model, *names, init_word=init_word), steps=steps, learning_rate=learning_rate, **settings)
 
 
 def trained(model: Diffusion, *names: str, **kwargs) -> Inversion:
@@ -162,10 +162,10 @@ def test_a_half_precision_unet_learns_too(folders, dtype) -> None:
 def test_faults_are_named(model) -> None:
     with pytest.raises(ValueError, match="does not know the word"):
         training(model, "a", init_word="")
-    bad = Concept("<z>", torch.zeros(2, 4, 16, 16), [["a photo of a part"]] * 2, 0)
-    settings = dict(vectors=1, init_word="part", steps=1, batch_size=1, learning_rate=1, warmup=0)
+    bad = Concept("<z>", torch.zeros(2, 4, 16, 16), [["a photo of a part"]] * 2, 0, "part")
+    settings = dict(vectors=1, steps=1, batch_size=1, learning_rate=1, warmup=0)
     with pytest.raises(ValueError, match="lacks the token"):
         Inversion(model, [bad], **settings)
-    broken = Concept("<y>", torch.full((2, 4, 16, 16), float("inf")), [["a <y>"]] * 2, 0)
+    broken = Concept("<y>", torch.full((2, 4, 16, 16), float("inf")), [["a <y>"]] * 2, 0, "part")
     with pytest.raises(FloatingPointError, match="<y>"):
         Inversion(model, [broken], **settings).step()

@@ -92,6 +92,15 @@ def test_what_changed_is_learned_again(project, base, change, tmp_path_factory) 
     assert (again["gear_t12.safetensors"] != files["gear_t12.safetensors"]) == (change != "torn")
 
 
+def test_classes_start_from_their_own_words_and_another_class_s_word_is_none_of_their_business(project, base) -> None:
+    files = learn(project, base)
+    worded = learn(project, base, SETTINGS.model_copy(update={"init_words": {"gear_t2?": "gear", "gear_*": "part"}}))
+    assert worded["gear_t12.safetensors"] == files["gear_t12.safetensors"]  # "part" is the default
+    assert worded["gear_t24.safetensors"] != files["gear_t24.safetensors"]
+    metadata = safetensors_metadata(project / "models/tokens/gear_t24.safetensors")
+    assert metadata["init_word"] == "gear"
+
+
 def test_a_model_card_beside_the_weights_changes_nothing(project, tmp_path, monkeypatch) -> None:
     base = tiny_sd.build(tmp_path / "models/base")
     files = learn(project, Path("models/base"))
@@ -121,6 +130,8 @@ def test_faults_name_what_to_mend(project, base, tmp_path) -> None:
         learn(project, base, SETTINGS.model_copy(update={"vectors": 32}))
     with pytest.raises(UserError, match="does not know the word"):
         learn(project, base, SETTINGS.model_copy(update={"init_word": " "}))
+    with pytest.raises(UserError, match=r"tokens.init_words: 'pump_\*' matches no class; there are gear_t12, gear_t24"):
+        learn(project, base, SETTINGS.model_copy(update={"init_words": {"pump_*": "pump"}}))
     picture = project / "data/real/train/gear_t12/gear_t12_0.png"
     picture.write_bytes(picture.read_bytes() + b"x")
     with pytest.raises(UserError, match="differs from its manifest"):

@@ -30,6 +30,7 @@ class Concept:
     latents: Tensor  # (N, C, h, w), scaled
     prompts: Sequence[Sequence[str]]  # of each picture: the prompts to choose from, each with the token
     seed: int
+    init_word: str  # its embedding is where the vectors start
 
 
 class Inversion:
@@ -42,14 +43,14 @@ class Inversion:
     concepts
         One a class; in a step each class contributes ``batch_size`` pictures.
     vectors
-        V, vectors a token; they start as ``init_word``'s embedding plus noise of a twentieth of its size.
+        V, vectors a token; they start as its ``init_word``'s embedding plus noise of a twentieth of its size.
     learning_rate
         Of Adam, in units of the embedding; rises over ``warmup`` steps, then falls to zero as a cosine.
 
     Raises
     ------
     ValueError
-        where the tokenizer does not know ``init_word``, or a prompt is too long or lacks its token.
+        where the tokenizer does not know an ``init_word``, or a prompt is too long or lacks its token.
     """
 
     def __init__(
@@ -58,7 +59,6 @@ class Inversion:
         concepts: Sequence[Concept],
         *,
         vectors: int,
-        init_word: str,
         steps: int,
         batch_size: int,
         learning_rate: float,
@@ -66,9 +66,9 @@ class Inversion:
     ) -> None:
         self.model, self.concepts = model, list(concepts)
         self.steps, self.batch_size, self.learning_rate, self.warmup = steps, batch_size, learning_rate, warmup
-        word = model.word_vector(init_word)  # (width,)
         start = []
         for concept in self.concepts:
+            word = model.word_vector(concept.init_word)  # (width,)
             jitter = torch.randn(vectors, model.width, generator=_stream(concept.seed, -1)).to(word)
             start.append(word + 0.05 * word.square().mean().sqrt() * jitter)
             model.install_token(concept.token, start[-1])

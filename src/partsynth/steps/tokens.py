@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import time
 from collections import defaultdict
@@ -45,19 +46,20 @@ def run(params: Tokens, diffusion: Diffusion, real: Path, out: Path, root: Path)
     Raises
     ------
     UserError
-        where there are no training pictures, one differs from its manifest, the base model cannot be loaded, or its
-        tokenizer does not know ``init_word`` or cannot hold a prompt.
+        where there are no training pictures, one differs from its manifest, a pattern of ``init_words`` matches no
+        class, the base model cannot be loaded, or its tokenizer does not know a word or cannot hold a prompt.
     """
     (out / "manifest.json").unlink(missing_ok=True)
     location, base = locate_base(diffusion.model, diffusion.revision, root)
     classes = _training_pictures(real / "manifest.csv")
-    marks = {name: _mark(params, diffusion, base, name, rows) for name, rows in classes.items()}
+    words = first_words(params, list(classes))
+    marks = {name: _mark(params, diffusion, base, name, words[name], rows) for name, rows in classes.items()}
     files = {name: out / f"{name}.safetensors" for name in classes}
     stale = [name for name in classes if (safetensors_metadata(files[name]) or {}).get("fingerprint") != marks[name]]
     print(f"tokens: {len(classes)} classes, {len(classes) - len(stale)} of them kept")
     if stale:
         checkpoint = root / ".work/tokens" / f"{fingerprint([marks[name] for name in stale])}.safetensors"
-        training = _prepare(params, diffusion, location, {name: classes[name] for name in stale}, root)
+        training = _prepare(params, diffusion, location, {name: classes[name] for name in stale}, words, root)
         _train(training, checkpoint)
         vectors = training.result()
         for i, name in enumerate(stale):
@@ -69,7 +71,7 @@ def run(params: Tokens, diffusion: Diffusion, real: Path, out: Path, root: Path)
                 "fingerprint": marks[name],
                 "base_sha256": base,
                 "sources": json.dumps([[r.path, r.sha256] for r in classes[name]]),
-                "init_word": params.init_word,
+                "init_word": words[name],
                 "steps": str(params.steps),
                 "seed": str(params.seed),
                 "final_loss": f"{float(curve[-max(1, len(curve) // 10) :].mean()):.6f}",
@@ -96,13 +98,30 @@ def _training_pictures(manifest: Path) -> dict[str, list[RealRecord]]:
     return {name: sorted(classes[name], key=lambda row: row.path) for name in sorted(classes)}
 
 
-def _mark(params: Tokens, diffusion: Diffusion, base: str, name: str, rows: list[RealRecord]) -> str:
+def first_words(params: Tokens, classes: list[str]) -> dict[str, str]:
+    """The word that each class starts from: the first pattern that matches decides."""
+    for pattern in params.init_words:
+        if not fnmatch.filter(classes, pattern):
+            raise UserError(f"tokens.init_words: {pattern!r} matches no class; there are {', '.join(classes)}")
+    return {
+        name: next((w for p, w in params.init_words.items() if fnmatch.fnmatchcase(name, p)), params.init_word)
+        for name in classes
+    }
+
+
+def _mark(params: Tokens, diffusion: Diffusion, base: str, name: str, word: str, rows: list[RealRecord]) -> str:
     pictures = sorted([row.sha256, row.state] for row in rows)
-    return fingerprint([VERSION, name, pictures, params, base, diffusion.size, diffusion.dtype])
+    own = params.model_copy(update={"init_word": word, "init_words": {}})  # other classes' words change nothing here
+    return fingerprint([VERSION, name, pictures, own, base, diffusion.size, diffusion.dtype])
 
 
 def _prepare(
-    params: Tokens, diffusion: Diffusion, location: str, classes: dict[str, list[RealRecord]], root: Path
+    params: Tokens,
+    diffusion: Diffusion,
+    location: str,
+    classes: dict[str, list[RealRecord]],
+    words: dict[str, str],
+    root: Path,
 ) -> Inversion:
     """Read the pictures first (their faults cost no time), then load the model and cache the latents."""
     pictures = {name: [read_picture(root, row) for row in rows] for name, rows in classes.items()}
@@ -123,13 +142,12 @@ def _prepare(
         if params.flips:
             images, prompts = images + [ImageOps.mirror(image) for image in images], prompts * 2
         latents = model.encode(to_tensor(images, diffusion.size))
-        concepts.append(Concept(token, latents, prompts, seed_from("tokens", params.seed, name)))
+        concepts.append(Concept(token, latents, prompts, seed_from("tokens", params.seed, name), words[name]))
     try:
         return Inversion(
             model,
             concepts,
             vectors=params.vectors,
-            init_word=params.init_word,
             steps=params.steps,
             batch_size=params.batch_size,
             learning_rate=params.learning_rate,
