@@ -190,11 +190,10 @@ def train_judge(
     """
     from safetensors.torch import load_file, save_file
 
-    from partsynth.records import fingerprint, safetensors_metadata
+    from partsynth.records import fingerprint, safetensors_metadata, sha256_tree
 
-    mark = fingerprint(
-        [heads, hashlib.sha256(images.tobytes()).hexdigest(), {k: v.tolist() for k, v in answers.items()}, epochs, batch_size]
-    )
+    pictures, start = hashlib.sha256(images.tobytes()).hexdigest(), sha256_tree(reference)
+    mark = fingerprint([heads, start, pictures, {k: v.tolist() for k, v in answers.items()}, epochs, batch_size])
     torch.manual_seed(0)
     judge = Judge(heads, reference)
     done = 0
