@@ -1,8 +1,8 @@
-"""What the embedded base model can do, measured: reconstruction, words, textual inversion, SDEdit, loading.
+"""What the embedded base model can do, measured: reconstruction, words, textual inversion, SDEdit, the gate, loading.
 
     python benchmarks/base_model.py [--project DIR] [--quick]
 
---project is a project whose `tokens` stage has run (data/real, models/tokens): the tokens under test and their pictures.
+--project is a project whose `quality` stages have run: its tokens, photographs, edits and verdicts are under test.
 Everything is judged by a network trained on renders (probes.py) which the pipeline never uses. Guidance and the `id`
 strength are chosen on corpus variants, then reported on the target classes. Renders, judge and pictures are kept in
 --work, so a second run takes little. Writes benchmarks/base_model.{json,md,png}; with --quick a fifth of the pictures,
@@ -32,15 +32,16 @@ from partsynth import params as project_params  # noqa: E402
 from partsynth.kernel import diffusion, drift, metrics, reference  # noqa: E402
 from partsynth.kernel.inversion import Concept, Inversion  # noqa: E402
 from partsynth.records import (  # noqa: E402
-    RealRecord, fingerprint, locate_base, read_json, read_manifest, read_picture, seed_from, sha256_tree, write_json,
+    RealRecord, VerdictRecord, fingerprint, locate_base, read_json, read_manifest, read_picture, seed_from, sha256_tree, write_json,
     write_safetensors, write_text_atomic,
 )  # fmt: skip
 from partsynth.steps.tokens import first_words  # noqa: E402
 
 STATES = ("brand new", "used", "rusty", "dirty", "broken")
 STRENGTHS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)  # the issue's
-FINE = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 0.9)  # where the `id` strength is looked for
+FINE = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 0.9)  # where the `id` strength is looked for
 GUIDANCES = (1.5, 2.0, 3.0, 4.0, 6.0)
+GENTLE = (1.0, 2.0, 3.0)  # guidances beside the project's at the lowest strength: is the class lost by guidance?
 KEEP = 0.95  # of the pictures keep their class at the `id` strength
 DRAWS = 16  # timesteps, and noises, a picture's denoising loss is averaged over
 BATCH = 32
@@ -481,16 +482,14 @@ def plain_numbers(entry: dict[str, Any]) -> None:
         del entry[name]
 
 
-def choose_strength(bench: Bench, guidances: Sequence[float], strengths: Sequence[float] = FINE) -> dict[float, dict[str, Any]]:
-    """On corpus variants: guidance -> its curve and the `id` strength."""
+def choose_strength(bench: Bench, guidance: float) -> tuple[float, dict[float, dict[str, Any]], dict[float, float]]:
+    """On corpus variants: the `id` strength, the curve by strength, and accuracy at the lowest strength by guidance."""
     sources = corpus_sources(bench)
-    chosen = {}
-    for guidance in guidances:
-        curve = {s: measure(bench, sources, s, guidance) for s in (0.0, *strengths)}
-        for entry in curve.values():
-            plain_numbers(entry)
-        chosen[guidance] = {"id": highest_kept(curve), "curve": curve}
-    return chosen
+    curve = {s: measure(bench, sources, s, guidance) for s in (0.0, *FINE)}
+    gentle = {g: measure(bench, sources, FINE[0], g)["accuracy"] for g in GENTLE}
+    for entry in curve.values():
+        plain_numbers(entry)
+    return highest_kept(curve), curve, gentle
 
 
 def seeds_differ(bench: Bench, sources: Sources, strength: float, guidance: float) -> dict[str, float]:
@@ -510,16 +509,18 @@ def seeds_differ(bench: Bench, sources: Sources, strength: float, guidance: floa
     }
 
 
-def sdedit(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, Any]]:
-    chosen = choose_strength(bench, [guidance])[guidance]
-    strength = chosen["id"]
+def sdedit(bench: Bench, own: project_params.AugmentationSet) -> tuple[list[Figure], dict[str, Any]]:
+    """``own`` is the project's `id` set: its guidance is used throughout; its strength for states and seeds."""
+    guidance = own.guidance
+    strength, corpus, gentle = choose_strength(bench, guidance)
     sources = target_sources(bench)
+    used = float(own.strength) if own.strength in FINE else strength or FINE[0]
     curve = {s: measure(bench, sources, s, guidance) for s in sorted({0.0, *FINE, *STRENGTHS})}
     drifts = [curve[s]["drift"] for s in STRENGTHS]
-    apart = seeds_differ(bench, sources, strength or STRENGTHS[0], guidance)
-    kept = curve[strength]
+    apart = seeds_differ(bench, sources, used, guidance)
+    kept, stated = curve[strength], curve[used]
     plain = float((bench.judge.answers(sources.images, "target") == sources.classes).mean())
-    mean, low, high = kept["state gain"]
+    mean, low, high = stated["state gain"]
     far = curve[0.9]
     score = np.concatenate([entry["standard drift"] for entry in curve.values()])
     same = np.concatenate([entry["class kept"] for entry in curve.values()])
@@ -529,15 +530,16 @@ def sdedit(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, Any]]
                ", ".join(f"{d:.3f}" for d in drifts), all(a < b for a, b in zip(drifts, drifts[1:], strict=False)),
                "cosine distance to the 3 nearest real pictures of the class, own part left out; from the source: "
                + ", ".join(f"{curve[s]['drift from source']:.3f}" for s in STRENGTHS)),
-        Figure("`id` strength", "highest with >= 95 % on corpus variants", f"{strength:g}", None,
-               f"guidance {guidance:g}; corpus variants: "
-               + ", ".join(f"{s:g} {percent(v['accuracy'])}" for s, v in chosen["curve"].items())),
-        Figure("oracle accuracy at the `id` strength, targets", ">= 95 %", percent(kept["accuracy"]), kept["accuracy"] >= KEEP,
+        Figure("`id` strength", "highest with >= 95 % on corpus variants", f"{strength:g}" if strength else "none keeps it", strength > 0,
+               f"guidance {guidance:g}; corpus variants: " + ", ".join(f"{s:g} {percent(v['accuracy'])}" for s, v in corpus.items())
+               + f"; at {FINE[0]:g} with less guidance: " + ", ".join(f"{g:g} {percent(v)}" for g, v in gentle.items())),
+        Figure("oracle accuracy at the `id` strength, targets", ">= 95 %", percent(kept["accuracy"]) if strength else "no such strength",
+               strength > 0 and kept["accuracy"] >= KEEP,
                f"sources themselves {percent(plain)}; by strength: "
                + ", ".join(f"{s:g} {percent(v['accuracy'])}" for s, v in curve.items())),
         Figure("state asked for, recognised after the edit and before", "clearly above before",
-               f"{percent(kept['state'])} against {percent(kept['state before'])}", low > 0,
-               f"gain {percent(mean)} [{percent(low)}, {percent(high)}] at strength {strength:g}, bootstrap over parts; "
+               f"{percent(stated['state'])} against {percent(stated['state before'])}", low > 0,
+               f"gain {percent(mean)} [{percent(low)}, {percent(high)}] at strength {used:g}, bootstrap over parts; "
                "by strength: " + ", ".join(f"{s:g} {percent(v['state'])}" for s, v in curve.items())),
         Figure("oracle accuracy at strength 0.9", "<= 40 %", percent(far["accuracy"]), far["accuracy"] <= 0.4,
                f"right family {percent(far['family'])}"),
@@ -546,14 +548,38 @@ def sdedit(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, Any]]
                f"drifts by {np.median(curve[0.0]['standard drift']):.1f} class standard deviations (median)"),
         Figure("five seeds from one source against the VAE's error", "differ by more",
                f"{apart['apart']:.1f} against {apart['vae']:.1f} (RMS of 255)", apart["apart"] > apart["vae"],
-               f"strength {strength:g}; true of {percent(apart['share'])} of the sources"),
+               f"strength {used:g}; true of {percent(apart['share'])} of the sources"),
     ]  # fmt: skip
     for entry in curve.values():
         plain_numbers(entry)
     return figures, {
-        "id": strength, "drift tells lost class": told, "guidance": guidance, "corpus": {f"{s:g}": v for s, v in chosen["curve"].items()},
-        "targets": {f"{s:g}": v for s, v in curve.items()}, "seeds": apart,
+        "id": strength, "drift tells lost class": told, "guidance": guidance, "gentle": {f"{g:g}": v for g, v in gentle.items()},
+        "corpus": {f"{s:g}": v for s, v in corpus.items()}, "targets": {f"{s:g}": v for s, v in curve.items()}, "seeds": apart,
     }  # fmt: skip
+
+
+def gate(bench: Bench) -> tuple[list[Figure], dict[str, Any]]:
+    """Of the project's own edits, what the quality stage let through and what it dropped: how many kept their class?"""
+    found = {}
+    for name in sorted(bench.settings.sets):
+        rows = read_manifest(bench.project / f"data/quality/{name}.csv", VerdictRecord)
+        pictures = [read_picture(bench.project, r) for r in rows]
+        named = bench.judge.answers(diffusion.to_tensor(pictures, bench.settings.diffusion.size), "target")
+        same = named == np.array([r.class_name for r in rows])
+        through = np.array([r.verdict == "accept" for r in rows])
+        found[name] = {
+            key: {"pictures": int(mask.sum()), "kept": float(same[mask].mean()) if mask.any() else None}
+            for key, mask in (("all", through | True), ("accepted", through), ("dropped", ~through))
+        }
+
+    def tell(name: str) -> str:
+        return ", ".join(
+            f"{key} {percent(v['kept'])} of {v['pictures']}" for key, v in found[name].items() if v["kept"] is not None
+        )
+
+    return [
+        Figure(f"edits of `{name}` that kept their class, by verdict", "", tell(name), None) for name in found
+    ], found  # fmt: skip
 
 
 # --- loading ------------------------------------------------------------------------------------------------------
@@ -745,7 +771,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         reference.load(str(args.base / "reference_encoder")), judge, sha256, settings,
     )  # fmt: skip
     install_tokens(bench)
-    guidance = settings.sets["id"].guidance if "id" in settings.sets else project_params.AugmentationSet(strength=0).guidance
+    own = settings.sets.get("id", project_params.AugmentationSet(strength=0.25))
     results: dict[str, Any] = {"judge": judged}
     figures = [Figure(
         "judge on unseen renders", "", f"classes {percent(judged['target, targets'])}, corpus variants {percent(judged['variant, variants'])}, "
@@ -763,7 +789,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     take("reconstruction", reconstruction(bench, probes.target_pictures(args.work)))
     take("words", words(bench, judged))
     take("inversion", inversion(bench, results["words"]["guidance"]))
-    take("sdedit", sdedit(bench, guidance))
+    take("sdedit", sdedit(bench, own))
+    take("gate", gate(bench))
     draw(bench, out / "base_model.png", results)
     root = Path(__file__).parents[1]
     commit = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()

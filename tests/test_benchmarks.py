@@ -6,6 +6,7 @@ import ast
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -55,6 +56,35 @@ def test_the_highest_strength_that_keeps_the_class() -> None:
     assert base_model.highest_kept(curve(1.0, 0.97, 0.95, 0.90)) == 0.2
     assert base_model.highest_kept(curve(1.0, 0.90, 0.96, 0.96)) == 0.0
     assert base_model.highest_kept(curve(1.0, 1.0, 1.0, 0.95)) == 0.3
+
+
+def test_the_gate_tells_what_it_let_through_from_what_it_dropped(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from PIL import Image
+
+    from partsynth.records import VerdictRecord, sha256_file, write_manifest
+
+    rows = []
+    for i, (shade, verdict) in enumerate([(250, "accept"), (250, "accept"), (5, "accept"), (5, "drop")]):
+        path = tmp_path / f"{i}.png"
+        Image.new("RGB", (64, 64), (shade,) * 3).save(path)
+        rows.append(VerdictRecord(
+            path=path.name, sha256=sha256_file(path), class_name="bright", set_name="id", drift=0, percentile=0.5,
+            calibration_n=1, nearest_class="bright", class_margin=0, sharpness=0, brightness=0, contrast=0,
+            copy_similarity=0, verdict=verdict, reasons="",
+        ))  # fmt: skip
+    write_manifest(tmp_path / "data/quality/id.csv", rows, VerdictRecord)
+    judge = SimpleNamespace(
+        answers=lambda pictures, question: np.where(pictures.mean((1, 2, 3)).numpy() > 0, "bright", "dark")
+    )
+    settings = SimpleNamespace(sets={"id": None}, diffusion=SimpleNamespace(size=64))
+    figures, found = base_model.gate(SimpleNamespace(settings=settings, project=tmp_path, judge=judge))
+    assert found["id"] == {
+        "all": {"pictures": 4, "kept": 0.5}, "accepted": {"pictures": 3, "kept": pytest.approx(2 / 3)},
+        "dropped": {"pictures": 1, "kept": 0.0},
+    }  # fmt: skip
+    assert figures[0].value == "all 50.0 % of 4, accepted 66.7 % of 3, dropped 0.0 % of 1"
 
 
 def test_psnr_and_ssim() -> None:
