@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,7 @@ def test_what_is_raised_inside_ends_the_run_and_goes_on(plain, error, status):
         raise error
     found = tracking.get_run(plain, run.run_id)
     assert found.status == status and not found.live
+    assert found.tags.get("why") == (f"{type(error).__name__}: {error}" if status == "FAILED" else None)
 
 
 def test_a_rerun_leaves_one_live_run_and_deletes_none(plain):
@@ -227,6 +229,32 @@ def test_runs_are_found_by_id_name_and_alias_and_a_model_is_registered_once(plai
         pass
     with pytest.raises(UserError, match="logged no model"):
         tracking.register_model(plain, empty.run_id, "")
+
+
+def test_two_workers_that_first_name_a_data_set_at_one_moment_both_log_it(plain, monkeypatch):
+    from mlflow.store.tracking import sqlalchemy_store
+
+    def run_of(setup):
+        inputs = [tracking.DataInput("real", "data/real", "race")]
+        return tracking.training_run(plain, "train", setup, 1, f"race of {setup}", {}, inputs)
+
+    class Between:  # MLflow asks for an id between looking for a data set and adding it
+        met = False
+
+        def uuid4(self):
+            if not self.met and sys._getframe(1).f_code.co_name == "_log_inputs_impl":
+                self.met = True
+                with run_of("the other") as run:
+                    self.run_id = run.run_id
+            return uuid.uuid4()
+
+    monkeypatch.setattr(sqlalchemy_store, "uuid", between := Between())
+    with run_of("one") as run:
+        pass
+    assert between.met and between.run_id != run.run_id
+    for run_id in (run.run_id, between.run_id):
+        view = tracking.get_run(plain, run_id)
+        assert view.status == "FINISHED" and [item.digest for item in view.inputs] == ["race"]
 
 
 def test_system_metrics_are_logged_behind_the_first_measurement(plain, monkeypatch):

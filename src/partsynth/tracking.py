@@ -268,6 +268,19 @@ def _dataset_inputs(root: Path, inputs: list[DataInput]) -> list[Any]:
     return made
 
 
+def _log_inputs(store: Any, run_id: str, inputs: list[Any], tries: int = 5) -> None:
+    """MLflow looks for a data set and adds it where missing, in two steps: of two runs that begin together one fails,
+    and finds the other's when it tries again."""
+    mlflow = _mlflow()
+    for left in reversed(range(tries)):
+        try:
+            store.log_inputs(run_id, datasets=inputs)
+            return
+        except mlflow.MlflowException:
+            if not left:
+                raise
+
+
 # --- a run --------------------------------------------------------------------------------------------------------
 
 
@@ -335,7 +348,7 @@ def training_run(
     inputs: the data sets used; those found among the stage's ancestors are added.
     name: the run's name, ``<setup>-seed<seed>`` by default.
 
-    An exception inside marks the run FAILED (KILLED for an interrupt) and goes on.
+    An exception inside marks the run FAILED, with tag ``why`` (KILLED for an interrupt), and goes on.
     """
     root = Path(root).resolve()
     _mlflow()
@@ -354,7 +367,7 @@ def training_run(
     tracked, status = None, "FAILED"
     try:
         _log_params(store, run_id, params)
-        store.log_inputs(run_id, datasets=_dataset_inputs(root, resolved))
+        _log_inputs(store, run_id, _dataset_inputs(root, resolved))
         with tempfile.TemporaryDirectory() as folder:
             for file_name, data in files.items():
                 Path(folder, file_name).write_bytes(data)
@@ -376,6 +389,10 @@ def training_run(
         status = tracked.status
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         status = "KILLED"
+        raise
+    except Exception as error:
+        with contextlib.suppress(Exception):  # the store may be what failed
+            store.set_tag(run_id, "why", f"{type(error).__name__}: {error}"[:1000])
         raise
     finally:
         if tracked is not None and tracked.monitor is not None:
