@@ -425,7 +425,7 @@ def study_apply(
 @app.command(rich_help_panel=RESULTS)
 def benchmark(
     preset: Annotated[str, typer.Option(help="benchmark (renders) or benchmark-photos (see presets/).")] = "benchmark",
-    quick: Annotated[bool, typer.Option("--quick", help="Few replicates of the main setups (some 20 minutes).")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Few replicates of the main setups: some 20 minutes.")] = False,
     data: Annotated[Optional[Path], typer.Option(help="Folder of photographs, for a preset that wants them.")] = None,
     work: Annotated[Path, typer.Option(help="Folder of the replicates; delete it to begin anew.")] = Path(
         ".work/benchmark"
