@@ -116,7 +116,16 @@ def client(root: Path) -> Any:
         named = os.environ.get("MLFLOW_TRACKING_URI")  # else it is the project's own: no need to ask git again
         if not named or database == lineage.home(root) / "mlflow.db":  # not a store that several projects share
             _follow(database, database.with_name("mlartifacts"))
+    _forget_others(uri)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@functools.lru_cache(maxsize=1)
+def _forget_others(uri: str) -> None:
+    """When the store changes: MLflow writes to the folder it remembers by a run's id, were it that of another copy."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
 
 
 def _found(mlflow: Any, database: Path) -> None:
