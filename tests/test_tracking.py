@@ -333,15 +333,14 @@ def test_a_copied_project_has_artifacts_of_its_own(tmp_path, plain):
 
 
 def test_two_copies_in_one_process_are_written_each_in_its_own(tmp_path, plain):
-    with start(plain, "shared"):
+    with start(plain, "shared") as run:
         pass
-    run_id = tracking.find_runs(plain, fingerprint="shared")[0].run_id
     copy = tmp_path / "a copy"
     shutil.copytree(plain, copy)
     for root, text in ((plain, "first"), (copy, "second"), (plain, "third")):
-        tracking.client(root).log_text(run_id, text, "note.txt")
-    assert tracking.read_artifact(plain, run_id, "note.txt") == b"third"
-    assert tracking.read_artifact(copy, run_id, "note.txt") == b"second"
+        tracking.client(root).log_text(run.run_id, text, "note.txt")
+    assert tracking.read_artifact(plain, run.run_id, "note.txt") == b"third"
+    assert tracking.read_artifact(copy, run.run_id, "note.txt") == b"second"
 
 
 def test_a_copied_store_that_cannot_be_changed_is_named(tmp_path, plain):

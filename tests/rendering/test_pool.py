@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from partsynth import study
 from partsynth.rendering import catalog, scene
 from partsynth.rendering.pool import pool
 from partsynth.rendering.wear import Wear
@@ -43,22 +44,14 @@ def test_an_interrupt_leaves_no_half_rendered_picture(tmp_path):
 
 def test_workers_die_with_their_parent():
     text = (
-        "import os, time; from partsynth.rendering.pool import pool; processes = pool(1);"
-        "print(processes.submit(os.getpid).result(), flush=True); time.sleep(60)"
+        "import time; from partsynth import study; from partsynth.rendering.pool import pool; processes = pool(1);"
+        "print(processes.submit(study.worker_name).result(), flush=True); time.sleep(60)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
-    worker = int(parent.stdout.readline())
-    assert alive(worker)
-    parent.kill()
-    parent.communicate()
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as parent:
+        worker = parent.stdout.readline()
+        assert not study._is_dead(worker)
+        parent.kill()
     deadline = time.monotonic() + 20
-    while alive(worker) and time.monotonic() < deadline:
+    while not study._is_dead(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not alive(worker)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert study._is_dead(worker)
