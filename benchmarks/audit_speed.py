@@ -52,7 +52,9 @@ def copied(project: Path | None, folder: Path) -> Path:
 
 def grow(root: Path, count: int) -> list[Any]:
     """Fill the set's manifest up to ``count`` rows; returns all of them."""
-    from partsynth.records import AugmentedRecord, read_manifest, sha256_bytes, write_manifest
+    from partsynth.records.manifest import read_manifest, write_manifest
+    from partsynth.records.rows import AugmentedRecord
+    from partsynth.store.hashing import sha256_bytes
 
     path = root / MANIFEST
     rows = read_manifest(path, AugmentedRecord)
@@ -66,38 +68,44 @@ def grow(root: Path, count: int) -> list[Any]:
 
 def lookups(root: Path, rows: list[Any], repeats: int) -> dict[str, list[float]]:
     """Seconds of the floor and of three look-ups, after one that pays for start-up."""
-    from partsynth import audit
-    from partsynth.records import AugmentedRecord, RealRecord, read_manifest
+    from partsynth.audit import image as audit_image
+    from partsynth.audit import source as audit_source
+    from partsynth.records.manifest import read_manifest
+    from partsynth.records.rows import AugmentedRecord, RealRecord
 
     text = (root / MANIFEST).read_text()
     real = next(r for r in read_manifest(root / "data/real/manifest.csv", RealRecord) if r.split == "train")
-    audit.image(root, real.path)
+    audit_image.image(root, real.path)
     assert isinstance(rows[-1], AugmentedRecord)
     return {
         "floor: csv.DictReader over the manifest": timed(lambda: list(csv.DictReader(text.splitlines())), repeats),
-        "audit image, a path of the set": timed(lambda: audit.image(root, rows[0].path), repeats),
-        "audit image, the last row's sha256": timed(lambda: audit.image(root, rows[-1].sha256), repeats),
-        "audit source, a training photograph": timed(lambda: audit.source(root, real.path), repeats),
+        "audit image, a path of the set": timed(lambda: audit_image.image(root, rows[0].path), repeats),
+        "audit image, the last row's sha256": timed(lambda: audit_image.image(root, rows[-1].sha256), repeats),
+        "audit source, a training photograph": timed(lambda: audit_source.source(root, real.path), repeats),
     }
 
 
 def stamps(root: Path, repeats: int) -> dict[str, list[float]]:
     """Seconds of the floor and of a run round an empty training, as DVC would start it, after one each."""
-    from partsynth import lineage, tracking
+    from partsynth.lineage.graph import read_lock
+    from partsynth.tracking import store as tracking_store
+    from partsynth.tracking.inputs import DataInput
+    from partsynth.tracking.run import training_run
+    from partsynth.tracking.store import experiment_id
 
-    stage = next(name for name in sorted(lineage.read_lock(root)) if name.startswith("train@real_id-"))
+    stage = next(name for name in sorted(read_lock(root)) if name.startswith("train@real_id-"))
     _, _, seed = stage.rpartition("-")
     os.environ["DVC_STAGE"] = stage
-    inputs = [tracking.DataInput("real", "data/real"), tracking.DataInput("selected-real_id", "data/selected/real_id.csv")]
+    inputs = [DataInput("real", "data/real"), DataInput("selected-real_id", "data/selected/real_id.csv")]
 
     def bare() -> None:
-        store = tracking.client(root)
-        run = store.create_run(tracking.experiment_id(root), run_name="bare")
+        store = tracking_store.client(root)
+        run = store.create_run(experiment_id(root), run_name="bare")
         store.log_metric(run.info.run_id, "loss", 1.0)
         store.set_terminated(run.info.run_id)
 
     def stamped() -> None:
-        with tracking.training_run(root, "train", "real_id", int(seed), "benchmark", {"train": {"steps": 1}}, inputs) as run:
+        with training_run(root, "train", "real_id", int(seed), "benchmark", {"train": {"steps": 1}}, inputs) as run:
             run.log_metrics({"loss": 1.0})
 
     bare()
@@ -128,8 +136,10 @@ def main() -> int:
         root = copied(options.project, Path(folder).resolve())
         rows = grow(root, options.rows)
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-        print(f"{len(rows)} rows, {options.repeats} repeats, commit {commit.stdout.strip()}, {platform.machine()} "
-              f"x {len(os.sched_getaffinity(0))}\n")  # fmt: skip
+        print(
+            f"{len(rows)} rows, {options.repeats} repeats, commit {commit.stdout.strip()}, {platform.machine()} "
+            f"x {len(os.sched_getaffinity(0))}\n"
+        )
         print("| | median (ms) | slowest (ms) | times the floor | allowed |\n|---|---|---|---|---|")
         found = show(lookups(root, rows, options.repeats), LOOKUP)
         stamped = show(stamps(root, options.repeats), STAMP)

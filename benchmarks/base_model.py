@@ -23,19 +23,31 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import numpy as np  # noqa: E402
-import probes  # noqa: E402
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
+import numpy as np
+import probes
+import torch
+from torch import Tensor
 
-from partsynth import params as project_params  # noqa: E402
-from partsynth.kernel import diffusion, drift, metrics, reference  # noqa: E402
-from partsynth.kernel.inversion import Concept, Inversion  # noqa: E402
-from partsynth.records import (  # noqa: E402
-    RealRecord, VerdictRecord, fingerprint, locate_base, read_json, read_manifest, read_picture, seed_from, sha256_tree, write_json,
-    write_safetensors, write_text_atomic,
-)  # fmt: skip
-from partsynth.steps.tokens import first_words  # noqa: E402
+from partsynth.config import load as config_load
+from partsynth.config.generation import AugmentationSet
+from partsynth.config.params import Params
+from partsynth.core.diffusion import model as diffusion_model
+from partsynth.core.diffusion.images import fill, padded, to_tensor
+from partsynth.core.diffusion.inversion import Concept, Inversion
+from partsynth.core.diffusion.model import StableDiffusion
+from partsynth.core.drift import calibration, distances, reference
+from partsynth.core.drift.calibration import drift_scores
+from partsynth.core.drift.distances import Bank, class_distances
+from partsynth.core.evaluation.intervals import cluster_interval, t_interval
+from partsynth.core.evaluation.metrics import auroc
+from partsynth.records.images import read_picture
+from partsynth.records.manifest import read_manifest
+from partsynth.records.rows import RealRecord, VerdictRecord
+from partsynth.stages.tokens import first_words
+from partsynth.store.base_model import locate_base
+from partsynth.store.files import read_json, write_json, write_text_atomic
+from partsynth.store.hashing import fingerprint, seed_from, sha256_tree
+from partsynth.store.tensors import write_safetensors
 
 STATES = ("brand new", "used", "rusty", "dirty", "broken")
 STRENGTHS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)  # the issue's
@@ -68,11 +80,11 @@ class Bench:
     base: Path
     quick: bool
     workers: int
-    model: diffusion.Diffusion
+    model: StableDiffusion
     encoder: reference.ReferenceEncoder
     judge: Any
     base_sha256: str
-    settings: project_params.Params
+    settings: Params
 
     def some(self, full: int) -> int:
         return max(1, full // 5) if self.quick else full
@@ -95,13 +107,21 @@ class Bench:
         seeds = [seed_from("base model", name, i) for i in range(len(prompts))]
         steps, size = self.settings.generate.steps, self.settings.diffusion.size
         made = self.kept(
-            name, [list(prompts), guidance, steps, size, identity],
+            name,
+            [list(prompts), guidance, steps, size, identity],
             lambda: {"images": as_uint8(self.model.generate(prompts, seeds, guidance, steps, size, BATCH))},
-        )  # fmt: skip
+        )
         return probes.as_tensor(made["images"])
 
     def edit(
-        self, name: str, latents: Tensor, prompts: Sequence[str], strength: float, guidance: float, identity: Any, seed: int = 0
+        self,
+        name: str,
+        latents: Tensor,
+        prompts: Sequence[str],
+        strength: float,
+        guidance: float,
+        identity: Any,
+        seed: int = 0,
     ) -> Tensor:
         """SDEdit pictures (N, 3, S, S) in [-1, 1]; a source has the same seed at every strength, guidance and state."""
         seeds = [seed_from("base model edit", i, seed) for i in range(len(latents))]
@@ -109,7 +129,7 @@ class Bench:
 
         def make() -> dict[str, np.ndarray]:
             done = []
-            for rows, count in diffusion.padded(len(latents), BATCH):
+            for rows, count in padded(len(latents), BATCH):
                 context = torch.stack([self.model.embed(prompts[i]) for i in rows])
                 edited = self.model.sdedit(latents[rows], context, [seeds[i] for i in rows], strength, guidance, steps)
                 done.append(edited[:count])
@@ -163,7 +183,9 @@ def reconstruction(bench: Bench, targets: dict[str, Any]) -> tuple[list[Figure],
     grain = probes.grain_pictures(bench.work, bench.workers, 60)
     noisy, again, clean = (probes.as_tensor(grain[:, i]) for i in range(3))
     rebuilt = probes.as_tensor(
-        bench.kept("grain", hashlib.sha256(grain.tobytes()).hexdigest(), lambda: {"images": round_trip(bench, noisy)})["images"]
+        bench.kept("grain", hashlib.sha256(grain.tobytes()).hexdigest(), lambda: {"images": round_trip(bench, noisy)})[
+            "images"
+        ]
     )
     values = {
         "psnr": psnr(made, wanted).mean().item(),
@@ -179,14 +201,23 @@ def reconstruction(bench: Bench, targets: dict[str, Any]) -> tuple[list[Figure],
     }
     grain_text = f"two renders of one scene differ by {values['grain_psnr']:.1f} dB, SSIM {values['grain_ssim']:.3f}"
     return [
-        Figure("reconstruction PSNR, target renders", ">= 33 dB", f"{values['psnr']:.2f} dB", values["psnr"] >= 33,
-               f"{len(images)} pictures; {grain_text} (25 samples a pixel)"),
+        Figure(
+            "reconstruction PSNR, target renders",
+            ">= 33 dB",
+            f"{values['psnr']:.2f} dB",
+            values["psnr"] >= 33,
+            f"{len(images)} pictures; {grain_text} (25 samples a pixel)",
+        ),
         Figure("reconstruction SSIM, target renders", ">= 0.95", f"{values['ssim']:.4f}", values["ssim"] >= 0.95),
-        Figure("reconstruction against 256 samples a pixel", "", f"{values['rebuilt_to_clean_psnr']:.2f} dB, "
-               f"SSIM {values['rebuilt_to_clean_ssim']:.4f}", None,
-               f"the 25-sample render itself: {values['render_to_clean_psnr']:.2f} dB, "
-               f"SSIM {values['render_to_clean_ssim']:.4f}"),
-    ], values  # fmt: skip
+        Figure(
+            "reconstruction against 256 samples a pixel",
+            "",
+            f"{values['rebuilt_to_clean_psnr']:.2f} dB, SSIM {values['rebuilt_to_clean_ssim']:.4f}",
+            None,
+            f"the 25-sample render itself: {values['render_to_clean_psnr']:.2f} dB, "
+            f"SSIM {values['render_to_clean_ssim']:.4f}",
+        ),
+    ], values
 
 
 def round_trip(bench: Bench, images: Tensor) -> np.ndarray:
@@ -216,8 +247,12 @@ def words(bench: Bench, judged: dict[str, Any]) -> tuple[list[Figure], dict[str,
         named, state = bench.judge.answers(pictures, "family"), bench.judge.answers(pictures, "state")
         return {
             "family": float(np.mean([n == f for n, (f, _) in zip(named, rows, strict=True)])),
-            "families": {f: float(np.mean([n == f for n, r in zip(named, rows, strict=True) if r[0] == f])) for f in among},
-            "states": {s: float(np.mean([n == s for n, r in zip(state, rows, strict=True) if r[1] == s])) for s in STATES},
+            "families": {
+                f: float(np.mean([n == f for n, r in zip(named, rows, strict=True) if r[0] == f])) for f in among
+            },
+            "states": {
+                s: float(np.mean([n == s for n, r in zip(state, rows, strict=True) if r[1] == s])) for s in STATES
+            },
             "pictures": len(rows),
         }
 
@@ -231,19 +266,37 @@ def words(bench: Bench, judged: dict[str, Any]) -> tuple[list[Figure], dict[str,
     found = ask("words", families, bench.some(8), guidance)
     states = {s: found["states"][s] for s in clear}
     unclear = [s for s in STATES if s not in clear]
-    note = "probe's recall on unseen renders: " + ", ".join(f"{s} {percent(judged['state recall, corpus'][s])}" for s in STATES)
+    note = "probe's recall on unseen renders: " + ", ".join(
+        f"{s} {percent(judged['state recall, corpus'][s])}" for s in STATES
+    )
     if unclear:
         note += "; not asked for: " + ", ".join(f"{s} ({percent(found['states'][s])} drawn)" for s in unclear)
     worst = min(states.values(), default=0.0)
     return [
-        Figure("guidance", "chosen on corpus families", f"{guidance:g}", None,
-               ", ".join(f"{g:g}: families {percent(grid[g]['family'])}, sum {score(g):.3f}" for g in GUIDANCES)),
-        Figure("states in generated pictures", ">= 90 % each", ", ".join(f"{s} {percent(v)}" for s, v in states.items()),
-               worst >= 0.9, note),
-        Figure("families in generated pictures", ">= 90 %", percent(found["family"]), found["family"] >= 0.9,
-               f"{found['pictures']} pictures; probe's accuracy on unseen renders {percent(judged['family, corpus'])}; "
-               "lowest: " + ", ".join(f"{f} {percent(v)}" for f, v in sorted(found["families"].items(), key=lambda i: i[1])[:4])),
-    ], {"guidance": guidance, "grid": {str(g): v for g, v in grid.items()}, **found}  # fmt: skip
+        Figure(
+            "guidance",
+            "chosen on corpus families",
+            f"{guidance:g}",
+            None,
+            ", ".join(f"{g:g}: families {percent(grid[g]['family'])}, sum {score(g):.3f}" for g in GUIDANCES),
+        ),
+        Figure(
+            "states in generated pictures",
+            ">= 90 % each",
+            ", ".join(f"{s} {percent(v)}" for s, v in states.items()),
+            worst >= 0.9,
+            note,
+        ),
+        Figure(
+            "families in generated pictures",
+            ">= 90 %",
+            percent(found["family"]),
+            found["family"] >= 0.9,
+            f"{found['pictures']} pictures; probe's accuracy on unseen renders {percent(judged['family, corpus'])}; "
+            "lowest: "
+            + ", ".join(f"{f} {percent(v)}" for f, v in sorted(found["families"].items(), key=lambda i: i[1])[:4]),
+        ),
+    ], {"guidance": guidance, "grid": {str(g): v for g, v in grid.items()}, **found}
 
 
 # --- textual inversion --------------------------------------------------------------------------------------------
@@ -263,7 +316,7 @@ def losses(bench: Bench, latents: Tensor, prompts: Sequence[str], seeds: Sequenc
     result = np.zeros(len(latents))
     rows = [(i, j) for i in range(len(latents)) for j in range(DRAWS)]
     with torch.inference_mode():
-        for batch, count in diffusion.padded(len(rows), BATCH):
+        for batch, count in padded(len(rows), BATCH):
             parts = [rows[k] for k in batch]
             times = torch.tensor([int((j + 0.5) / DRAWS * total) for _, j in parts])
             noise = torch.stack([model.noise(seed_from(seeds[i], j), latents.shape[1:]) for i, j in parts])
@@ -279,20 +332,27 @@ def losses(bench: Bench, latents: Tensor, prompts: Sequence[str], seeds: Sequenc
 
 
 def inversion(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, Any]]:
-    rows = [r for r in read_manifest(bench.project / "data/real/manifest.csv", RealRecord) if r.split == "val" and r.role == "target"]
+    rows = [
+        r
+        for r in read_manifest(bench.project / "data/real/manifest.csv", RealRecord)
+        if r.split == "val" and r.role == "target"
+    ]
     classes = sorted({r.class_name for r in rows})
     if bench.quick:
         rows = [r for r in rows if r.camera != "cam1"]
-    latents = bench.model.encode(diffusion.to_tensor([read_picture(bench.project, r) for r in rows], bench.settings.diffusion.size))
+    latents = bench.model.encode(
+        to_tensor([read_picture(bench.project, r) for r in rows], bench.settings.diffusion.size)
+    )
     marks = token_marks(bench)
     template = bench.settings.tokens.templates[0]
 
     def under(column: str, spell: Callable[[RealRecord], str]) -> np.ndarray:
-        prompts = [diffusion.fill(template, r.state, spell(r)) for r in rows]
+        prompts = [fill(template, r.state, spell(r)) for r in rows]
         return bench.kept(
-            f"loss-{column}", [prompts, [r.sha256 for r in rows], marks, DRAWS],
+            f"loss-{column}",
+            [prompts, [r.sha256 for r in rows], marks, DRAWS],
             lambda: {"losses": losses(bench, latents, prompts, [seed_from("held out", r.sha256) for r in rows])},
-        )["losses"]  # fmt: skip
+        )["losses"]
 
     siblings = {c: [o for o in classes if o != c and family_of(o) == family_of(c)] for c in classes}
     own = under("own", lambda r: token(r.class_name))
@@ -305,23 +365,35 @@ def inversion(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, An
         mine = named == c
         hardest = min(others, key=lambda column: column[mine].mean())
         k = next(k for k, column in enumerate(others) if column is hardest)
-        row = {"class": c, "own": own[mine].mean(), "family": family[mine].mean(), "sibling": hardest[mine].mean(),
-               "hardest": siblings[c][k]}  # fmt: skip
+        row = {
+            "class": c,
+            "own": own[mine].mean(),
+            "family": family[mine].mean(),
+            "sibling": hardest[mine].mean(),
+            "hardest": siblings[c][k],
+        }
         for name, column in (("family", family), ("sibling", hardest)):
             gain = (column - own)[mine]
             by_part = [gain[parts[mine] == p].mean() for p in np.unique(parts[mine])]
-            mean, low, high = metrics.t_interval(by_part)
+            mean, low, high = t_interval(by_part)
             row[f"{name} gain"] = [float(mean), low, high]
         table.append({k: float(v) if isinstance(v, np.floating) else v for k, v in row.items()})
     lower = [r for r in table if r["own"] < r["family"] and r["own"] < r["sibling"]]
     certain = [r for r in table if all((r[f"{n} gain"][1] or 0) > 0 for n in ("family", "sibling"))]
     against = {n: sum((r[f"{n} gain"][1] or 0) > 0 for r in table) for n in ("family", "sibling")}
 
-    prompts = [diffusion.fill(bench.settings.generate.template, s, token(c)) for _ in range(bench.some(5)) for c in classes for s in STATES]
+    prompts = [
+        fill(bench.settings.generate.template, s, token(c))
+        for _ in range(bench.some(5))
+        for c in classes
+        for s in STATES
+    ]
     truth = np.array([c for _ in range(bench.some(5)) for c in classes for _ in STATES])
     called = bench.judge.answers(bench.generate("tokens", prompts, guidance, marks), "target")
     families = sorted({family_of(c) for c in classes})
-    plain = [diffusion.fill(bench.settings.generate.template, s, f) for _ in range(bench.some(15)) for f in families for s in STATES]
+    plain = [
+        fill(bench.settings.generate.template, s, f) for _ in range(bench.some(15)) for f in families for s in STATES
+    ]
     plain_truth = np.array([f for _ in range(bench.some(15)) for f in families for _ in STATES])
     plain_called = bench.judge.answers(bench.generate("family words", plain, guidance), "target")
     per_class = {c: float((called[truth == c] == c).mean()) for c in classes}
@@ -329,15 +401,29 @@ def inversion(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, An
     hit, chance = float((called == truth).mean()), float(np.mean(list(by_word.values())))
     note = "; ".join(f"{c} {percent(v)} (word {percent(by_word[c])})" for c, v in per_class.items())
     return [
-        Figure("held-out loss: own token below family word and hardest sibling", ">= 10 of 12 classes",
-               f"{len(lower)} of {len(classes)}", len(lower) >= 10,
-               f"95 % t-interval over held-out parts, same noise, above zero: against the family word {against['family']}, "
-               f"against the hardest sibling {against['sibling']}, both {len(certain)}"),
-        Figure("the same, with both intervals above zero", ">= 10 of 12 classes", f"{len(certain)} of {len(classes)}",
-               len(certain) >= 10, f"{len(rows)} pictures, {DRAWS} timesteps each"),
-        Figure("token alone: pictures named its class", ">= 50 % and twice the family word's",
-               f"{percent(hit)} against {percent(chance)}", hit >= 0.5 and hit >= 2 * chance, note),
-    ], {"table": table, "named": per_class, "named by family word": by_word, "pictures": len(prompts)}  # fmt: skip
+        Figure(
+            "held-out loss: own token below family word and hardest sibling",
+            ">= 10 of 12 classes",
+            f"{len(lower)} of {len(classes)}",
+            len(lower) >= 10,
+            f"95 % t-interval over held-out parts, same noise, above zero: against the family word {against['family']}, "
+            f"against the hardest sibling {against['sibling']}, both {len(certain)}",
+        ),
+        Figure(
+            "the same, with both intervals above zero",
+            ">= 10 of 12 classes",
+            f"{len(certain)} of {len(classes)}",
+            len(certain) >= 10,
+            f"{len(rows)} pictures, {DRAWS} timesteps each",
+        ),
+        Figure(
+            "token alone: pictures named its class",
+            ">= 50 % and twice the family word's",
+            f"{percent(hit)} against {percent(chance)}",
+            hit >= 0.5 and hit >= 2 * chance,
+            note,
+        ),
+    ], {"table": table, "named": per_class, "named by family word": by_word, "pictures": len(prompts)}
 
 
 def token_marks(bench: Bench) -> list[str]:
@@ -378,13 +464,22 @@ def asked_states(count: int) -> list[str]:
 
 
 def target_sources(bench: Bench) -> Sources:
-    rows = [r for r in read_manifest(bench.project / "data/real/manifest.csv", RealRecord) if r.split == "train" and r.role == "target"]
+    rows = [
+        r
+        for r in read_manifest(bench.project / "data/real/manifest.csv", RealRecord)
+        if r.split == "train" and r.role == "target"
+    ]
     rows = sorted(rows, key=lambda r: r.path)[:: 5 if bench.quick else 1]
-    images = diffusion.to_tensor([read_picture(bench.project, r) for r in rows], bench.settings.diffusion.size)
+    images = to_tensor([read_picture(bench.project, r) for r in rows], bench.settings.diffusion.size)
     return Sources(
-        bench.model.encode(images), images, np.array([r.class_name for r in rows]), np.array([r.group for r in rows]),
-        asked_states(len(rows)), "target", token_marks(bench),
-    )  # fmt: skip
+        bench.model.encode(images),
+        images,
+        np.array([r.class_name for r in rows]),
+        np.array([r.group for r in rows]),
+        asked_states(len(rows)),
+        "target",
+        token_marks(bench),
+    )
 
 
 def corpus_sources(bench: Bench) -> Sources:
@@ -400,7 +495,7 @@ def corpus_sources(bench: Bench) -> Sources:
     concepts = []
     for c in sorted(set(names)):
         mine = np.nonzero(names == c)[0]
-        prompts = [[diffusion.fill(t, str(data["states"][narrow[i]]), token(c)) for t in settings.templates] for i in mine]
+        prompts = [[fill(t, str(data["states"][narrow[i]]), token(c)) for t in settings.templates] for i in mine]
         own = latents[mine]
         if settings.flips:
             own, prompts = torch.cat([own, bench.model.encode(images[mine].flip(3))]), prompts * 2
@@ -410,7 +505,15 @@ def corpus_sources(bench: Bench) -> Sources:
     learn(bench, concepts, path)
     groups = np.array([f"{c} {i // 2}" for i, c in enumerate(names)])
     step = 5 if bench.quick else 1
-    return Sources(latents[::step], images[::step], names[::step], groups[::step], asked_states(len(names))[::step], "variant", mark)
+    return Sources(
+        latents[::step],
+        images[::step],
+        names[::step],
+        groups[::step],
+        asked_states(len(names))[::step],
+        "variant",
+        mark,
+    )
 
 
 def learn(bench: Bench, concepts: Sequence[Concept], path: Path) -> None:
@@ -419,9 +522,14 @@ def learn(bench: Bench, concepts: Sequence[Concept], path: Path) -> None:
 
     s = bench.settings.tokens
     training = Inversion(
-        bench.model, concepts, vectors=s.vectors, steps=s.steps, batch_size=s.batch_size,
-        learning_rate=s.learning_rate, warmup=s.warmup,
-    )  # fmt: skip
+        bench.model,
+        concepts,
+        vectors=s.vectors,
+        steps=s.steps,
+        batch_size=s.batch_size,
+        learning_rate=s.learning_rate,
+        warmup=s.warmup,
+    )
     if path.is_file():
         training.restore(load_file(path))
     while training.done < s.steps:
@@ -443,18 +551,20 @@ def measure(bench: Bench, sources: Sources, strength: float, guidance: float) ->
     other = before != asked
     features = bench.encoder(as_uint8(made))
     plain = bench.encoder(as_uint8(sources.images))
-    bank = drift.Bank(plain, np.arange(len(plain)).astype(str), sources.classes, sources.groups)
-    away = drift.class_distances(features, bank.names, sources.groups, bank, bench.settings.quality.neighbours)
-    own = drift.own(away, sources.classes, bank.kinds)
+    bank = Bank(plain, np.arange(len(plain)).astype(str), sources.classes, sources.groups)
+    away = class_distances(features, bank.names, sources.groups, bank, bench.settings.quality.neighbours)
+    own = distances.own(away, sources.classes, bank.kinds)
     gain = (state == asked).astype(float) - (before == asked).astype(float)
-    low, high, _ = metrics.cluster_interval(gain, sources.groups, seed=0)
-    scored = drift.calibrate(bank, plain, sources.classes, bench.settings.quality.neighbours)
+    low, high, _ = cluster_interval(gain, sources.groups, seed=0)
+    scored = calibration.calibrate(bank, plain, sources.classes, bench.settings.quality.neighbours)
     return {
         "images": made,
-        "standard drift": drift.drift_scores(away, sources.classes, bank.kinds, scored),
+        "standard drift": drift_scores(away, sources.classes, bank.kinds, scored),
         "class kept": named == sources.classes,
         "accuracy": float((named == sources.classes).mean()),
-        "per class": {c: float((named == sources.classes)[sources.classes == c].mean()) for c in sorted(set(sources.classes))},
+        "per class": {
+            c: float((named == sources.classes)[sources.classes == c].mean()) for c in sorted(set(sources.classes))
+        },
         "family": float(np.mean([family_of(a) == family_of(b) for a, b in zip(named, sources.classes, strict=True)])),
         "state": float((state == asked).mean()),
         "states": {s: float((state == asked)[asked == s].mean()) for s in STATES if (asked == s).any()},
@@ -496,12 +606,20 @@ def seeds_differ(bench: Bench, sources: Sources, strength: float, guidance: floa
     """Root mean square pixel differences (of 255) between five seeds of one source, and of the VAE's round trip."""
     rows = np.linspace(0, len(sources.latents) - 1, min(len(sources.latents), bench.some(48))).astype(int)
     prompts = [sources.prompts[i] for i in rows]
-    made = torch.stack([
-        bench.edit(f"seed{k}", sources.latents[rows], prompts, strength, guidance, sources.mark, seed=k + 1) for k in range(5)
-    ])  # (5, N, 3, S, S)
+    made = torch.stack(
+        [
+            bench.edit(f"seed{k}", sources.latents[rows], prompts, strength, guidance, sources.mark, seed=k + 1)
+            for k in range(5)
+        ]
+    )  # (5, N, 3, S, S)
     pairs = [(a, b) for a in range(5) for b in range(a)]
     apart = torch.stack([(made[a] - made[b]).square().mean((1, 2, 3)).sqrt() for a, b in pairs]).mean(0)  # (N,)
-    error = (probes.as_tensor(round_trip(bench, sources.images[rows])) - sources.images[rows]).square().mean((1, 2, 3)).sqrt()
+    error = (
+        (probes.as_tensor(round_trip(bench, sources.images[rows])) - sources.images[rows])
+        .square()
+        .mean((1, 2, 3))
+        .sqrt()
+    )
     return {
         "apart": apart.mean().item() * 127.5,
         "vae": error.mean().item() * 127.5,
@@ -509,7 +627,7 @@ def seeds_differ(bench: Bench, sources: Sources, strength: float, guidance: floa
     }
 
 
-def sdedit(bench: Bench, own: project_params.AugmentationSet) -> tuple[list[Figure], dict[str, Any]]:
+def sdedit(bench: Bench, own: AugmentationSet) -> tuple[list[Figure], dict[str, Any]]:
     """``own`` is the project's `id` set: its guidance is used throughout; its strength for states and seeds."""
     guidance = own.guidance
     strength, corpus, gentle = choose_strength(bench, guidance)
@@ -524,38 +642,76 @@ def sdedit(bench: Bench, own: project_params.AugmentationSet) -> tuple[list[Figu
     far = curve[0.9]
     score = np.concatenate([entry["standard drift"] for entry in curve.values()])
     same = np.concatenate([entry["class kept"] for entry in curve.values()])
-    told = metrics.auroc(score[same], score[~same])
+    told = auroc(score[same], score[~same])
     figures = [
-        Figure("SDEdit: median drift over " + ", ".join(map(str, STRENGTHS)), "rises at every step",
-               ", ".join(f"{d:.3f}" for d in drifts), all(a < b for a, b in zip(drifts, drifts[1:], strict=False)),
-               "cosine distance to the 3 nearest real pictures of the class, own part left out; from the source: "
-               + ", ".join(f"{curve[s]['drift from source']:.3f}" for s in STRENGTHS)),
-        Figure("`id` strength", "highest with >= 95 % on corpus variants", f"{strength:g}" if strength else "none keeps it", strength > 0,
-               f"guidance {guidance:g}; corpus variants: " + ", ".join(f"{s:g} {percent(v['accuracy'])}" for s, v in corpus.items())
-               + f"; at {FINE[0]:g} with less guidance: " + ", ".join(f"{g:g} {percent(v)}" for g, v in gentle.items())),
-        Figure("oracle accuracy at the `id` strength, targets", ">= 95 %", percent(kept["accuracy"]) if strength else "no such strength",
-               strength > 0 and kept["accuracy"] >= KEEP,
-               f"sources themselves {percent(plain)}; by strength: "
-               + ", ".join(f"{s:g} {percent(v['accuracy'])}" for s, v in curve.items())),
-        Figure("state asked for, recognised after the edit and before", "clearly above before",
-               f"{percent(stated['state'])} against {percent(stated['state before'])}", low > 0,
-               f"gain {percent(mean)} [{percent(low)}, {percent(high)}] at strength {used:g}, bootstrap over parts; "
-               "by strength: " + ", ".join(f"{s:g} {percent(v['state'])}" for s, v in curve.items())),
-        Figure("oracle accuracy at strength 0.9", "<= 40 %", percent(far["accuracy"]), far["accuracy"] <= 0.4,
-               f"right family {percent(far['family'])}"),
-        Figure("drift tells edits that lost their class", "", f"AUROC {told:.3f}", None,
-               f"by the judge, all strengths together: {int((~same).sum())} lost, {int(same.sum())} kept; the VAE's round trip alone "
-               f"drifts by {np.median(curve[0.0]['standard drift']):.1f} class standard deviations (median)"),
-        Figure("five seeds from one source against the VAE's error", "differ by more",
-               f"{apart['apart']:.1f} against {apart['vae']:.1f} (RMS of 255)", apart["apart"] > apart["vae"],
-               f"strength {used:g}; true of {percent(apart['share'])} of the sources"),
-    ]  # fmt: skip
+        Figure(
+            "SDEdit: median drift over " + ", ".join(map(str, STRENGTHS)),
+            "rises at every step",
+            ", ".join(f"{d:.3f}" for d in drifts),
+            all(a < b for a, b in zip(drifts, drifts[1:], strict=False)),
+            "cosine distance to the 3 nearest real pictures of the class, own part left out; from the source: "
+            + ", ".join(f"{curve[s]['drift from source']:.3f}" for s in STRENGTHS),
+        ),
+        Figure(
+            "`id` strength",
+            "highest with >= 95 % on corpus variants",
+            f"{strength:g}" if strength else "none keeps it",
+            strength > 0,
+            f"guidance {guidance:g}; corpus variants: "
+            + ", ".join(f"{s:g} {percent(v['accuracy'])}" for s, v in corpus.items())
+            + f"; at {FINE[0]:g} with less guidance: "
+            + ", ".join(f"{g:g} {percent(v)}" for g, v in gentle.items()),
+        ),
+        Figure(
+            "oracle accuracy at the `id` strength, targets",
+            ">= 95 %",
+            percent(kept["accuracy"]) if strength else "no such strength",
+            strength > 0 and kept["accuracy"] >= KEEP,
+            f"sources themselves {percent(plain)}; by strength: "
+            + ", ".join(f"{s:g} {percent(v['accuracy'])}" for s, v in curve.items()),
+        ),
+        Figure(
+            "state asked for, recognised after the edit and before",
+            "clearly above before",
+            f"{percent(stated['state'])} against {percent(stated['state before'])}",
+            low > 0,
+            f"gain {percent(mean)} [{percent(low)}, {percent(high)}] at strength {used:g}, bootstrap over parts; "
+            "by strength: " + ", ".join(f"{s:g} {percent(v['state'])}" for s, v in curve.items()),
+        ),
+        Figure(
+            "oracle accuracy at strength 0.9",
+            "<= 40 %",
+            percent(far["accuracy"]),
+            far["accuracy"] <= 0.4,
+            f"right family {percent(far['family'])}",
+        ),
+        Figure(
+            "drift tells edits that lost their class",
+            "",
+            f"AUROC {told:.3f}",
+            None,
+            f"by the judge, all strengths together: {int((~same).sum())} lost, {int(same.sum())} kept; the VAE's round trip alone "
+            f"drifts by {np.median(curve[0.0]['standard drift']):.1f} class standard deviations (median)",
+        ),
+        Figure(
+            "five seeds from one source against the VAE's error",
+            "differ by more",
+            f"{apart['apart']:.1f} against {apart['vae']:.1f} (RMS of 255)",
+            apart["apart"] > apart["vae"],
+            f"strength {used:g}; true of {percent(apart['share'])} of the sources",
+        ),
+    ]
     for entry in curve.values():
         plain_numbers(entry)
     return figures, {
-        "id": strength, "drift tells lost class": told, "guidance": guidance, "gentle": {f"{g:g}": v for g, v in gentle.items()},
-        "corpus": {f"{s:g}": v for s, v in corpus.items()}, "targets": {f"{s:g}": v for s, v in curve.items()}, "seeds": apart,
-    }  # fmt: skip
+        "id": strength,
+        "drift tells lost class": told,
+        "guidance": guidance,
+        "gentle": {f"{g:g}": v for g, v in gentle.items()},
+        "corpus": {f"{s:g}": v for s, v in corpus.items()},
+        "targets": {f"{s:g}": v for s, v in curve.items()},
+        "seeds": apart,
+    }
 
 
 def gate(bench: Bench) -> tuple[list[Figure], dict[str, Any]]:
@@ -564,7 +720,7 @@ def gate(bench: Bench) -> tuple[list[Figure], dict[str, Any]]:
     for name in sorted(bench.settings.sets):
         rows = read_manifest(bench.project / f"data/quality/{name}.csv", VerdictRecord)
         pictures = [read_picture(bench.project, r) for r in rows]
-        named = bench.judge.answers(diffusion.to_tensor(pictures, bench.settings.diffusion.size), "target")
+        named = bench.judge.answers(to_tensor(pictures, bench.settings.diffusion.size), "target")
         same = named == np.array([r.class_name for r in rows])
         through = np.array([r.verdict == "accept" for r in rows])
         found[name] = {
@@ -579,7 +735,7 @@ def gate(bench: Bench) -> tuple[list[Figure], dict[str, Any]]:
 
     return [
         Figure(f"edits of `{name}` that kept their class, by verdict", "", tell(name), None) for name in found
-    ], found  # fmt: skip
+    ], found
 
 
 # --- loading ------------------------------------------------------------------------------------------------------
@@ -600,14 +756,21 @@ print(imported - start, time.perf_counter() - imported)
 def loading(bench: Bench) -> tuple[list[Figure], dict[str, Any]]:
     command = [sys.executable, "-c", LOADING, str(bench.base)]
     runs = [
-        [float(v) for v in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()] for _ in range(3)
+        [float(v) for v in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
+        for _ in range(3)
     ]
     libraries, load = (float(np.median([run[k] for run in runs])) for k in range(2))
     size = sum(p.stat().st_size for p in bench.base.rglob("*") if p.is_file()) / 1e6
     return [
-        Figure("loading", "< 3 s", f"{load:.2f} s", load < 3, f"median of 3 fresh processes; importing diffusers before it takes {libraries:.1f} s"),
+        Figure(
+            "loading",
+            "< 3 s",
+            f"{load:.2f} s",
+            load < 3,
+            f"median of 3 fresh processes; importing diffusers before it takes {libraries:.1f} s",
+        ),
         Figure("size of models/base", "<= 40 MB", f"{size:.1f} MB", size <= 40),
-    ], {"seconds": load, "imports": libraries, "megabytes": size}  # fmt: skip
+    ], {"seconds": load, "imports": libraries, "megabytes": size}
 
 
 # --- the judge ----------------------------------------------------------------------------------------------------
@@ -621,19 +784,38 @@ def train_judge(work: Path, base: Path, workers: int, quick: bool) -> tuple[Any,
     names = np.array(probes.variant_names())
     none = np.full
     sets = [
-        {"images": targets["images"], "target": targets["classes"][targets["labels"]], "variant": none(len(targets["images"]), ""),
-         "state": targets["states"], "family": targets["families"]},
-        {"images": wide["images"], "target": none(len(wide["images"]), ""), "variant": names[wide["labels"]],
-         "state": wide["states"], "family": wide["families"]},
-        {"images": fresh["images"], "target": none(len(fresh["images"]), ""), "variant": none(len(fresh["images"]), ""),
-         "state": fresh["states"], "family": fresh["families"]},
-    ]  # fmt: skip
-    held = [np.arange(len(s["images"])) % 5 == 4 for s in sets]  # renders are independent: every fifth is kept for the test
+        {
+            "images": targets["images"],
+            "target": targets["classes"][targets["labels"]],
+            "variant": none(len(targets["images"]), ""),
+            "state": targets["states"],
+            "family": targets["families"],
+        },
+        {
+            "images": wide["images"],
+            "target": none(len(wide["images"]), ""),
+            "variant": names[wide["labels"]],
+            "state": wide["states"],
+            "family": wide["families"],
+        },
+        {
+            "images": fresh["images"],
+            "target": none(len(fresh["images"]), ""),
+            "variant": none(len(fresh["images"]), ""),
+            "state": fresh["states"],
+            "family": fresh["families"],
+        },
+    ]
+    held = [
+        np.arange(len(s["images"])) % 5 == 4 for s in sets
+    ]  # renders are independent: every fifth is kept for the test
     train = {k: np.concatenate([s[k][~h] for s, h in zip(sets, held, strict=True)]) for k in sets[0]}
     heads = {
-        "target": sorted(map(str, targets["classes"])), "variant": sorted(map(str, names)), "state": list(STATES),
+        "target": sorted(map(str, targets["classes"])),
+        "variant": sorted(map(str, names)),
+        "state": list(STATES),
         "family": sorted(set(map(str, fresh["families"]))),
-    }  # fmt: skip
+    }
     images = train.pop("images")
     judge = probes.train_judge(work / "judge.safetensors", base / "reference_encoder", heads, images, train, epochs=14)
     found: dict[str, Any] = {}
@@ -666,7 +848,9 @@ def contact_sheet(bench: Bench, guidance: float) -> tuple[np.ndarray, list[str],
     for strength in STRENGTHS:
         for state in states:
             prompts = [f"a photo of a {state} {token(c)}" for c in classes]
-            columns.append(as_uint8(bench.edit(f"sheet-{strength}-{state}", latents, prompts, strength, guidance, every.mark)))
+            columns.append(
+                as_uint8(bench.edit(f"sheet-{strength}-{state}", latents, prompts, strength, guidance, every.mark))
+            )
             labels.append(f"{strength:g}\n{state}")
     sheet = np.concatenate([np.concatenate(list(column), axis=0) for column in columns], axis=1)
     return sheet, labels, [str(c) for c in classes]
@@ -690,7 +874,9 @@ def draw(bench: Bench, path: Path, results: dict[str, Any]) -> None:
     sheet, columns, rows = contact_sheet(bench, edits["guidance"])
     text, families = text_sheet(bench, spoken["guidance"])
     figure = plt.figure(figsize=(26, 24))
-    grid = figure.add_gridspec(3, 3, height_ratios=[5, sheet.shape[0] / sheet.shape[1] * 24 + 0.4, text.shape[0] / text.shape[1] * 24])
+    grid = figure.add_gridspec(
+        3, 3, height_ratios=[5, sheet.shape[0] / sheet.shape[1] * 24 + 0.4, text.shape[0] / text.shape[1] * 24]
+    )
     axis = figure.add_subplot(grid[0, 0])
     for name, marker in (("targets", "o"), ("corpus", "s")):
         values = edits[name]
@@ -704,7 +890,13 @@ def draw(bench: Bench, path: Path, results: dict[str, Any]) -> None:
     axis = figure.add_subplot(grid[0, 1])
     for name, marker in (("targets", "o"), ("corpus", "s")):
         axis.plot(x, [v["drift"] for v in edits[name].values()], marker=marker, label=f"to the class, {name}")
-    axis.plot(x, [v["drift from source"] for v in edits["targets"].values()], marker="^", ls="--", label="from the source, targets")
+    axis.plot(
+        x,
+        [v["drift from source"] for v in edits["targets"].values()],
+        marker="^",
+        ls="--",
+        label="from the source, targets",
+    )
     axis.set(xlabel="strength", ylabel="median cosine distance", title="SDEdit: drift (reference encoder)")
     axis.legend()
     axis = figure.add_subplot(grid[0, 2])
@@ -712,7 +904,14 @@ def draw(bench: Bench, path: Path, results: dict[str, Any]) -> None:
     for offset, (name, colour) in enumerate((("family", "#0072B2"), ("sibling", "#C14A09"))):
         mean = np.array([r[f"{name} gain"] for r in table])
         y = np.arange(len(table)) + 0.25 * offset
-        axis.errorbar(mean[:, 0], y, xerr=[mean[:, 0] - mean[:, 1], mean[:, 2] - mean[:, 0]], fmt="o", color=colour, label=f"{name}'s loss less the own token's")
+        axis.errorbar(
+            mean[:, 0],
+            y,
+            xerr=[mean[:, 0] - mean[:, 1], mean[:, 2] - mean[:, 0]],
+            fmt="o",
+            color=colour,
+            label=f"{name}'s loss less the own token's",
+        )
     axis.axvline(0, color="grey", lw=1)
     axis.set_yticks(range(len(table)), [r["class"] for r in table])
     axis.set(xlabel="denoising loss, held-out parts, 95 % interval", title="Textual inversion")
@@ -750,7 +949,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def markdown(figures: Sequence[Figure], about: dict[str, Any]) -> str:
-    lines = ["# The base model, measured", "", f"`{about['command']}`, commit {about['commit']}, base model {about['base_sha256'][:16]}.", ""]
+    lines = [
+        "# The base model, measured",
+        "",
+        f"`{about['command']}`, commit {about['commit']}, base model {about['base_sha256'][:16]}.",
+        "",
+    ]
     lines += ["| figure | target | value | |", "|---|---|---|---|"]
     for f in figures:
         verdict = {True: "pass", False: "**miss**", None: ""}[f.passed]
@@ -763,27 +967,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
     torch.set_num_threads(args.threads)
     out = args.work if args.quick else args.out
-    settings = project_params.load_all(args.project / "params.yaml")
+    settings = config_load.load_all(args.project / "params.yaml")
     judge, judged = train_judge(args.work, args.base, args.workers, args.quick)
     location, sha256 = locate_base(str(args.base.absolute()), None, args.project)
     bench = Bench(
-        args.work, out, args.project, args.base, args.quick, args.workers, diffusion.load(location),
-        reference.load(str(args.base / "reference_encoder")), judge, sha256, settings,
-    )  # fmt: skip
+        args.work,
+        out,
+        args.project,
+        args.base,
+        args.quick,
+        args.workers,
+        diffusion_model.load(location),
+        reference.load(str(args.base / "reference_encoder")),
+        judge,
+        sha256,
+        settings,
+    )
     install_tokens(bench)
-    own = settings.sets.get("id", project_params.AugmentationSet(strength=0.25))
+    own = settings.sets.get("id", AugmentationSet(strength=0.25))
     results: dict[str, Any] = {"judge": judged}
-    figures = [Figure(
-        "judge on unseen renders", "", f"classes {percent(judged['target, targets'])}, corpus variants {percent(judged['variant, variants'])}, "
-        f"states {percent(judged['state, corpus'])} (corpus) {percent(judged['state, targets'])} (targets), families {percent(judged['family, corpus'])}",
-        None, f"trained on {judged['trained on']} renders, tested on {judged['tested on']}",
-    )]  # fmt: skip
+    figures = [
+        Figure(
+            "judge on unseen renders",
+            "",
+            f"classes {percent(judged['target, targets'])}, corpus variants {percent(judged['variant, variants'])}, "
+            f"states {percent(judged['state, corpus'])} (corpus) {percent(judged['state, targets'])} (targets), families {percent(judged['family, corpus'])}",
+            None,
+            f"trained on {judged['trained on']} renders, tested on {judged['tested on']}",
+        )
+    ]
 
     def take(name: str, outcome: tuple[list[Figure], dict[str, Any]]) -> None:
         found, results[name] = outcome
         figures.extend(found)
         for f in found:
-            print(f"{ {True: 'pass', False: 'MISS', None: '    '}[f.passed]}  {f.name}: {f.value}  [{f.target}] {f.note}", flush=True)
+            print(
+                f"{ {True: 'pass', False: 'MISS', None: '    '}[f.passed] }  {f.name}: {f.value}  [{f.target}] {f.note}",
+                flush=True,
+            )
 
     take("loading", loading(bench))
     take("reconstruction", reconstruction(bench, probes.target_pictures(args.work)))
@@ -793,12 +1014,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     take("gate", gate(bench))
     draw(bench, out / "base_model.png", results)
     root = Path(__file__).parents[1]
-    commit = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
     about = {
-        "command": "python benchmarks/base_model.py" + (" --quick" if args.quick else ""), "commit": commit or "unknown",
-        "base_sha256": sha256, "reference_sha256": sha256_tree(args.base / "reference_encoder"), "tokens": token_marks(bench),
+        "command": "python benchmarks/base_model.py" + (" --quick" if args.quick else ""),
+        "commit": commit or "unknown",
+        "base_sha256": sha256,
+        "reference_sha256": sha256_tree(args.base / "reference_encoder"),
+        "tokens": token_marks(bench),
         "project params": json.loads(settings.model_dump_json(include={"tokens", "generate", "sets"})),
-    }  # fmt: skip
+    }
     write_json(out / "base_model.json", {"about": about, "figures": [asdict(f) for f in figures], "results": results})
     write_text_atomic(out / "base_model.md", markdown(figures, about))
     missed = [f.name for f in figures if f.passed is False]

@@ -19,15 +19,23 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes import this module by its bare name
 
-import target_renders  # noqa: E402
+import target_renders
 
 # Twelve corpus variants, as close to each other as the targets are: what is chosen is chosen on these.
 VARIANTS = (
-    ("alternator", 12, 1, 1), ("alternator", 12, 2, 1), ("alternator", 8, 1, 1),
-    ("gear", 10, 4, 0), ("gear", 10, 5, 0), ("gear", 8, 4, 0),
-    ("flange", 4, 5, 0), ("flange", 4, 6, 0), ("flange", 3, 5, 0),
-    ("pump", 2, 1, 3), ("pump", 3, 1, 3), ("pump", 2, 1, 4),
-)  # fmt: skip
+    ("alternator", 12, 1, 1),
+    ("alternator", 12, 2, 1),
+    ("alternator", 8, 1, 1),
+    ("gear", 10, 4, 0),
+    ("gear", 10, 5, 0),
+    ("gear", 8, 4, 0),
+    ("flange", 4, 5, 0),
+    ("flange", 4, 6, 0),
+    ("flange", 3, 5, 0),
+    ("pump", 2, 1, 3),
+    ("pump", 3, 1, 3),
+    ("pump", 2, 1, 4),
+)
 WIDE = 90  # pictures of a variant for the judge, in wide settings
 PARTS = 8  # physical parts of a variant, photographed twice as in the demo: for tokens and as sources of edits
 FIRST_FRESH = 20_000  # the corpus ends before this index
@@ -47,7 +55,7 @@ def variant_names() -> list[str]:
 def _frame(image: np.ndarray, mask: np.ndarray, dilation: float) -> np.ndarray:
     from PIL import Image
 
-    from partsynth.kernel import framing
+    from partsynth.core.images import framing
 
     box = framing.roi_box(mask, framing.dilation_pixels(dilation, mask.shape))
     return np.asarray(framing.crop_resize(Image.fromarray(image), box, target_renders.SIDE, Image.Resampling.LANCZOS))
@@ -99,7 +107,9 @@ def render_grain(index: int) -> dict[str, Any]:
     return {"images": np.stack(takes)}
 
 
-def collect(folder: Path, name: str, render: Callable[..., dict], jobs: Sequence[tuple], workers: int) -> dict[str, Any]:
+def collect(
+    folder: Path, name: str, render: Callable[..., dict], jobs: Sequence[tuple], workers: int
+) -> dict[str, Any]:
     """Arrays over the jobs' pictures, rendered in chunks that are kept in ``folder``."""
     from partsynth.rendering.pool import pool
 
@@ -151,7 +161,7 @@ class Judge(nn.Module):
 
     def __init__(self, heads: dict[str, list[str]], reference: Path) -> None:
         super().__init__()
-        from partsynth.kernel.reference import ReferenceNet, load
+        from partsynth.core.drift.reference import ReferenceNet, load
 
         self.names = heads
         self.body = ReferenceNet()
@@ -181,16 +191,22 @@ def as_tensor(images: np.ndarray) -> Tensor:
 
 
 def train_judge(
-    path: Path, reference: Path, heads: dict[str, list[str]], images: np.ndarray, answers: dict[str, np.ndarray],
-    epochs: int, batch_size: int = 48,
-) -> Judge:  # fmt: skip
+    path: Path,
+    reference: Path,
+    heads: dict[str, list[str]],
+    images: np.ndarray,
+    answers: dict[str, np.ndarray],
+    epochs: int,
+    batch_size: int = 48,
+) -> Judge:
     """A judge of pictures (N, 64, 64, 3) with ``answers[head]`` (N,) of str, "" where a question does not apply.
 
     Kept in ``path`` under a fingerprint of all it was trained on, with a checkpoint an epoch.
     """
     from safetensors.torch import load_file, save_file
 
-    from partsynth.records import fingerprint, safetensors_metadata, sha256_tree
+    from partsynth.store.hashing import fingerprint, sha256_tree
+    from partsynth.store.tensors import safetensors_metadata
 
     pictures, start = hashlib.sha256(images.tobytes()).hexdigest(), sha256_tree(reference)
     mark = fingerprint([heads, start, pictures, {k: v.tolist() for k, v in answers.items()}, epochs, batch_size])
@@ -219,8 +235,8 @@ def train_judge(
         judge.train()
         for i in range(batches):
             progress = (epoch * batches + i) / (epochs * batches)
-            optimiser.param_groups[0]["lr"] = 1e-3 * min(1.0, (epoch * batches + i + 1) / 60) * (
-                0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * progress))
+            optimiser.param_groups[0]["lr"] = (
+                1e-3 * min(1.0, (epoch * batches + i + 1) / 60) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * progress)))
             )
             rows = order[i * batch_size : (i + 1) * batch_size]
             views = _views(as_tensor(images[rows.numpy()]), generator)

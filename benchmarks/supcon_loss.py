@@ -32,7 +32,7 @@ def reference(features, labels, temperature: float = 0.1):
 def measure(name: str, rows: int, dimensions: int, repeats: int) -> None:
     import torch
 
-    from partsynth.kernel.losses import supcon_loss
+    from partsynth.core.contrastive.losses import supcon_loss
 
     loss_of = {"reference": reference, "partsynth": supcon_loss}[name]
     generator = torch.Generator().manual_seed(0)

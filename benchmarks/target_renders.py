@@ -1,6 +1,6 @@
 """Hundreds of renders of the demo's target classes, for the oracle that judges the base model. Never used by the pipeline.
 
-    python benchmarks/target_renders.py --out .work/benchmark/targets.npz --per-class 300
+python benchmarks/target_renders.py --out .work/benchmark/targets.npz --per-class 300
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def render_one(seed: int, class_index: int, index: int) -> tuple:
     import numpy as np
     from PIL import Image
 
-    from partsynth.kernel import framing
+    from partsynth.core.images import framing
     from partsynth.rendering import catalog, scene
 
     rng = np.random.default_rng([seed, class_index, index])
@@ -27,7 +27,9 @@ def render_one(seed: int, class_index: int, index: int) -> tuple:
     ranges = (catalog.CORPUS, catalog.NARROW, catalog.CORPUS, catalog.SHIFTED)[index % 4]
     worn = catalog.draw_wear(ranges, rng, catalog.DEMO_MATERIAL[target.family])
     shot = catalog.draw_shots(ranges, rng)[catalog.CAMERAS[index // 4 % 2]]
-    image, mask = scene.photograph(target.family, target.values, int(rng.integers(2**31)), worn, shot, RAW_SIDE, SAMPLES)
+    image, mask = scene.photograph(
+        target.family, target.values, int(rng.integers(2**31)), worn, shot, RAW_SIDE, SAMPLES
+    )
     box = framing.roi_box(mask, framing.dilation_pixels(0.05, (RAW_SIDE, RAW_SIDE)))
     framed = framing.crop_resize(Image.fromarray(image), box, SIDE, Image.Resampling.LANCZOS)
     return np.asarray(framed), worn.state
@@ -48,8 +50,11 @@ def render(out: Path, per_class: int, seed: int = 7, workers: int | None = None)
     draft = out.with_suffix(".draft")
     with draft.open("wb") as file:
         np.savez_compressed(
-            file, images=np.stack([r[0] for r in rows]), states=np.array([r[1] for r in rows]),
-            labels=np.array([c for c, _ in jobs]), classes=np.array([v.name for v in catalog.TARGETS]),
+            file,
+            images=np.stack([r[0] for r in rows]),
+            states=np.array([r[1] for r in rows]),
+            labels=np.array([c for c, _ in jobs]),
+            classes=np.array([v.name for v in catalog.TARGETS]),
         )
     draft.replace(out)
 

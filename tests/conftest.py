@@ -24,7 +24,6 @@ os.environ |= {
     **{f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     "GIT_CONFIG_GLOBAL": os.devnull,
 }
-sys.path[:0] = [str(ROOT / "tests")]
 
 
 def pytest_collection_modifyitems(items: list) -> None:

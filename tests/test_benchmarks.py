@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,8 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "benchmarks")]
-
-import base_model  # noqa: E402
-import probes  # noqa: E402
+import base_model
+import probes
 
 
 def test_arguments() -> None:
@@ -63,17 +60,33 @@ def test_the_gate_tells_what_it_let_through_from_what_it_dropped(tmp_path: Path)
 
     from PIL import Image
 
-    from partsynth.records import VerdictRecord, sha256_file, write_manifest
+    from partsynth.records.manifest import write_manifest
+    from partsynth.records.rows import VerdictRecord
+    from partsynth.store.hashing import sha256_file
 
     rows = []
     for i, (shade, verdict) in enumerate([(250, "accept"), (250, "accept"), (5, "accept"), (5, "drop")]):
         path = tmp_path / f"{i}.png"
         Image.new("RGB", (64, 64), (shade,) * 3).save(path)
-        rows.append(VerdictRecord(
-            path=path.name, sha256=sha256_file(path), class_name="bright", set_name="id", drift=0, percentile=0.5,
-            calibration_n=1, nearest_class="bright", class_margin=0, sharpness=0, brightness=0, contrast=0,
-            copy_similarity=0, verdict=verdict, reasons="",
-        ))  # fmt: skip
+        rows.append(
+            VerdictRecord(
+                path=path.name,
+                sha256=sha256_file(path),
+                class_name="bright",
+                set_name="id",
+                drift=0,
+                percentile=0.5,
+                calibration_n=1,
+                nearest_class="bright",
+                class_margin=0,
+                sharpness=0,
+                brightness=0,
+                contrast=0,
+                copy_similarity=0,
+                verdict=verdict,
+                reasons="",
+            )
+        )
     write_manifest(tmp_path / "data/quality/id.csv", rows, VerdictRecord)
     judge = SimpleNamespace(
         answers=lambda pictures, question: np.where(pictures.mean((1, 2, 3)).numpy() > 0, "bright", "dark")
@@ -81,9 +94,10 @@ def test_the_gate_tells_what_it_let_through_from_what_it_dropped(tmp_path: Path)
     settings = SimpleNamespace(sets={"id": None}, diffusion=SimpleNamespace(size=64))
     figures, found = base_model.gate(SimpleNamespace(settings=settings, project=tmp_path, judge=judge))
     assert found["id"] == {
-        "all": {"pictures": 4, "kept": 0.5}, "accepted": {"pictures": 3, "kept": pytest.approx(2 / 3)},
+        "all": {"pictures": 4, "kept": 0.5},
+        "accepted": {"pictures": 3, "kept": pytest.approx(2 / 3)},
         "dropped": {"pictures": 1, "kept": 0.0},
-    }  # fmt: skip
+    }
     assert figures[0].value == "all 50.0 % of 4, accepted 66.7 % of 3, dropped 0.0 % of 1"
 
 
@@ -96,9 +110,10 @@ def test_psnr_and_ssim() -> None:
 
 def test_every_miss_is_shown() -> None:
     figures = [
-        base_model.Figure("a", ">= 1", "2", True), base_model.Figure("b", ">= 1", "0", False, "why"),
+        base_model.Figure("a", ">= 1", "2", True),
+        base_model.Figure("b", ">= 1", "0", False, "why"),
         base_model.Figure("c", "", "3", None),
-    ]  # fmt: skip
+    ]
     text = base_model.markdown(figures, {"command": "x", "commit": "y", "base_sha256": "z" * 64})
     assert "| b | >= 1 | 0 | **miss** |" in text and text.count("miss") == 1 and text.count("pass") == 1
     assert "- b: why" in text

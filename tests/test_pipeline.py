@@ -12,28 +12,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_sd
 import yaml
+from helpers import tiny_sd
 from PIL import Image, ImageDraw
 
-from partsynth import project
-from partsynth.records import (
-    AugmentedRecord,
-    RealRecord,
-    SelectedRecord,
-    VerdictRecord,
-    read_manifest,
-    sha256_file,
-)
+from partsynth.project import init
+from partsynth.records.manifest import read_manifest
+from partsynth.records.rows import AugmentedRecord, RealRecord, SelectedRecord, VerdictRecord
+from partsynth.store.hashing import sha256_file
 
 pytestmark = pytest.mark.slow
 
 SETUPS = ("real", "real_id", "real_id_negatives")
 SETS = ("id", "near_ood")
 ALL = [
-    "ingest", "tokens", *(f"calibrate@{s}" for s in SETS), *(f"generate@{s}" for s in SETS), *(f"quality@{s}" for s in SETS),
-    *(f"select@{s}" for s in SETUPS), *(f"train@{s}-0" for s in SETUPS), "evaluate", "report",
-]  # fmt: skip
+    "ingest",
+    "tokens",
+    *(f"calibrate@{s}" for s in SETS),
+    *(f"generate@{s}" for s in SETS),
+    *(f"quality@{s}" for s in SETS),
+    *(f"select@{s}" for s in SETUPS),
+    *(f"train@{s}-0" for s in SETUPS),
+    "evaluate",
+    "report",
+]
 SMALL = {
     "ingest": {"size": 32, "group_pattern": None},
     "ood": {"holdout_classes": ["shaft"]},
@@ -99,7 +101,7 @@ def draw(folder: Path, kind: int, count: int = 16) -> None:
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
-    from partsynth.kernel import reference
+    from partsynth.core.drift import reference
 
     folder = tiny_sd.build(tmp_path_factory.mktemp("model") / "base")
     with torch.random.fork_rng():
@@ -120,7 +122,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own(tmp_path_factory: pytest.TempPathFactory, photos: Path, base: Path) -> Path:
     """A project from the preset `folder`, made small and run once. The tests below change it one after another."""
     root = tmp_path_factory.mktemp("project") / "own"
-    project.init(root, "folder", photos, base)
+    init.init(root, "folder", photos, base)
     edit(root, lambda loaded: (loaded["sets"].pop("far_ood"), merge(loaded, SMALL)))
     assert ran(root) == ALL
     return root
@@ -198,9 +200,14 @@ def test_editing_one_sets_strength_reruns_what_uses_it_and_nothing_else(own: Pat
     kept = {s: sha256_file(own / f"models/supcon/{s}/0/encoder.safetensors") for s in ("real", "real_id")}
     edit(own, lambda loaded: merge(loaded, {"sets": {"near_ood": {"strength": 0.7}}}))
     assert ran(own) == [
-        "calibrate@near_ood", "generate@near_ood", "quality@near_ood", "select@real_id_negatives", "train@real_id_negatives-0",
-        "evaluate", "report",
-    ]  # fmt: skip
+        "calibrate@near_ood",
+        "generate@near_ood",
+        "quality@near_ood",
+        "select@real_id_negatives",
+        "train@real_id_negatives-0",
+        "evaluate",
+        "report",
+    ]
     rows = read_manifest(own / "data/augmented/near_ood/manifest.csv", AugmentedRecord)
     assert {r.strength for r in rows} == {0.7}
     assert kept == {s: sha256_file(own / f"models/supcon/{s}/0/encoder.safetensors") for s in kept}
@@ -234,7 +241,7 @@ def test_one_more_class_trains_one_token(own: Path, photos: Path) -> None:
 def test_stable_diffusion_15_in_its_place(tmp_path: Path, photos: Path, base: Path) -> None:
     """The preset's way on a folder with SD 1.5's class names, blocks and scheduler; on the CPU, and small."""
     root = tmp_path / "own"
-    project.init(root, "sd15-gpu", photos)
+    init.init(root, "sd15-gpu", photos)
     assert not (root / "models/base").exists()
     model = os.fspath(tiny_sd.build(tmp_path / "sd15", sd15=True))
     small = {
@@ -256,13 +263,13 @@ def test_stable_diffusion_15_in_its_place(tmp_path: Path, photos: Path, base: Pa
 
 def test_the_mvip_preset_reads_a_tree_in_mvips_layout(tmp_path: Path, base: Path) -> None:
     """Renders are written in that layout; the preset knows nothing of the renderer."""
-    instances = {name: 1 for name in ("near_val", "near_test", "far_val", "far_test")}
+    instances = dict.fromkeys(("near_val", "near_test", "far_val", "far_test"), 1)
     few = {"train": 4, "val": 2, "test": 2, "shifted": 1, **instances}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"render": {"size": 48, "samples": 4, "instances": few}}))
     subprocess.run(["partsynth", "render", "--out", "raw"], cwd=tmp_path, check=True)
     classes = sorted(p.name for p in (tmp_path / "raw").iterdir() if (p / "train_data").is_dir())[:3]
     root = tmp_path / "own"
-    project.init(root, "mvip", tmp_path / "raw", base)
+    init.init(root, "mvip", tmp_path / "raw", base)
     changes = {"ingest": {"super_class": None, "classes": classes, "size": 32, "shots": None}}
     edit(root, lambda loaded: merge(loaded, changes))
     done = subprocess.run(["dvc", "repro", "ingest"], cwd=root, capture_output=True, text=True)

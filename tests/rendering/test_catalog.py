@@ -106,8 +106,12 @@ def test_captions_lead_with_the_prompt_form_and_tell_the_truth():
         assert all(any(noun in text for noun in (*nouns, "part")) for text in texts)
         assert not any(other in text for other in set(STATES) - {worn.state} for text in texts)
         states = captions.STATE_WORDS[worn.state]
-        openings += sum(text.startswith(f"a photo of {article} {s} ") for text in texts
-                        for article in ("a", "an") for s in set(states))
+        openings += sum(
+            text.startswith(f"a photo of {article} {s} ")
+            for text in texts
+            for article in ("a", "an")
+            for s in set(states)
+        )
         total += len(texts)
     assert openings / total > 0.3  # no other form comes near
     assert captions.feature_phrase("teeth", 12) == "12 teeth" and captions.feature_phrase("ears", 1) == "1 ear"

@@ -47,8 +47,10 @@ def _exact() -> geometry.Nuisance:
 
 
 def test_a_part_is_its_seed():
-    one, same, other = (geometry.build("pump", {"ears": 3, "ports": 2, "bolts": 4}, np.random.default_rng(s)).volume()
-                        for s in (1, 1, 2))
+    one, same, other = (
+        geometry.build("pump", {"ears": 3, "ports": 2, "bolts": 4}, np.random.default_rng(s)).volume()
+        for s in (1, 1, 2)
+    )
     assert one == same != other
     assert other == pytest.approx(one, rel=0.5)
 

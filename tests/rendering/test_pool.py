@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from partsynth import study
 from partsynth.rendering import catalog, scene
 from partsynth.rendering.pool import pool
 from partsynth.rendering.wear import Wear
+from partsynth.study.storage import _is_dead
 
 
 def take(begun: Path | None = None) -> np.ndarray:
@@ -44,14 +44,14 @@ def test_an_interrupt_leaves_no_half_rendered_picture(tmp_path):
 
 def test_workers_die_with_their_parent():
     text = (
-        "import time; from partsynth import study; from partsynth.rendering.pool import pool; processes = pool(1);"
-        "print(processes.submit(study.worker_name).result(), flush=True); time.sleep(60)"
+        "import time; from partsynth.study import storage; from partsynth.rendering.pool import pool; processes = pool(1);"
+        "print(processes.submit(storage.worker_name).result(), flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as parent:
         worker = parent.stdout.readline()
-        assert not study._is_dead(worker)
+        assert not _is_dead(worker)
         parent.kill()
     deadline = time.monotonic() + 20
-    while not study._is_dead(worker) and time.monotonic() < deadline:
+    while not _is_dead(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert study._is_dead(worker)
+    assert _is_dead(worker)

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from partsynth.sources import class_name, folder
+from partsynth.sources import folder
+from partsynth.sources.base import class_name
 
 
 def touch(root: Path, *names: str) -> None:

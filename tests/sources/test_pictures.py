@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partsynth.sources.pictures import BadPicture, decode, decode_mask
+from partsynth.sources.decode import BadPicture, decode, decode_mask
 
 ORIENTATION = 0x0112
 

@@ -3,7 +3,7 @@ import csv
 import pytest
 from PIL import Image
 
-from partsynth.records import UserError
+from partsynth.errors import UserError
 from partsynth.sources import rendered
 
 COLUMNS = ["path", "mask", "sha256", "class_name", "role", "split", "group", "camera", "state", "severity"]

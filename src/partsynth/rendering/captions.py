@@ -10,15 +10,27 @@ import numpy as np
 from partsynth.rendering.scene import Shot
 from partsynth.rendering.wear import Wear
 
-FAMILY_WORDS = {"brake_disc": ("brake disc", "brake disc", "brake rotor"), "starter": ("starter", "starter motor"),
-                "exhaust": ("exhaust manifold",), "valve": ("valve", "gate valve"),
-                "housing": ("housing", "gear housing"),
-                "gear": ("gear", "gear", "gear wheel"), "shaft": ("shaft", "stepped shaft")}
-STATE_WORDS = {"brand new": ("brand new",), "used": ("used", "used", "used", "worn"),
-               "rusty": ("rusty", "rusty", "rusty", "corroded"), "dirty": ("dirty", "dirty", "dirty", "oily"),
-               "broken": ("broken", "broken", "broken", "damaged")}
-MATERIAL_WORDS = {"cast iron": ("cast iron", "iron"), "blue painted": ("blue painted", "blue"),
-                  "green painted": ("green painted", "green")}
+FAMILY_WORDS = {
+    "brake_disc": ("brake disc", "brake disc", "brake rotor"),
+    "starter": ("starter", "starter motor"),
+    "exhaust": ("exhaust manifold",),
+    "valve": ("valve", "gate valve"),
+    "housing": ("housing", "gear housing"),
+    "gear": ("gear", "gear", "gear wheel"),
+    "shaft": ("shaft", "stepped shaft"),
+}
+STATE_WORDS = {
+    "brand new": ("brand new",),
+    "used": ("used", "used", "used", "worn"),
+    "rusty": ("rusty", "rusty", "rusty", "corroded"),
+    "dirty": ("dirty", "dirty", "dirty", "oily"),
+    "broken": ("broken", "broken", "broken", "damaged"),
+}
+MATERIAL_WORDS = {
+    "cast iron": ("cast iron", "iron"),
+    "blue painted": ("blue painted", "blue"),
+    "green painted": ("green painted", "green"),
+}
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 8: "eight", 10: "ten", 12: "twelve"}
 _SINGULAR = {"teeth": "tooth", "bosses": "boss", "branches": "branch"}
 _PHOTO = ("a photo of", "a photo of", "a photo of", "a photo of", "a picture of", "a close-up photo of", "an image of")

@@ -27,18 +27,30 @@ class Feature:
 
 # hub: 0 none, 1 low, 2 tall; sides 32 is round; collar, rim and wheel: 0 without, 1 with
 CATALOG: dict[str, dict[str, Feature]] = {
-    "alternator": {"slots": Feature("s", (4, 6, 8, 12)), "ears": Feature("e", (1, 2, 3, 4)),
-                   "grooves": Feature("g", (1, 2, 3))},
-    "gear": {"teeth": Feature("t", (8, 10, 12, 16, 20)), "holes": Feature("h", (0, 3, 4, 5, 6)),
-             "hub": Feature("u", (0, 1, 2))},
-    "flange": {"sides": Feature("n", (3, 4, 6, 32)), "holes": Feature("h", (3, 4, 5, 6, 8)),
-               "hub": Feature("u", (0, 1, 2))},
+    "alternator": {
+        "slots": Feature("s", (4, 6, 8, 12)),
+        "ears": Feature("e", (1, 2, 3, 4)),
+        "grooves": Feature("g", (1, 2, 3)),
+    },
+    "gear": {
+        "teeth": Feature("t", (8, 10, 12, 16, 20)),
+        "holes": Feature("h", (0, 3, 4, 5, 6)),
+        "hub": Feature("u", (0, 1, 2)),
+    },
+    "flange": {
+        "sides": Feature("n", (3, 4, 6, 32)),
+        "holes": Feature("h", (3, 4, 5, 6, 8)),
+        "hub": Feature("u", (0, 1, 2)),
+    },
     "pump": {"ears": Feature("e", (2, 3, 4, 5)), "ports": Feature("p", (1, 2, 3)), "bolts": Feature("b", (3, 4, 6, 8))},
     "brake_disc": {"slots": Feature("s", (0, 6, 9, 12)), "bolts": Feature("b", (3, 4, 5, 6))},
     "starter": {"bands": Feature("b", (0, 1, 2, 3)), "ears": Feature("e", (1, 2, 3))},
     "bracket": {"ribs": Feature("r", (0, 1, 2)), "holes": Feature("h", (2, 3, 4)), "eyes": Feature("y", (0, 1, 2))},
-    "shaft": {"steps": Feature("s", (2, 3, 4, 5)), "keyways": Feature("k", (0, 1, 2, 3)),
-              "collar": Feature("c", (0, 1))},
+    "shaft": {
+        "steps": Feature("s", (2, 3, 4, 5)),
+        "keyways": Feature("k", (0, 1, 2, 3)),
+        "collar": Feature("c", (0, 1)),
+    },
     "pulley": {"grooves": Feature("g", (1, 2, 3)), "spokes": Feature("s", (0, 3, 4, 5, 6))},
     "bearing": {"balls": Feature("b", (6, 8, 10, 14)), "ears": Feature("e", (0, 2, 3, 4))},
     "valve": {"branches": Feature("b", (2, 3, 4)), "spokes": Feature("s", (3, 4, 5, 6))},
@@ -84,37 +96,76 @@ def distance(a: Variant, b: Variant) -> float:
     """Feature steps between two variants, summed over the features; infinite across families."""
     if a.family != b.family:
         return float("inf")
-    return float(sum(abs(feature.values.index(a.values[name]) - feature.values.index(b.values[name]))
-                     for name, feature in CATALOG[a.family].items()))
+    return float(
+        sum(
+            abs(feature.values.index(a.values[name]) - feature.values.index(b.values[name]))
+            for name, feature in CATALOG[a.family].items()
+        )
+    )
 
 
 # ---- roles in the demo --------------------------------------------------------------------------------------------
 
 TARGETS = (
-    variant("alternator", 6, 2, 2), variant("alternator", 6, 3, 2), variant("alternator", 8, 3, 2),
-    variant("gear", 12, 4, 1), variant("gear", 12, 5, 1), variant("gear", 16, 4, 1),
-    variant("flange", 32, 4, 1), variant("flange", 32, 5, 1), variant("flange", 6, 5, 1),
-    variant("pump", 3, 2, 4), variant("pump", 4, 2, 4), variant("pump", 3, 2, 6),
+    variant("alternator", 6, 2, 2),
+    variant("alternator", 6, 3, 2),
+    variant("alternator", 8, 3, 2),
+    variant("gear", 12, 4, 1),
+    variant("gear", 12, 5, 1),
+    variant("gear", 16, 4, 1),
+    variant("flange", 32, 4, 1),
+    variant("flange", 32, 5, 1),
+    variant("flange", 6, 5, 1),
+    variant("pump", 3, 2, 4),
+    variant("pump", 4, 2, 4),
+    variant("pump", 3, 2, 6),
 )
 NEAR_OOD = {
-    "val": (variant("alternator", 8, 4, 2), variant("gear", 12, 6, 1), variant("flange", 6, 4, 1),
-            variant("pump", 4, 2, 6)),
-    "test": (variant("alternator", 4, 2, 2), variant("alternator", 8, 2, 2),
-             variant("gear", 12, 3, 1), variant("gear", 16, 5, 1),
-             variant("flange", 32, 6, 1), variant("flange", 6, 6, 1),
-             variant("pump", 4, 1, 4), variant("pump", 3, 3, 4)),
+    "val": (
+        variant("alternator", 8, 4, 2),
+        variant("gear", 12, 6, 1),
+        variant("flange", 6, 4, 1),
+        variant("pump", 4, 2, 6),
+    ),
+    "test": (
+        variant("alternator", 4, 2, 2),
+        variant("alternator", 8, 2, 2),
+        variant("gear", 12, 3, 1),
+        variant("gear", 16, 5, 1),
+        variant("flange", 32, 6, 1),
+        variant("flange", 6, 6, 1),
+        variant("pump", 4, 1, 4),
+        variant("pump", 3, 3, 4),
+    ),
 }
 FAR_OOD = {
-    "val": (variant("bracket", 1, 2, 1), variant("bracket", 2, 3, 0), variant("crankshaft", 3, 1),
-            variant("crankshaft", 4, 0)),
-    "test": (variant("housing", 2, 6), variant("housing", 3, 8), variant("impeller", 6, 1), variant("impeller", 8, 0),
-             variant("shaft", 3, 1, 1), variant("shaft", 4, 2, 0)),
+    "val": (
+        variant("bracket", 1, 2, 1),
+        variant("bracket", 2, 3, 0),
+        variant("crankshaft", 3, 1),
+        variant("crankshaft", 4, 0),
+    ),
+    "test": (
+        variant("housing", 2, 6),
+        variant("housing", 3, 8),
+        variant("impeller", 6, 1),
+        variant("impeller", 8, 0),
+        variant("shaft", 3, 1, 1),
+        variant("shaft", 4, 2, 0),
+    ),
 }
 NOT_IN_CORPUS = frozenset({"crankshaft", "impeller"})
 # one material for all variants of a family, so that colour does not give the class away
 DEMO_MATERIAL = {
-    "alternator": "aluminium", "gear": "steel", "flange": "cast iron", "pump": "blue painted", "bracket": "steel",
-    "crankshaft": "cast iron", "housing": "aluminium", "impeller": "aluminium", "shaft": "steel",
+    "alternator": "aluminium",
+    "gear": "steel",
+    "flange": "cast iron",
+    "pump": "blue painted",
+    "bracket": "steel",
+    "crankshaft": "cast iron",
+    "housing": "aluminium",
+    "impeller": "aluminium",
+    "shaft": "steel",
 }
 
 
@@ -132,8 +183,13 @@ def all_variants(family: str) -> list[Variant]:
 def corpus_variants() -> list[Variant]:
     """What the base model may learn from: every tuple at least MARGIN steps from each held-out one."""
     kept = held_out()
-    return [v for family in CATALOG if family not in NOT_IN_CORPUS for v in all_variants(family)
-            if all(distance(v, other) >= MARGIN for other in kept)]
+    return [
+        v
+        for family in CATALOG
+        if family not in NOT_IN_CORPUS
+        for v in all_variants(family)
+        if all(distance(v, other) >= MARGIN for other in kept)
+    ]
 
 
 # ---- ranges of pictures -------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def render_one(seed: int, index: int) -> dict:
     import numpy as np
     from PIL import Image
 
-    from partsynth.kernel import framing
+    from partsynth.core.images import framing
     from partsynth.rendering import captions, catalog, scene
 
     rng = np.random.default_rng([seed, index])
@@ -126,15 +126,24 @@ def _summary(out: Path, jobs: list[tuple[int, int, int]], count: int, seed: int,
     for number, first, stop in jobs:
         with np.load(shard_path(out, number)) as shard:
             if shard["images"].shape != (stop - first, SIDE, SIDE, 3):
-                raise ValueError(f"{shard_path(out, number)} holds {shard['images'].shape}, "
-                                 f"wanted {(stop - first, SIDE, SIDE, 3)}: delete it and run again")
+                raise ValueError(
+                    f"{shard_path(out, number)} holds {shard['images'].shape}, "
+                    f"wanted {(stop - first, SIDE, SIDE, 3)}: delete it and run again"
+                )
             digest.update(shard["images"].tobytes())
             for tally, key in ((families, "families"), (states, "states")):
                 for name in shard[key].tolist():
                     tally[name] = tally.get(name, 0) + 1
-    summary = {"count": count, "start": start, "seed": seed, "renderer_version": VERSION, "shards": len(jobs),
-               "images_sha256": digest.hexdigest(), "families": dict(sorted(families.items())),
-               "states": dict(sorted(states.items()))}
+    summary = {
+        "count": count,
+        "start": start,
+        "seed": seed,
+        "renderer_version": VERSION,
+        "shards": len(jobs),
+        "images_sha256": digest.hexdigest(),
+        "families": dict(sorted(families.items())),
+        "states": dict(sorted(states.items())),
+    }
     draft = out / ".corpus.json.draft"
     draft.write_text(json.dumps(summary, indent=1) + "\n")
     os.replace(draft, out / "corpus.json")

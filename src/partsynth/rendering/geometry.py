@@ -50,8 +50,9 @@ def box(x: float, y: float, height: float, z: float = 0.0) -> Manifold:
     return Manifold.cube((x, y, height), True).translate((0, 0, z + height / 2))
 
 
-def tube(radius: float, length: float, at: tuple[float, float, float], yaw: float = 0.0,
-         segments: int = 32) -> Manifold:
+def tube(
+    radius: float, length: float, at: tuple[float, float, float], yaw: float = 0.0, segments: int = 32
+) -> Manifold:
     """A lying cylinder that starts at `at` and runs along +x turned by yaw (degrees)."""
     return Manifold.cylinder(length, radius, -1.0, segments).rotate((0, 90, 0)).rotate((0, 0, yaw)).translate(at)
 
@@ -93,8 +94,12 @@ def polygon(sides: int, radius: float, round_to: float) -> CrossSection:
 
 def lug(reach: float, width: float, height: float, hole: float, z: float = 0.0) -> tuple[Manifold, Manifold]:
     """A mounting ear along +x from the axis to `reach` with a round end, and the hole in it."""
-    ear = union([box(reach, width, height, z).translate((reach / 2, 0, 0)),
-                 cylinder(width / 2, height, z, 20).translate((reach, 0, 0))])
+    ear = union(
+        [
+            box(reach, width, height, z).translate((reach / 2, 0, 0)),
+            cylinder(width / 2, height, z, 20).translate((reach, 0, 0)),
+        ]
+    )
     return ear, cylinder(hole, height + 0.2, z - 0.1, 16).translate((reach, 0, 0))
 
 
@@ -219,8 +224,11 @@ def pulley(f: Features, n: Nuisance) -> Manifold:
     parts.append(cylinder(1.0, 0.08, z))
     height = z + 0.08
     rim = cut(union(parts), [cylinder(n(0.74), 3, -1)])
-    web = polar(box(0.8, 0.2, height * 0.6, height * 0.2), f["spokes"], 0.4) if f["spokes"] else [
-        cylinder(0.8, height * 0.4, height * 0.3)]
+    web = (
+        polar(box(0.8, 0.2, height * 0.6, height * 0.2), f["spokes"], 0.4)
+        if f["spokes"]
+        else [cylinder(0.8, height * 0.4, height * 0.3)]
+    )
     return cut(union([rim, *web, cylinder(n(0.28), height + 0.05)]), [cylinder(0.14, 3, -1, 24)])
 
 
@@ -320,8 +328,25 @@ def crankshaft(f: Features, n: Nuisance) -> Manifold:
 
 BUILDERS: dict[str, Callable[[Features, Nuisance], Manifold]] = {
     builder.__name__: builder
-    for builder in (alternator, gear, flange, pump, brake_disc, starter, bracket, shaft, pulley, bearing, valve,
-                    housing, sprocket, lever, exhaust, impeller, crankshaft)
+    for builder in (
+        alternator,
+        gear,
+        flange,
+        pump,
+        brake_disc,
+        starter,
+        bracket,
+        shaft,
+        pulley,
+        bearing,
+        valve,
+        housing,
+        sprocket,
+        lever,
+        exhaust,
+        impeller,
+        crankshaft,
+    )
 }
 
 

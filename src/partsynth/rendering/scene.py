@@ -60,8 +60,15 @@ def _mitsuba():
     return mitsuba
 
 
-def photograph(family: str, features: Mapping[str, int], part_seed: int, worn: wear.Wear, shot: Shot, size: int = 72,
-               samples: int = 16) -> tuple[np.ndarray, np.ndarray]:
+def photograph(
+    family: str,
+    features: Mapping[str, int],
+    part_seed: int,
+    worn: wear.Wear,
+    shot: Shot,
+    size: int = 72,
+    samples: int = 16,
+) -> tuple[np.ndarray, np.ndarray]:
     """One picture (size, size, 3) uint8 sRGB and its exact mask (size, size) uint8 of 0 and 255.
 
     `part_seed` makes the physical part (lengths within a few per cent), `samples` must be a square number.
@@ -75,8 +82,9 @@ def photograph(family: str, features: Mapping[str, int], part_seed: int, worn: w
 
 
 @lru_cache(maxsize=2)  # a part is photographed by two cameras in a row
-def _part(family: str, features: tuple[tuple[str, int], ...], part_seed: int,
-          worn: wear.Wear) -> tuple[geometry.Mesh, wear.Surface]:
+def _part(
+    family: str, features: tuple[tuple[str, int], ...], part_seed: int, worn: wear.Wear
+) -> tuple[geometry.Mesh, wear.Surface]:
     """The physical part in its own frame: stains are laid on before it is turned."""
     solid = geometry.build(family, dict(features), np.random.default_rng(part_seed))
     fracture = None
@@ -146,8 +154,9 @@ def _hall(shot: Shot) -> np.ndarray:
     return (0.6 * shot.ambient * sky[..., None] * tint).astype(np.float32)
 
 
-def _render(mesh: geometry.Mesh, skin: wear.Surface, shot: Shot, size: int,
-            samples: int) -> tuple[np.ndarray, np.ndarray]:
+def _render(
+    mesh: geometry.Mesh, skin: wear.Surface, shot: Shot, size: int, samples: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Traces the picture, then the part alone for its mask."""
     mi = _mitsuba()
     transform = mi.ScalarTransform4f
@@ -157,27 +166,35 @@ def _render(mesh: geometry.Mesh, skin: wear.Surface, shot: Shot, size: int,
     glow = (np.array([1.0, 1.0, 1.0]) * (1 - shot.warmth) + tungsten * shot.warmth) * 4.6 * shot.light_strength
     seed = shot.render_seed % 2**31
     part = _shape(mi, mesh, skin)
-    sensor = mi.load_dict({
-        "type": "perspective", "fov": fov,
-        "to_world": transform().look_at(origin=origin.tolist(), target=target.tolist(), up=[0, 0, 1]),
-        "film": {"type": "hdrfilm", "width": size, "height": size, "rfilter": {"type": "box"}},
-        "sampler": {"type": "multijitter", "sample_count": samples},
-    })
-    scene = mi.load_dict({
-        "type": "scene",
-        "hall": {"type": "envmap", "bitmap": mi.Bitmap(_hall(shot)), "to_world": transform().rotate([1, 0, 0], 90)},
-        "lamp": {
-            "type": "rectangle",
-            "to_world": transform().look_at(origin=lamp.tolist(), target=[0, 0, 0], up=[0.1, 0.2, 1]).scale(4.0),
-            "emitter": {"type": "area", "radiance": {"type": "rgb", "value": glow.tolist()}},
-        },
-        "ground": {
-            "type": "rectangle", "to_world": transform().scale(_GROUND),
-            "bsdf": {"type": "diffuse", "reflectance": {
-                "type": "bitmap", "bitmap": mi.Bitmap(_ground_texture(shot)), "raw": True}},
-        },
-        "part": part,
-    })
+    sensor = mi.load_dict(
+        {
+            "type": "perspective",
+            "fov": fov,
+            "to_world": transform().look_at(origin=origin.tolist(), target=target.tolist(), up=[0, 0, 1]),
+            "film": {"type": "hdrfilm", "width": size, "height": size, "rfilter": {"type": "box"}},
+            "sampler": {"type": "multijitter", "sample_count": samples},
+        }
+    )
+    scene = mi.load_dict(
+        {
+            "type": "scene",
+            "hall": {"type": "envmap", "bitmap": mi.Bitmap(_hall(shot)), "to_world": transform().rotate([1, 0, 0], 90)},
+            "lamp": {
+                "type": "rectangle",
+                "to_world": transform().look_at(origin=lamp.tolist(), target=[0, 0, 0], up=[0.1, 0.2, 1]).scale(4.0),
+                "emitter": {"type": "area", "radiance": {"type": "rgb", "value": glow.tolist()}},
+            },
+            "ground": {
+                "type": "rectangle",
+                "to_world": transform().scale(_GROUND),
+                "bsdf": {
+                    "type": "diffuse",
+                    "reflectance": {"type": "bitmap", "bitmap": mi.Bitmap(_ground_texture(shot)), "raw": True},
+                },
+            },
+            "part": part,
+        }
+    )
     path = mi.load_dict({"type": "path", "max_depth": 3})
     radiance = np.array(mi.render(scene, sensor=sensor, integrator=path, spp=samples, seed=seed))[..., :3]
     # the mask: the part alone, a pixel is its own when most of 2 x 2 rays meet it
@@ -189,16 +206,23 @@ def _render(mesh: geometry.Mesh, skin: wear.Surface, shot: Shot, size: int,
 
 def _shape(mi, mesh: geometry.Mesh, skin: wear.Surface):
     """The part as a Mitsuba mesh with its wear on the vertices."""
+
     def attribute(name: str) -> dict:
         return {"type": "mesh_attribute", "name": name}
 
     properties = mi.Properties()
-    properties["bsdf"] = mi.load_dict({
-        "type": "twosided", "bsdf": {
-            "type": "principled", "base_color": attribute("vertex_color"), "roughness": attribute("vertex_rough"),
-            "metallic": attribute("vertex_metal"), "specular": 0.5,
-        },
-    })
+    properties["bsdf"] = mi.load_dict(
+        {
+            "type": "twosided",
+            "bsdf": {
+                "type": "principled",
+                "base_color": attribute("vertex_color"),
+                "roughness": attribute("vertex_rough"),
+                "metallic": attribute("vertex_metal"),
+                "specular": 0.5,
+            },
+        }
+    )
     shape = mi.Mesh("part", len(mesh.vertices), len(mesh.faces), has_vertex_normals=True, props=properties)
     shape.add_attribute("vertex_color", 3, skin.colour.ravel())
     shape.add_attribute("vertex_rough", 1, skin.roughness)

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from partsynth.sources import PICTURES, Fault, Found, Photo, class_folders, pictures_below, visible
+from partsynth.sources.base import PICTURES, Fault, Found, Photo, class_folders, pictures_below, visible
 
 MASK_FOLDER = "masks"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from partsynth.sources import Fault, Found, Photo, class_folders, pictures_below
+from partsynth.sources.base import Fault, Found, Photo, class_folders, pictures_below
 
 SPLIT_FOLDERS = {"train_data": "train", "valid_data": "val", "test_data": "test", "shifted_data": "shifted"}
 MASK_ENDING = "_mask_gen"

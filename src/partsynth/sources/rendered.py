@@ -6,8 +6,9 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
-from partsynth.records import UserError
-from partsynth.sources import SPLITS, Fault, Found, mvip
+from partsynth.errors import UserError
+from partsynth.sources import mvip
+from partsynth.sources.base import SPLITS, Fault, Found
 
 ROLES = ("target", "near_ood", "far_ood")
 COLUMNS = ("path", "sha256", "class_name", "role", "split", "group", "camera", "state")

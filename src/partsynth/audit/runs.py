@@ -1,0 +1,122 @@
+"""Training runs as an audit sees them: from MLflow, else from the run.json beside each model."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from partsynth.errors import UserError
+from partsynth.store.hashing import sha256_bytes
+from partsynth.tracking.inputs import DataInput
+from partsynth.tracking.query import find_runs, get_run, read_artifact
+from partsynth.tracking.store import tracking_uri
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A training run as an audit sees it. ``stored`` says where it was read: "MLflow" or the path of a run.json."""
+
+    run_id: str
+    name: str
+    status: str
+    live: bool
+    tags: dict[str, str]
+    inputs: tuple[DataInput, ...]
+    stored: str
+    record: dict[str, Any] | None = None  # run.json, where MLflow does not know the run
+
+    @property
+    def selected(self) -> tuple[str, str] | None:
+        """Path and md5 of the training table."""
+        return next(((i.path, i.digest) for i in self.inputs if i.name.startswith("selected") and i.digest), None)
+
+    def brief(self) -> dict[str, Any]:
+        return {"run_id": self.run_id, "name": self.name, "status": self.status, "live": self.live}
+
+
+def all_runs(root: Path) -> list[RunRecord]:
+    """Every training run that left a trace, failed and replaced ones too, oldest first."""
+    found = {
+        view.run_id: RunRecord(view.run_id, view.name, view.status, view.live, view.tags, view.inputs, "MLflow")
+        for view in find_runs(root, live=False)
+        if "lineage_sha256" in view.tags
+    }
+    for path in sorted(root.glob("models/supcon/*/*/run.json")):
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn file names no run
+            run = _from_file(path.relative_to(root).as_posix(), json.loads(path.read_text()))
+            found.setdefault(run.run_id, run)
+    return list(found.values())
+
+
+def _from_file(path: str, record: dict[str, Any]) -> RunRecord:
+    inputs = tuple(DataInput(**item) for item in record["inputs"])
+    name = f"{record['setup']}-seed{record['seed']}"
+    return RunRecord(record["run_id"], name, "FINISHED", True, record["tags"], inputs, path, record)
+
+
+def find_run(root: Path, name: str) -> RunRecord:
+    """By run id, registry alias, or run name; from MLflow, else from the run.json files of the workspace."""
+    runs = all_runs(root)
+    try:
+        run_id = get_run(root, name).run_id
+    except UserError:
+        run_id = name
+    fitting = [run for run in runs if run.run_id == run_id] or [run for run in runs if run.live and run.name == name]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UserError(f"{len(fitting)} live runs are named {name}: " + ", ".join(run.run_id for run in fitting))
+    known = ", ".join(sorted({run.name for run in runs if run.live})) or "none"
+    raise UserError(
+        f"no run, alias or run name {name!r} in {tracking_uri(root)}, nor in models/supcon/*/*/run.json "
+        f"(live runs: {known})"
+    )
+
+
+def stage_graph(root: Path, run: RunRecord) -> dict[str, Any]:
+    """The run's own stage graph, checked against the hash in its tags.
+
+    Raises
+    ------
+    UserError
+        where it is missing, altered, incomplete, or disagrees with itself.
+    """
+    if run.record is not None:
+        graph = run.record["lineage"]
+        data = (json.dumps(graph, indent=1, sort_keys=True) + "\n").encode()
+    else:
+        data = read_artifact(root, run.run_id, "lineage/stages.json") or b""
+        if not data:
+            raise UserError(f"run {run.run_id} has no artifact lineage/stages.json")
+        graph = json.loads(data)
+    if sha256_bytes(data) != run.tags.get("lineage_sha256"):
+        raise UserError(f"run {run.run_id}: its stage graph was altered (sha256 differs from tag lineage_sha256)")
+    if not run.tags.get("lineage", "").startswith(("complete", "of the inputs")):
+        raise UserError(f"run {run.run_id} cannot be traced, its lineage is {run.tags.get('lineage')!r}")
+    if graph["disagree"]:
+        raise UserError(f"run {run.run_id}: dependencies and outputs disagree in its stage graph")
+    return graph
+
+
+def outputs(graph: dict[str, Any]) -> dict[str, str]:
+    """Path -> md5 of every output in a run's stage graph."""
+    outs = (out for stage in graph["stages"].values() for out in stage.get("outs", []))
+    return {out["path"]: out["md5"] for out in outs if "md5" in out}
+
+
+def facts(chosen: RunRecord) -> dict[str, Any]:
+    wanted = (
+        "setup",
+        "seed",
+        "stage",
+        "fingerprint",
+        "git_commit",
+        "git_dirty",
+        "base_sha256",
+        "lock_sha256",
+        "device",
+    )
+    return chosen.brief() | {"stored": chosen.stored} | {k: chosen.tags[k] for k in wanted if k in chosen.tags}

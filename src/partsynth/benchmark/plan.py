@@ -1,0 +1,96 @@
+"""Which replicates there are, and their parameters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from partsynth.config.params import Params
+from partsynth.evaluation.summary import STUDY_SET
+
+if TYPE_CHECKING:
+    pass
+
+SECONDS = "seconds.json"  # in a replicate's folder: what its stages took
+TARGET = "evaluate"  # what is made of each replicate, with all it needs; pages for people are not
+PARTS = ("val", "test", "shifted", "near_test", "far_test")  # whose predictions the figures need
+UNSCORED = ("val", f"set_{STUDY_SET}")  # of these the confidence alone
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One project to be run: ``setups`` in the benchmark's order; ``shots`` is None where all pictures are used."""
+
+    folder: str
+    seed: int
+    shots: int | None
+    setups: tuple[str, ...]
+
+
+def plan(params: Params, quick: bool) -> list[Replicate]:
+    """All replicates in the order they run: whole ones first, then the few-shot ones."""
+    wanted = params.benchmark
+    prefix = "quick-" if quick else ""
+    found = []
+    count = wanted.quick.replicates if quick else wanted.replicates.main
+    for number, seed in enumerate(wanted.seeds[:count]):
+        setups = [n for n, s in wanted.setups.items() if number < getattr(wanted.replicates, s.kind)]
+        if quick:
+            chosen = wanted.quick.setups or [n for n, s in wanted.setups.items() if s.kind == "main"]
+            setups = [n for n in wanted.setups if n in chosen]
+        found.append(Replicate(f"{prefix}all-seed{seed}", seed, None, tuple(setups)))
+    few = tuple(n for n in wanted.setups if n in wanted.few_shot.setups)
+    count = min(count, wanted.few_shot.replicates)
+    for shots in wanted.quick.shots if quick else wanted.few_shot.shots:
+        found += [Replicate(f"{prefix}shots{shots}-seed{s}", s, shots, few) for s in wanted.seeds[:count]]
+    return found
+
+
+def needed(params: Params, setups: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The setups whose tables ``setups`` are made of, themselves among them, and the sets that these add."""
+    chain = set(setups)
+    for name in reversed(params.benchmark.setups):  # later ones build on earlier ones
+        if name in chain and (onto := params.benchmark.setups[name].onto):
+            chain.add(onto)
+    tables = [name for name in params.benchmark.setups if name in chain]
+    added = {params.benchmark.setups[name].set for name in tables}
+    return tables, [name for name in params.sets if name in added]
+
+
+def parameters(raw: dict[str, Any], params: Params, replicate: Replicate, data: Path | None) -> dict[str, Any]:
+    """The replicate's params.yaml from the preset's ``raw`` content: seeds, shots, and what its setups need."""
+    tables, sets = needed(params, replicate.setups)
+    # DVC wants every section to be there, if only empty
+    sections = [name for name in Params.model_fields if name not in ("benchmark", "study")]
+    made = {name: dict(raw.get(name) or {}) for name in sections}
+    for section in ("render", "ingest", "tokens", "generate"):
+        made[section]["seed"] = replicate.seed
+    if data is not None:
+        made["ingest"]["path"] = os.fspath(data.resolve())
+    if replicate.shots is not None:
+        made["ingest"] |= {"shots": replicate.shots, "val_shots": replicate.shots}
+    made["sets"] = {name: raw["sets"][name] for name in sets}
+    made["select"] = {name: raw["select"][name] for name in tables}
+    made["matrix"] = {"setups": list(replicate.setups), "seeds": [replicate.seed]}
+    return made
+
+
+def changes(params: Params) -> dict[tuple[str, str], tuple[str, str]]:
+    """(setup, the setup it is compared with) -> (what the sentences call it, its role), from the preset."""
+    setups, found = params.benchmark.setups, {}
+    for name, setup in setups.items():
+        for base in setup.bases:
+            other, select = setups[base], params.select[name]
+            variation = select.train is not None and (other.onto, other.set) == (setup.onto, setup.set)
+            alone = base == setup.onto or variation  # else it has one thing in the other's place
+            what = setup.adds if alone else f"{setup.adds} instead of {_lower(other.adds)}"
+            found[name, base] = what, select.role
+    return found
+
+
+def _lower(text: str) -> str:
+    """``Band negatives`` -> ``band negatives``, but ``ID augmentations`` as it is."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text

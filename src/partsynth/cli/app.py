@@ -1,0 +1,83 @@
+"""The application, its faults for people, and what every stage does first. Everything heavy is imported late."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+PIPELINE = "Stages of dvc.yaml, in the order the data flows (run them all with: dvc repro)"
+PROJECT = "Your project"
+RESULTS = "Results, studies, audits"
+
+
+class Commands(TyperGroup):
+    """Faults that a user can mend end in one sentence on stderr; all others keep their traceback."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        order = [PIPELINE, PROJECT, RESULTS]
+        return sorted(self.commands, key=lambda name: order.index(self.commands[name].rich_help_panel))  # type: ignore
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo(
+                "\npartsynth: stopped. What was finished is kept where the stage can go on from it: run it again.",
+                err=True,
+            )
+            raise typer.Exit(130) from None
+        except Exception as error:
+            sentence = fault_for_people(error)
+            if sentence is None:
+                raise
+            typer.echo(f"partsynth: {sentence}", err=True)
+            raise typer.Exit(1) from None
+
+
+def fault_for_people(error: BaseException) -> str | None:
+    """The sentence that tells a user what to mend; None where the fault is ours and its traceback is wanted."""
+    from partsynth.errors import UserError
+
+    if isinstance(error, UserError):
+        return str(error)
+    number = getattr(error, "errno", None)
+    # libraries in C and Rust report a full disk by text alone
+    if number in (errno.ENOSPC, errno.EDQUOT) or any(
+        text in str(error) for text in ("No space left on device", "database or disk is full", "Disk quota exceeded")
+    ):
+        name = getattr(error, "filename", None)
+        return (
+            f"the disk is full{f' ({name})' if name else ''}. Free some space (dvc gc --workspace removes cached data "
+            "that this workspace does not use) and run again: finished work is kept"
+        )
+    if isinstance(error, PermissionError):
+        return f"no permission to read or write {error.filename}"
+    return None
+
+
+app = typer.Typer(
+    name="partsynth",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    help=(
+        "[bold]Train a classifier of used parts on few photographs, and learn whether generated pictures help.[/bold]"
+        "\n\n"
+        "Real photographs teach a Stable Diffusion one token a class; edits of them make augmentation sets at several "
+        "distances from the real parts; each picture is measured; three setups (real, real_id, real_id_negatives) are "
+        "trained by supervised contrastive learning and compared on accuracy and on out-of-distribution detection. "
+        "DVC versions the data, MLflow keeps the runs."
+        "\n\n"
+        "[bold]partsynth init DIR --preset folder --data PHOTOS[/bold] makes a project of your own, "
+        "[bold]dvc repro[/bold] in it does everything, [bold]partsynth params[/bold] explains every parameter."
+    ),
+)
+ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters; a stage reads its own sections alone.")]
+PARAMS = Path("params.yaml")

@@ -1,0 +1,12 @@
+"""The whole command line: importing a module registers its commands, in the order that `--help` shows."""
+
+from __future__ import annotations
+
+from partsynth.cli import audit, benchmark, project, stages, study
+from partsynth.cli.app import app
+
+__all__ = ["app", "audit", "benchmark", "main", "project", "stages", "study"]
+
+
+def main() -> None:
+    app()

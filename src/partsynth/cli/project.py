@@ -1,0 +1,78 @@
+"""Commands on a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from partsynth.cli.app import PARAMS, PROJECT, RESULTS, ParamsFile, app
+
+
+@app.command(rich_help_panel=PROJECT)
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project; must be new or empty.")],
+    preset: Annotated[str, typer.Option(help="demo, folder, mvip or sd15-gpu (see presets/).")] = "folder",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of photographs; it stays where it is. Not for the preset demo.")
+    ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="A models/base folder to copy, where partsynth was installed without its repository."),
+    ] = None,
+) -> None:
+    """Make a git + DVC project of your own, in which `dvc repro` does everything."""
+    from partsynth.project import init as project_init
+
+    typer.echo(project_init.init(folder, preset, data, base))
+
+
+@app.command(rich_help_panel=PROJECT)
+def check(params: ParamsFile = PARAMS) -> None:
+    """Check params.yaml, dvc.yaml and the folders they name, and tell all faults at once. Changes nothing."""
+    from partsynth.project import check as project_check
+
+    for line in project_check.check(Path.cwd(), params):
+        typer.echo(line)
+
+
+@app.command(rich_help_panel=PROJECT)
+def upgrade() -> None:
+    """Record the installed partsynth in a project made by init: stages whose code changed will run again."""
+    from partsynth.project import code as project_code
+
+    typer.echo(project_code.upgrade(Path.cwd()))
+
+
+@app.command("params", rich_help_panel=PROJECT)
+def explain_params(
+    section: Annotated[str | None, typer.Argument(help="One section (e.g. train); all where left out.")] = None,
+) -> None:
+    """Explain every key of params.yaml: type, allowed values, default, meaning."""
+    from partsynth.config import help
+
+    help.show(section)
+
+
+@app.command(rich_help_panel=RESULTS)
+def summary(
+    metrics: Annotated[Path, typer.Option(help="What evaluate wrote.")] = Path("reports/metrics/summary.json"),
+) -> None:
+    """Print how the setups compare, where the report lies and how to open MLflow."""
+    from partsynth.reporting.terminal import show_summary
+
+    show_summary(metrics)
+
+
+@app.command(rich_help_panel=RESULTS)
+def register(
+    name: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Run id or name; the best by validation where left out.")
+    ] = None,
+    alias: Annotated[str, typer.Option(help="The alias that it takes over.")] = "champion",
+) -> None:
+    """Register the chosen model in MLflow with a model card and the digests of its data."""
+    from partsynth.evaluation import champion
+
+    typer.echo(champion.register(Path.cwd(), name, alias))

@@ -1,0 +1,217 @@
+"""One command per stage of dvc.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from partsynth.cli.app import PARAMS, PIPELINE, ParamsFile, app
+
+
+def stage(name: str, path: Path, *sections: str) -> list[Any]:
+    """What a stage does before its heavy imports: read its parameters, refuse to mix two versions' products."""
+    from partsynth.config import load as config_load
+    from partsynth.errors import UserError
+    from partsynth.project.code import require_current
+
+    loaded, faults = [], []
+    for section in sections:
+        try:
+            loaded.append(config_load.load(section, path))
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        raise UserError("\n".join(dict.fromkeys(faults)))
+    require_current(Path.cwd(), name)
+    return loaded
+
+
+@app.command(rich_help_panel=PIPELINE)
+def render(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, in MVIP's layout.")], params: ParamsFile = PARAMS
+) -> None:
+    """Render the embedded data set: used industrial parts with masks and metadata."""
+    (section,) = stage("render", params, "render")
+    from partsynth.stages import render as step
+
+    step.run(section, out)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def ingest(
+    raw: Annotated[Path, typer.Option(help="Folder of photographs as they came (params: ingest.source says how).")],
+    real: Annotated[Path, typer.Option(help="Folder for framed pictures, masks and manifest.csv.")],
+    ood: Annotated[Path, typer.Option(help="Folder for out-of-distribution pictures and their manifest.csv.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Frame photographs alike, draw splits by group, find unreadable and duplicate pictures."""
+    sections = stage("ingest", params, "ingest", "ood")
+    from partsynth.stages import ingest as step
+
+    step.run(*sections, raw, real, ood, Path.cwd())
+
+
+@app.command(rich_help_panel=PIPELINE)
+def tokens(
+    real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
+    out: Annotated[Path, typer.Option(help="Folder for <class>.safetensors and manifest.json.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Learn one Stable Diffusion token a class from its training pictures (textual inversion)."""
+    sections = stage("tokens", params, "tokens", "diffusion")
+    from partsynth.stages import tokens as step
+
+    step.run(*sections, real, out, Path.cwd())
+
+
+@app.command(rich_help_panel=PIPELINE)
+def calibrate(
+    set_name: Annotated[str, typer.Option("--set", help="Name of the set: an entry of sets in params.yaml.")],
+    real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
+    tokens: Annotated[Path, typer.Option(help="Folder written by tokens.")],
+    out: Annotated[Path, typer.Option(help="The strength of each class, and how it was found (JSON).")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Find how strongly a set edits each class (strength: auto), by bisection on a few pictures."""
+    names = ("calibrate", "generate", "diffusion", "quality", "reference", f"sets.{set_name}")
+    sections = stage("calibrate", params, *names)
+    from partsynth.stages import calibrate as stages_calibrate
+
+    stages_calibrate.run(*sections, set_name, real, tokens, out, Path.cwd())
+
+
+@app.command(rich_help_panel=PIPELINE)
+def generate(
+    set_name: Annotated[str, typer.Option("--set", help="Name of the set: an entry of sets in params.yaml.")],
+    real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
+    tokens: Annotated[Path, typer.Option(help="Folder written by tokens.")],
+    strengths: Annotated[Path, typer.Option(help="The strength of each class, written by calibrate.")],
+    out: Annotated[Path, typer.Option(help="Folder for the set's pictures and manifest.csv.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Make one augmentation set: edits of real training pictures at the set's strength (SDEdit)."""
+    sections = stage("generate", params, "generate", "diffusion", f"sets.{set_name}")
+    from partsynth.stages import generate as step
+
+    step.run(*sections, set_name, real, tokens, strengths, out, Path.cwd())
+
+
+@app.command(rich_help_panel=PIPELINE)
+def quality(
+    set_name: Annotated[str, typer.Option("--set", help="Name of the set.")],
+    pictures: Annotated[Path, typer.Option(help="The set's folder, written by generate.")],
+    real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
+    out: Annotated[Path, typer.Option(help="The table of verdicts (CSV), one row a picture.")],
+    page: Annotated[Path, typer.Option(help="Folder for Data Docs, contact sheets and the flagged pictures' list.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Measure how far each generated picture drifted from the real parts, and judge it (Great Expectations)."""
+    sections = stage("quality", params, "quality", "reference")
+    from partsynth.stages import quality as stages_quality
+
+    stages_quality.run(*sections, set_name, pictures, real, out, page, Path.cwd())
+
+
+@app.command(rich_help_panel=PIPELINE)
+def select(
+    setup: Annotated[str, typer.Option(help="Name of the setup: an entry of select in params.yaml.")],
+    onto: Annotated[Path, typer.Option(help="Table of the setup this one adds to; a folder stands for none.")],
+    manifest: Annotated[Path, typer.Option(help="Manifest of the set it adds.")],
+    verdicts: Annotated[Path, typer.Option(help="That set's table of verdicts; a folder stands for none.")],
+    real: Annotated[
+        Path, typer.Option(help="Folder written by ingest: only what goes back to its train part is taken.")
+    ],
+    out: Annotated[Path, typer.Option(help="The setup's training table (CSV).")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Write the training table of one setup: the setup before it and one set in one role."""
+    (section,) = stage("select", params, f"select.{setup}")
+    from partsynth.stages import select as stages_select
+
+    stages_select.run(section, setup, onto, manifest, verdicts, out, real / "manifest.csv")
+
+
+@app.command(rich_help_panel=PIPELINE)
+def train(
+    setup: Annotated[str, typer.Option(help="Name of the setup.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation, batches and views.")],
+    selected: Annotated[Path, typer.Option(help="The setup's training table, written by select.")],
+    real: Annotated[Path, typer.Option(help="Folder written by ingest: its val part is watched.")],
+    out: Annotated[Path, typer.Option(help="Folder for encoder, classifier, history and run.json.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Train one encoder by supervised contrastive learning, then a linear classifier on it (one MLflow run)."""
+    shared, chosen = stage("train", params, "train", f"select.{setup}")
+    from partsynth.stages import train as stages_train
+
+    stages_train.run(chosen.training(shared), setup, seed, selected, real, out, Path.cwd())
+
+
+def recompute(predictions: Path | None) -> None:
+    """Option of evaluate that ends the command: the table, from the stored predictions alone."""
+    if predictions is not None:
+        from partsynth.config import load as config_load
+        from partsynth.evaluation import predictions as evaluation_predictions
+        from partsynth.reporting.text import render_table
+
+        section = config_load.load("evaluate", PARAMS) if PARAMS.exists() else None
+        typer.echo(render_table(evaluation_predictions.recompute(predictions, section)))
+        raise typer.Exit()
+
+
+@app.command(rich_help_panel=PIPELINE)
+def evaluate(
+    models: Annotated[Path, typer.Option(help="Folder of all trained models: <setup>/<seed>/.")],
+    real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
+    ood: Annotated[Path, typer.Option(help="Out-of-distribution pictures, written by ingest.")],
+    augmented: Annotated[Path, typer.Option(help="Folder of all augmentation sets.")],
+    selected: Annotated[Path, typer.Option(help="Folder of the training tables.")],
+    quality: Annotated[Path, typer.Option(help="Folder of the tables of verdicts.")],
+    out: Annotated[Path, typer.Option(help="Folder for summary.json and predictions.csv.")],
+    plots: Annotated[Path, typer.Option(help="Folder for the data of the plots.")],
+    from_predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV", is_eager=True, callback=recompute, help="Only print the table, from stored predictions."
+        ),
+    ] = None,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Measure all models on test, shifted and out-of-distribution pictures; means and intervals over seeds."""
+    section, matrix = stage("evaluate", params, "evaluate", "matrix")
+    from partsynth.stages import evaluate as stages_evaluate
+
+    stages_evaluate.run(section, models, real, ood, augmented, selected, quality, out, plots, Path.cwd(), matrix)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def report(
+    metrics: Annotated[Path, typer.Option(help="Folder of summary.json.")],
+    plots: Annotated[Path, typer.Option(help="Folder of the data of the plots.")],
+    quality: Annotated[Path, typer.Option(help="Folder of the quality pages.")],
+    augmented: Annotated[Path, typer.Option(help="Folder of all augmentation sets.")],
+    real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
+    ood: Annotated[Path, typer.Option(help="Out-of-distribution pictures, written by ingest.")],
+    verdicts: Annotated[Path, typer.Option(help="Folder of the tables of verdicts.")],
+    studies: Annotated[Path, typer.Option(help="Folder of what `study show` wrote.")],
+    out: Annotated[Path, typer.Option(help="The page (HTML, everything inside it).")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Write the page for people: table, contact sheets, curves, embedding map."""
+    (section,) = stage("report", params, "report")
+    from partsynth.stages import report as stages_report
+
+    stages_report.run(section, metrics, plots, quality, augmented, real, out, Path.cwd(), ood, verdicts, studies)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def base(
+    out: Annotated[Path, typer.Option(help="Folder for the model, in diffusers' format.")], params: ParamsFile = PARAMS
+) -> None:
+    """Train the embedded Stable Diffusion and reference encoder (hours; frozen in dvc.yaml, its result is shipped)."""
+    (section,) = stage("base", params, "base")
+    from partsynth.stages import base as step
+
+    step.run(section, out)

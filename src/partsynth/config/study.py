@@ -1,0 +1,44 @@
+"""Section study of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import field_validator
+
+from partsynth.config.base import Count, Fraction, Positive, Section, Seed
+
+
+class StudySpace(Section):
+    """Ranges that a study searches; ends included; null keeps the value of ``train`` (or ``select``)."""
+
+    temperature: tuple[Positive, Positive] | None = (0.03, 0.5)  # logarithmic
+    learning_rate: tuple[Positive, Positive] | None = (2e-3, 5e-2)  # logarithmic, of Muon
+    synthetic_share: tuple[Fraction, Fraction] | None = (0.0, 0.9)  # where the setup has synthetic positives
+    negatives_per_anchor: tuple[Fraction, Fraction] | None = (0.0, 1.0)  # where the setup has negatives
+    negative_weight: tuple[Positive, Positive] | None = (0.1, 4.0)  # lambda, logarithmic; where it has negatives
+    band: tuple[Fraction, Fraction] | None = (0.5, 1.0)  # both limits lie in it; where the setup's rule is band
+
+    @field_validator("*")
+    @classmethod
+    def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError(f"the lower end {value[0]} is not below the upper end {value[1]}")
+        return value
+
+
+class Study(Section):
+    """Optuna over temperature, learning rate, mix ratios, lambda and the negatives' band."""
+
+    name: str = "partsynth"
+    setup: str = "real_id_negatives"
+    mode: Literal["constrained", "pareto"] = "constrained"
+    trials: Count = 20  # COMPLETE ones; pruned and failed ones come on top
+    min_ood_auroc: Fraction = 0.5  # constrained: near-OOD AUROC on validation at least this
+    max_drift: Fraction = (
+        1.0  # constrained: mean drift percentile of a step's anchors (a real picture's is 0) at most this
+    )
+    storage: str = ".work/study.journal"  # a journal file, or an Optuna RDB URL (postgresql://...)
+    seed: Seed = 0
+    heartbeat: Count = 15  # seconds; of an RDB: a trial silent for three of them is given to another worker
+    space: StudySpace = StudySpace()

@@ -1,0 +1,42 @@
+"""Confidence intervals of means over seeds and over clusters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from partsynth.core.evaluation.metrics import Array
+
+
+def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float | None, float | None]:
+    """(mean, low, high) by Student's t over independent runs; low and high are None where there is one run only."""
+    values = np.asarray(values, dtype=np.float64)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, None, None
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2) * values.std(ddof=1) / math.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def cluster_interval(
+    values: Array, clusters: Sequence, seed: int, confidence: float = 0.95, draws: int = 2000
+) -> tuple[float | None, float | None, int]:
+    """Percentile interval of the mean of ``values`` (n,) under resampling of whole clusters, and their number.
+
+    Cluster bootstrap (Davison & Hinkley 1997, section 3.8, strategy 1): clusters drawn with replacement, all
+    their pictures kept. With one cluster there is nothing to resample: None.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    if len(names) < 2:
+        return None, None, len(names)
+    total, size = np.bincount(index, values), np.bincount(index)
+    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    means = drawn @ total / (drawn @ size)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high), len(names)

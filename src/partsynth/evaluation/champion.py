@@ -1,0 +1,137 @@
+"""The chosen model: by validation accuracy alone, registered in MLflow under an alias with a card and data digests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from partsynth.errors import UserError
+from partsynth.store.files import read_json
+from partsynth.store.hashing import sha256_file
+from partsynth.tracking.query import RunView, get_run
+from partsynth.tracking.registry import register_model
+from partsynth.tracking.store import MODEL
+
+MODELS, SUMMARY = Path("models/supcon"), Path("reports/metrics/summary.json")
+SHOWN = {
+    "accuracy_test": "accuracy, test",
+    "accuracy_shifted": "accuracy, shifted (other wear, light, angles)",
+    "near_ood_auroc": "near-OOD AUROC",
+    "near_ood_fpr95": "near-OOD FPR@95",
+    "far_ood_auroc": "far-OOD AUROC",
+    "far_ood_fpr95": "far-OOD FPR@95",
+}
+LONGEST = 5000  # characters that MLflow's registry keeps
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One model folder of the workspace."""
+
+    folder: Path
+    setup: str
+    seed: int
+    run_id: str
+    val_accuracy: float
+
+
+def trained(root: Path) -> list[Trained]:
+    """Every finished model of the workspace, by setup and seed."""
+    found = []
+    for path in sorted((root / MODELS).glob("*/*/run.json")):
+        config, run = read_json(path.with_name("config.json")), read_json(path)
+        value = config.get("metrics", {}).get("val_accuracy")
+        if value is not None:
+            found.append(Trained(path.parent, config["setup"], config["seed"], run["run_id"], value))
+    return found
+
+
+def choose(models: list[Trained]) -> Trained:
+    """The setup of the highest mean validation accuracy, and its seed of the highest; the first of equals.
+
+    Test pictures have no say: the card's test figures stay an estimate for a model that was not chosen by them.
+    """
+    by_setup: dict[str, list[Trained]] = {}
+    for model in models:
+        by_setup.setdefault(model.setup, []).append(model)
+    best = max(by_setup.values(), key=lambda group: sum(m.val_accuracy for m in group) / len(group))
+    return max(best, key=lambda m: (m.val_accuracy, -m.seed))
+
+
+def results(root: Path, setup: str, seed: int) -> dict[str, float]:
+    """The evaluation's figures of one model, if it evaluated exactly these weights; else none."""
+    if not (root / SUMMARY).is_file():
+        return {}
+    summary = read_json(root / SUMMARY)
+    run = next((r for r in summary["runs"] if (r["setup"], r["seed"]) == (setup, seed)), None)
+    folder = root / MODELS / setup / str(seed)
+    if run is None or any(sha256_file(folder / name) != digest for name, digest in run["sha256"].items()):
+        return {}
+    place = summary["seeds"][setup].index(seed)
+    return {name: m["values"][place] for name, m in summary["setups"][setup].items() if name in SHOWN}
+
+
+def register(root: Path, name: str | None = None, alias: str = "champion") -> str:
+    """Register a run's model (the chosen one of the workspace by default); returns what was done.
+
+    Raises
+    ------
+    UserError
+        where there is no such run, none is trained, or the run did not finish.
+    """
+    root = root.resolve()
+    models = trained(root)
+    if name is None:
+        if not models:
+            raise UserError(f"no trained model in {root / MODELS}: dvc repro, or name a run")
+        chosen = choose(models)
+        run = get_run(root, chosen.run_id)
+        why = (
+            f"highest validation accuracy of {len(models)} models of the workspace (mean over the setup's seeds first)"
+        )
+    else:
+        run = get_run(root, name)
+        why = "named by its user"
+    here = next((m for m in models if m.run_id == run.run_id), None)
+    figures = results(root, here.setup, here.seed) if here else {}
+    text = card(run, why, figures, alias)
+    version = register_model(root, run.run_id, text, alias, metrics=figures)
+    return f"{MODEL} version {version} @{alias}: run {run.run_id} ({run.name}), {why}"
+
+
+def card(run: RunView, why: str, figures: dict[str, float], alias: str) -> str:
+    """Markdown, within the registry's limit: what the model is, made of, worth, and not for."""
+    lines = [
+        f"# {run.name}",
+        "",
+        "Encoder (small ResNet, supervised contrastive) and linear classifier of used industrial parts.",
+        f"Chosen: {why}.",
+        "",
+        "## Figures",
+        "",
+    ]
+    shown: dict[str, Any] = {"accuracy, validation": run.metrics.get("final_val_accuracy")}
+    shown |= {label: figures.get(key) for key, label in SHOWN.items()}
+    lines += [f"- {label}: {value:.3f}" for label, value in shown.items() if value is not None]
+    if not figures:
+        lines.append("- no evaluation of these weights in reports/metrics/summary.json")
+    lines += ["", "One seed's figures; reports/index.html has intervals over seeds.", "", "## Data (DVC's md5)", ""]
+    lines += [f"- `{item.path}` ({item.context}): `{item.digest}`" for item in run.inputs]
+    lines += [
+        "",
+        f"Base model of the synthetic pictures: `{run.tags.get('base_sha256', 'unknown')}`.",
+        f"`partsynth audit run {alias} --out DIR` checks all of it out and verifies it.",
+        "",
+        "## Origin",
+        "",
+        f"- run `{run.run_id}`, commit `{run.tags.get('git_commit')}`, uncommitted changes: {run.tags.get('git_dirty')}",
+        f"- environment (requirements.lock) `{run.tags.get('lock_sha256')}`, device {run.tags.get('device')}",
+        "",
+        "## Not for",
+        "",
+        "Parts, cameras or lighting other than the training photographs'; decisions without a person. A part of no "
+        "known class is recognised by the kNN distance of its features, at best as well as the OOD figures say.",
+    ]
+    text = "\n".join(lines) + "\n"
+    return text if len(text) <= LONGEST else text[: LONGEST - 30] + "\n(cut; see the run's tags)\n"

@@ -1,0 +1,160 @@
+"""DVC's objects by hash: found in the cache or on a remote, checked, and written out. Nothing is trusted unread."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+from partsynth.errors import UserError
+from partsynth.store.files import inside, write_bytes_atomic
+
+
+class Objects:
+    """The DVC cache of a project and the remotes behind it.
+
+    Raises
+    ------
+    UserError
+        where ``root`` is no DVC repository.
+    """
+
+    def __init__(self, root: Path) -> None:
+        from dvc.exceptions import NotDvcRepoError
+        from dvc.repo import Repo
+
+        logging.getLogger("dvc").setLevel(logging.CRITICAL)
+        logging.getLogger("dvc_data").setLevel(logging.CRITICAL)
+        try:
+            self._repo = Repo(str(root))
+        except NotDvcRepoError:
+            raise UserError(f"{root} is no DVC repository: there are no objects to check out") from None
+        self.root = Path(root)
+        self.cache = Path(self._repo.cache.local.path)
+        remotes = list(self._repo.config["remote"])
+        default = self._repo.config["core"].get("remote")
+        self.remotes = sorted(remotes, key=lambda name: (name != default, name))  # the default first
+
+    def close(self) -> None:
+        self._repo.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ignored(self, path: str) -> bool:
+        """Whether .dvcignore leaves an absolute path out."""
+        return self._repo.dvcignore.is_ignored_file(path)
+
+    def pipeline(self) -> dict[str, dict[str, Any]]:
+        """dvc.yaml with its templates resolved: stage name -> cmd, frozen, and outputs kept out of the cache."""
+        from dvc.exceptions import DvcException
+
+        try:
+            stages = [stage for stage in self._repo.index.stages if getattr(stage, "name", None)]
+        except DvcException as error:
+            raise UserError(f"dvc.yaml cannot be resolved: {error}") from None
+        return {
+            stage.name: {
+                "cmd": stage.cmd,
+                "frozen": stage.frozen,
+                "uncached": [out.def_path for out in stage.outs if not out.use_cache],
+            }
+            for stage in stages
+        }
+
+    def path(self, md5: str) -> Path:
+        """Where the cache keeps an object (whether it is there or not)."""
+        return self.cache / md5[:2] / md5[2:]
+
+    def fetch(self, md5s: Iterable[str]) -> set[str]:
+        """Bring objects, and the files of folder objects, from the remotes; returns those still missing."""
+        from dvc_data.hashfile.hash_info import HashInfo
+
+        wanted = set(md5s)
+        for remote in self.remotes:
+            for _ in ("folders' listings and single files", "the folders' files"):
+                if not (missing := self.missing(wanted)):
+                    return missing
+                try:  # one unreachable remote must not hide the next
+                    self._repo.cloud.pull({HashInfo("md5", md5) for md5 in missing}, remote=remote)
+                except Exception as error:
+                    logging.getLogger(__name__).warning("remote %s: %s", remote, error)
+        return self.missing(wanted)
+
+    def missing(self, md5s: Iterable[str]) -> set[str]:
+        """Objects that the cache lacks; a folder whose listing is there answers for its files."""
+        gone: set[str] = set()
+        for md5 in md5s:
+            if not self.path(md5).is_file():
+                gone.add(md5)
+            elif md5.endswith(".dir"):
+                gone |= {m for m in self.listing(md5).values() if not self.path(m).is_file()}
+        return gone
+
+    def push(self, md5s: Iterable[str], remote: str | None = None) -> int:
+        """Send objects, and the files of folder objects, to a remote (the default one); returns how many were sent."""
+        from dvc.exceptions import DvcException
+        from dvc_data.hashfile.hash_info import HashInfo
+
+        if lacking := self.missing(md5s := set(md5s)):
+            raise UserError("the cache lacks what should be sent: " + ", ".join(sorted(lacking)))
+        # DVC takes a folder whose listing is on the remote for complete: its files go along
+        md5s |= {file for md5 in md5s if md5.endswith(".dir") for file in self.listing(md5).values()}
+        try:
+            result = self._repo.cloud.push({HashInfo("md5", md5) for md5 in md5s}, remote=remote)
+        except DvcException as error:
+            raise UserError(f"cannot push: {error}") from None
+        if result.failed:
+            raise UserError(f"{len(result.failed)} object(s) could not be pushed")
+        return len(result.transferred)
+
+    def read(self, md5: str) -> bytes:
+        """An object's bytes, their md5 checked.
+
+        Raises
+        ------
+        UserError
+            where the cache lacks it (``fetch`` first) or holds other bytes.
+        """
+        path = self.path(md5)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            where = f"no remote ({', '.join(self.remotes)}) has it" if self.remotes else "no remote is configured"
+            raise UserError(f"object {md5} is missing from the cache ({path}) and {where}") from None
+        if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
+            raise UserError(f"cache file {path} is damaged: its md5 is not its name")
+        return data
+
+    def listing(self, md5: str) -> dict[str, str]:
+        """Relative path -> md5 of a folder object."""
+        rows = json.loads(self.read(md5))
+        return {row["relpath"]: row["md5"] for row in rows}
+
+    def restore(self, md5: str, destination: Path) -> dict[str, str]:
+        """Write a file or a whole folder out as plain copies; returns what was written, relative path -> md5.
+
+        A folder is emptied of strangers first. All faults are collected, then raised once.
+        """
+        if not md5.endswith(".dir"):
+            write_bytes_atomic(destination, self.read(md5))
+            return {destination.name: md5}
+        files, faults = self.listing(md5), []
+        if destination.exists():
+            shutil.rmtree(destination)
+        destination.mkdir(parents=True)
+        for name, file_md5 in sorted(files.items()):
+            try:
+                write_bytes_atomic(inside(destination, name), self.read(file_md5))
+            except UserError as error:
+                faults.append(f"{destination / name}: {error}")
+        if faults:
+            raise UserError("\n".join(faults))
+        return files

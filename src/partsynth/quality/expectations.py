@@ -1,0 +1,108 @@
+"""The verdicts as a Great Expectations suite. The only importer of great_expectations."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from partsynth.config.generation import Quality
+from partsynth.records.rows import VerdictRecord
+from partsynth.store.files import write_text_atomic
+
+
+def validate(
+    verdicts: Sequence[VerdictRecord], params: Quality, set_name: str, classes: list[str], docs: Path
+) -> dict[str, Any]:
+    """Run the suite through a checkpoint, write Data Docs into ``docs``, return the results without ids and times."""
+    if not verdicts:
+        return {"set": set_name, "pictures": 0, "success": None, "note": "an empty set: nothing to validate"}
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    import pandas as pd
+    from great_expectations.core.run_identifier import RunIdentifier
+
+    table = pd.DataFrame([v.model_dump() for v in verdicts])
+    table["flagged"] = (table["reasons"] != "").astype(int)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    context.add_data_docs_site(
+        "page",
+        {
+            "class_name": "SiteBuilder",
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())},
+        },
+    )
+    name = f"quality-{set_name}"
+    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=_suite(params, len(verdicts), classes)))
+    asset = context.data_sources.add_pandas("verdicts").add_dataframe_asset(set_name)
+    batch = asset.add_batch_definition_whole_dataframe("all")
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+    checkpoint = context.checkpoints.add(
+        gx.Checkpoint(
+            name=name,
+            validation_definitions=[definition],
+            actions=[gx.checkpoint.UpdateDataDocsAction(name="docs", site_names=["page"])],
+            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["path"]},
+        )
+    )
+    run_id = RunIdentifier(run_name="quality", run_time=datetime(2000, 1, 1, tzinfo=UTC))  # the same bytes every time
+    outcome = checkpoint.run(batch_parameters={"dataframe": table}, run_id=run_id)
+    _steady(docs)
+    (result,) = outcome.run_results.values()
+    return {
+        "set": set_name,
+        "pictures": len(verdicts),
+        "success": bool(result.success),
+        "expectations": [_plain_result(r) for r in result.results],
+    }
+
+
+def _suite(params: Quality, count: int, classes: list[str]) -> list[Any]:
+    import great_expectations.expectations as gxe
+
+    shares = ("percentile", "brightness", "contrast")
+    return [
+        gxe.ExpectTableRowCountToEqual(value=count),
+        gxe.ExpectColumnValuesToBeUnique(column="path"),
+        *(
+            gxe.ExpectColumnValuesToNotBeNull(column=c)
+            for c in ("sha256", "drift", "percentile", "nearest_class", "sharpness", "verdict")
+        ),
+        *(gxe.ExpectColumnValuesToBeBetween(column=c, min_value=0, max_value=1) for c in shares),
+        gxe.ExpectColumnValuesToBeBetween(column="percentile", min_value=0, strict_min=True),
+        gxe.ExpectColumnValuesToBeBetween(column="sharpness", min_value=0),
+        gxe.ExpectColumnValuesToBeInSet(column="class_name", value_set=classes),
+        gxe.ExpectColumnDistinctValuesToContainSet(column="class_name", value_set=classes),
+        gxe.ExpectColumnValuesToBeInSet(column="verdict", value_set=["accept", "warn", "drop"]),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="percentile", max_value=params.accept_percentile, mostly=1 - params.max_flagged
+        ),
+        gxe.ExpectColumnMeanToBeBetween(column="flagged", min_value=0, max_value=params.max_flagged),
+    ]
+
+
+def _plain_result(result: Any) -> dict[str, Any]:
+    kwargs = {k: v for k, v in result.expectation_config.kwargs.items() if k != "batch_id"}
+    told = {k: v for k, v in result.result.items() if k in ("observed_value", "unexpected_count", "unexpected_percent")}
+    failed = [row["path"] for row in result.result.get("unexpected_index_list") or []]
+    plain = {"expectation": result.expectation_config.type, **kwargs, "success": bool(result.success), **told}
+    if failed:
+        plain["unexpected_paths"] = sorted(failed)
+    return json.loads(json.dumps(plain, default=lambda v: v.item() if hasattr(v, "item") else str(v)))
+
+
+def _steady(docs: Path) -> None:
+    """Take times and random ids out of the pages: the same verdicts give the same bytes, and DVC sees no change."""
+    moment = re.compile(r"\d{8}T\d{6}\.\d+Z")
+    identity = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+    for path in sorted(docs.rglob("*.html")):
+        numbers: dict[str, str] = {}
+        text = moment.sub("20000101T000000.000000Z", path.read_text())
+        text = identity.sub(lambda m, n=numbers: n.setdefault(m[0], f"id-{len(n)}"), text)
+        write_text_atomic(path, text)

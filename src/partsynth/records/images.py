@@ -1,0 +1,34 @@
+"""Images read through their records."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from partsynth.errors import UserError
+from partsynth.records.rows import Record
+from partsynth.store.files import inside
+from partsynth.store.hashing import sha256_bytes
+
+
+def read_picture(root: Path, record: Record, size: int | None = None) -> Image.Image:
+    """The record's picture as RGB, its bytes checked against the record's sha256.
+
+    Raises
+    ------
+    UserError
+        where the file is missing, altered, or not ``size`` pixels square.
+    """
+    path = inside(root, record.path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is in the manifest but missing: dvc checkout, or dvc repro") from None
+    if sha256_bytes(data) != record.sha256:
+        raise UserError(f"{path} differs from its manifest (sha256): dvc checkout restores it")
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    if size is not None and image.size != (size, size):
+        raise UserError(f"{path} is {image.width} x {image.height} pixels, expected {size} x {size}")
+    return image

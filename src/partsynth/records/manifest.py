@@ -1,0 +1,63 @@
+"""Manifests as CSV: written sorted and whole, read with every fault named."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from partsynth.errors import UserError
+from partsynth.records.rows import Record
+from partsynth.store.files import write_text_atomic
+
+R = TypeVar("R", bound=Record)
+
+
+def write_manifest(path: Path, rows: Sequence[Record], kind: type[Record]) -> None:
+    """Write rows as CSV, sorted by path (and role), atomically. An empty list leaves a file with its header alone."""
+    rows = sorted(rows, key=lambda r: r.key)
+    seen: set[tuple[str, ...]] = set()
+    for row in rows:
+        if row.key in seen:
+            raise ValueError(f"{path}: two rows for {row.path}")
+        seen.add(row.key)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(kind.model_fields), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: repr(v) if isinstance(v, float) else v for k, v in row.model_dump().items()})
+    write_text_atomic(path, buffer.getvalue())
+
+
+def read_manifest(path: Path, kind: type[R]) -> list[R]:
+    """Read and check a manifest.
+
+    Raises
+    ------
+    UserError
+        naming the file, the line and the column of every fault (the first ten are listed).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run the stage that writes it (dvc repro)") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no table (CSV in UTF-8): {error}") from None
+    reader = csv.DictReader(io.StringIO(text))
+    missing = [f for f, info in kind.model_fields.items() if info.is_required() and f not in (reader.fieldnames or [])]
+    if missing:
+        raise UserError(f"{path}: missing columns {', '.join(missing)}")
+    rows, faults = [], []
+    for row in reader:
+        try:
+            rows.append(kind.model_validate(row))
+        except ValidationError as error:
+            faults += [f"line {reader.line_num}, {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+    if faults:
+        more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise UserError(f"{path} has faulty rows:\n  " + "\n  ".join(faults[:10]) + more)
+    return rows

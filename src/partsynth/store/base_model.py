@@ -1,0 +1,42 @@
+"""Where the base model lies, and its identity."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from partsynth.errors import UserError
+from partsynth.store.files import read_json
+from partsynth.store.hashing import fingerprint, sha256_file
+
+MODEL_SUFFIXES = {".json", ".txt", ".safetensors"}
+
+
+def locate_base(model: str, revision: str | None, root: Path) -> tuple[str, str]:
+    """Where the base model is loaded from (a folder's path or a hub id), and its identity.
+
+    A folder's identity is the hash of what a pipeline loads: model_index.json and the configurations, vocabularies
+    and safetensors weights of the parts it names. A model card or a reference encoder beside them changes nothing.
+    A hub id's identity is ``id@revision``.
+
+    Raises
+    ------
+    UserError
+        where ``model`` is neither a folder in diffusers' format nor the shape of a hub id.
+    """
+    folder = Path(root) / model
+    if not folder.exists():
+        first, _, rest = model.partition("/")
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or (Path(root) / first).exists() or not rest:
+            raise UserError(
+                f"diffusion.model: {folder} does not exist (a folder in diffusers' format, relative to {root} or "
+                "absolute, or a hub id such as owner/name)"
+            )
+        return model, f"{model}@{revision or 'main'}"
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise UserError(f"diffusion.model: {folder} has no model_index.json, so it is no pipeline in diffusers' format")
+    loaded = read_json(index)
+    parts = [k for k in ("scheduler", "text_encoder", "tokenizer", "unet", "vae") if k in loaded]
+    files = [index, *(p for part in parts for p in (folder / part).rglob("*") if p.suffix in MODEL_SUFFIXES)]
+    return str(folder), fingerprint([[p.relative_to(folder).as_posix(), sha256_file(p)] for p in sorted(files)])

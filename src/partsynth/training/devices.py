@@ -1,0 +1,40 @@
+"""Device, precision and processes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from partsynth.config.training import Train
+from partsynth.errors import UserError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def gather(rows: Tensor, accelerator: Accelerator) -> Tensor:
+    """All processes' rows (world * m, D) in the order of their ranks; gradients flow to this process's own (m, D)."""
+    if accelerator.num_processes == 1:
+        return rows
+    everyone = list(accelerator.gather(rows.detach()).split(len(rows)))
+    everyone[accelerator.process_index] = rows
+    return torch.cat(everyone)
+
+
+def make_accelerator(params: Train) -> Accelerator:
+    """Device, precision and processes, as ``accelerate launch`` or the parameters say."""
+    cuda = torch.cuda.is_available()
+    if params.device == "cuda" and not cuda:
+        raise UserError("train.device is cuda, but torch sees no CUDA device: set it to auto or cpu")
+    cpu = params.device == "cpu" or not cuda
+    if cpu and params.precision == "fp16":
+        raise UserError("train.precision fp16 needs a CUDA device: set it to no or bf16")
+    from accelerate import Accelerator
+
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    return Accelerator(cpu=cpu, mixed_precision=params.precision)

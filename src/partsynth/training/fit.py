@@ -1,0 +1,176 @@
+"""Supervised contrastive training: values in, values out."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from partsynth.config.training import Train
+from partsynth.core.contrastive import encoder as encoders
+from partsynth.core.contrastive.batches import Batches, Mix
+from partsynth.core.contrastive.losses import backward_in_chunks, collapse, feature_variance, supcon_loss
+from partsynth.core.contrastive.optimizer import Muon
+from partsynth.core.images import views
+from partsynth.errors import UserError
+from partsynth.store.hashing import seed_from
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+from partsynth.training.checkpoint import Checkpoint
+from partsynth.training.devices import gather, make_accelerator
+from partsynth.training.images import Pictures
+from partsynth.training.linear_probe import fit_classifier, knn_accuracy
+from partsynth.training.result import Fitted, Measurement, NonFinite
+from partsynth.training.schedule import schedule
+
+
+def fit(
+    pictures: Pictures,
+    params: Train,
+    seed: int,
+    accelerator: Accelerator | None = None,
+    on_measure: Callable[[Measurement], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Fitted:
+    """Train an encoder by SupCon and a linear classifier on it.
+
+    ``on_measure`` is called every ``eval_every`` steps on the main process; what it raises ends the training.
+    """
+    refuse_own_class(bool((pictures.is_negative & ~pictures.is_synthetic).any()), params)
+    accelerator = accelerator or make_accelerator(params)
+    device, batches = accelerator.device, make_batches(pictures, params, seed)
+    images = pictures.images.to(device)
+    bare = encoders.build(params.width, params.blocks, params.embedding, seed=seed_from("init", seed))
+    optimizer: Any = Muon(bare.parameters(), params.learning_rate, params.weight_decay)
+    history: list[Measurement] = []
+    network, optimizer = accelerator.prepare(bare, optimizer)
+    first = checkpoint.load(bare, optimizer, history) if checkpoint else 0
+    denominator = _denominator(batches.step(0), params)
+
+    losses: list[float] = []
+    variances: list[float] = []
+    with _progress(accelerator, "training", params.steps) as advance:
+        for step in range(first, params.steps):
+            rate = params.learning_rate * schedule(step, params.steps, params.warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss, embeddings = train_step(network, optimizer, accelerator, images, batches, params, seed, step)
+            if not math.isfinite(loss):
+                raise NonFinite(
+                    f"the loss became {loss} at step {step + 1} of {params.steps}: lower train.learning_rate "
+                    f"({params.learning_rate}), lengthen train.warmup ({params.warmup}), raise train.temperature "
+                    f"({params.temperature}) or set train.precision: no"
+                )
+            losses.append(loss)
+            variances.append(feature_variance(embeddings))
+            if (step + 1) % params.eval_every == 0 or step + 1 == params.steps:
+                accuracy = knn_accuracy(bare, pictures)
+                measured = Measurement(step + 1, float(np.mean(losses)), rate, float(np.mean(variances)), accuracy)
+                history.append(measured)
+                losses, variances = [], []
+                if accelerator.is_main_process:
+                    if on_measure:
+                        on_measure(measured)
+                    if checkpoint:
+                        checkpoint.save(bare, optimizer, history)
+            advance()
+
+    bare.eval()
+    model = encoders.Classifier(bare, len(pictures.classes), params.size).to(device)
+    metrics = fit_classifier(model, pictures, images, params, seed)
+    last = history[-1]
+    metrics |= {"loss": last.loss, "feature_variance": last.feature_variance, "val_accuracy_knn": last.val_accuracy_knn}
+    return Fitted(model.cpu(), history, metrics, collapse(last.loss, denominator, last.feature_variance))
+
+
+def train_step(
+    network: torch.nn.Module,
+    optimizer: Any,
+    accelerator: Accelerator,
+    images: Tensor,
+    batches: Batches,
+    params: Train,
+    seed: int,
+    step: int,
+) -> tuple[float, Tensor]:
+    """One optimiser step on the global batch, of which each process encodes its share; loss and embeddings (2N, D)."""
+    drawn = batches.step(step)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    if len(drawn) % world:
+        raise UserError(
+            f"a step has {len(drawn)} pictures, no multiple of {world} processes: change train.anchors "
+            "or train.negatives"
+        )
+    own = drawn.part(rank, world)
+    # every process draws the numbers of the whole batch: the views do not depend on how many processes there are
+    draws = views.draw(2 * len(drawn), seed_from("views", seed, step)).view(2, len(drawn), -1)
+    rows = slice(rank * len(own), (rank + 1) * len(own))
+    pairs = torch.from_numpy(np.concatenate([own.first, own.second])).to(images.device)
+    flat = draws[:, rows].flatten(0, 1)
+    seen = views.augment(encoders.to_float(images[pairs]), flat, kind=params.augment)  # (2n, 3, S, S)
+    seen = seen.unflatten(0, (2, len(own))).transpose(0, 1).flatten(0, 1)  # (n, 2) -> rows, a picture's views together
+    labels = torch.from_numpy(np.ascontiguousarray(drawn.labels)).to(images.device)
+    is_negative = torch.from_numpy(drawn.is_negative).to(images.device)
+
+    def loss_of(embeddings: Tensor) -> Tensor:
+        everyone = gather(embeddings, accelerator)  # (2N, D)
+        return supcon_loss(
+            everyone.unflatten(0, (len(drawn), 2)),
+            labels,
+            is_negative,
+            temperature=params.temperature,
+            negative_weight=params.negative_weight,
+            negatives=params.negative_scope,
+        )
+
+    def backward(loss: Tensor) -> None:
+        # processes' gradients are averaged; each holds the part of the global loss's gradient that its rows carry
+        accelerator.backward(loss * world)
+
+    network.train()
+    optimizer.zero_grad(set_to_none=True)
+    loss, embeddings = backward_in_chunks(
+        network, seen, loss_of, params.chunk, backward, lambda: accelerator.no_sync(network)
+    )
+    optimizer.step()
+    return float(loss), embeddings
+
+
+def make_batches(pictures: Pictures, params: Train, seed: int) -> Batches:
+    mix = Mix(params.anchors, params.synthetic_share, params.negatives, params.replace_probability, params.views)
+    return Batches(
+        pictures.labels, pictures.is_negative, pictures.is_synthetic, pictures.source, mix, seed_from("batches", seed)
+    )
+
+
+def refuse_own_class(has_real_negatives: bool, params: Train) -> None:
+    """A real picture is no negative of its own class: of the others only."""
+    if has_real_negatives and params.negative_scope != "other":
+        raise UserError(
+            f"the training table has real pictures as negatives, and train.negative_scope is {params.negative_scope}: "
+            "they would push a class from its own pictures. Set negative_scope: other, in train or for this setup "
+            "alone in select.<setup>.train"
+        )
+
+
+def _denominator(drawn: Any, params: Train) -> float:
+    """Rows that an anchor's denominator is drawn from, itself included; negatives count by their weight."""
+    negatives = 2 * int(drawn.is_negative.sum()) * params.negative_weight
+    own = negatives / len(np.unique(drawn.labels))
+    negatives = {"all": negatives, "own": own, "other": negatives - own}[params.negative_scope]
+    return 2 * int((~drawn.is_negative).sum()) + negatives
+
+
+@contextlib.contextmanager
+def _progress(accelerator: Accelerator, text: str, total: int) -> Iterator[Callable[[], None]]:
+    from rich.progress import Progress
+
+    with Progress(transient=True, disable=not accelerator.is_main_process) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda: bar.advance(task)

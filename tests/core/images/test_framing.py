@@ -1,0 +1,82 @@
+"""Framing: the box holds the part, is square, and the crop repeats edges instead of inventing pixels."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from partsynth.core.images.framing import crop_resize, dilation_pixels, roi_box
+
+
+@st.composite
+def masks(draw):
+    height, width = draw(st.integers(4, 60)), draw(st.integers(4, 60))
+    top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+    bottom, right = draw(st.integers(top + 1, height)), draw(st.integers(left + 1, width))
+    mask = np.zeros((height, width), np.uint8)
+    mask[top:bottom, left:right] = draw(st.sampled_from([1, 200, 255]))
+    return mask
+
+
+@given(masks())
+def test_box_is_square_and_holds_the_part(mask):
+    left, top, right, bottom = roi_box(mask, 0)
+    rows, columns = np.nonzero(mask)
+    assert right - left == bottom - top
+    assert left <= columns.min() and columns.max() < right
+    assert top <= rows.min() and rows.max() < bottom
+    assert right - left == max(np.ptp(rows), np.ptp(columns)) + 1
+    # centred to the pixel
+    assert abs((left + right) - (columns.min() + columns.max() + 1)) <= 1
+    assert abs((top + bottom) - (rows.min() + rows.max() + 1)) <= 1
+
+
+@given(masks(), st.integers(0, 12), st.integers(0, 12))
+def test_dilation_never_shrinks_the_box(mask, a, b):
+    small, large = (roi_box(mask, width) for width in sorted((a, b)))
+    assert small[2] - small[0] <= large[2] - large[0]
+
+
+def test_dilation_grows_by_the_filter_width():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[15:25, 15:25] = 255
+    assert roi_box(mask, 9) == (11, 11, 29, 29)
+
+
+def test_wide_part_near_the_border_leaves_the_picture():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[0:4, 5:35] = 255
+    left, top, right, bottom = roi_box(mask, 0)
+    assert (left, right) == (5, 35) and top < 0 and bottom - top == 30
+
+
+def test_outside_repeats_the_edge():
+    pixels = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    got = np.asarray(crop_resize(Image.fromarray(pixels), (-2, 0, 2, 4), 4, Image.Resampling.NEAREST))
+    assert (got == pixels[:, [0, 0, 0, 1]]).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_crop_keeps_the_mode_and_gives_the_size(mode):
+    picture = Image.new(mode, (30, 20), 7 if mode == "L" else (1, 2, 3))
+    framed = crop_resize(picture, (-5, -5, 25, 25), 16, Image.Resampling.BICUBIC)
+    assert framed.mode == mode and framed.size == (16, 16)
+    assert framed.getextrema() == picture.getextrema()
+
+
+def test_a_box_inside_at_its_own_size_is_a_plain_crop():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    framed = crop_resize(Image.fromarray(pixels), (4, 2, 14, 12), 10, Image.Resampling.BICUBIC)
+    assert (np.asarray(framed) == pixels[2:12, 4:14]).all()
+
+
+def test_dilation_is_a_fraction_of_the_longer_side():
+    assert dilation_pixels(32 / 1280, (1280, 720)) == 32
+    with pytest.raises(ValueError, match="fraction"):
+        dilation_pixels(32, (1280, 720))
+
+
+def test_an_empty_mask_is_refused():
+    with pytest.raises(ValueError, match="empty"):
+        roi_box(np.zeros((5, 5), np.uint8), 0)

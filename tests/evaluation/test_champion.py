@@ -1,0 +1,73 @@
+"""The chosen model in MLflow's registry, of a small project with real runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers import small_project
+
+from partsynth.audit import checkout
+from partsynth.errors import UserError
+from partsynth.evaluation import champion
+from partsynth.store.files import write_json
+from partsynth.store.hashing import sha256_file
+from partsynth.tracking import store
+from partsynth.tracking.query import get_run, read_artifact
+from partsynth.tracking.store import MODEL
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    return small_project.finished(tmp_path_factory.getbasetemp())
+
+
+def model(setup: str, seed: int, accuracy: float) -> champion.Trained:
+    return champion.Trained(Path(setup, str(seed)), setup, seed, f"{setup}{seed}", accuracy)
+
+
+def test_the_setup_is_chosen_by_its_mean_and_then_its_best_seed():
+    models = [model("a", 0, 0.9), model("a", 1, 0.5), model("b", 0, 0.7), model("b", 1, 0.8), model("b", 2, 0.8)]
+    assert champion.choose(models) == models[3]
+    assert champion.choose([model("a", 0, 0.5), model("b", 0, 0.5)]).setup == "a"
+
+
+def test_the_chosen_model_is_registered_with_card_and_digests(project, tmp_path):
+    root = small_project.copy(project, tmp_path / "copy")
+    folder = root / "models/supcon/real_id/0"
+    digests = {"encoder.safetensors": sha256_file(folder / "encoder.safetensors")}
+    setups = {"real_id": {"accuracy_test": {"values": [0.625]}, "unknown": {"values": [1.0]}}}
+    summary = {
+        "runs": [{"setup": "real_id", "seed": 0, "sha256": digests}],
+        "seeds": {"real_id": [0]},
+        "setups": setups,
+    }
+    write_json(root / champion.SUMMARY, summary)
+    run = get_run(root, "real_id-seed0")
+    told = champion.register(root)
+    assert run.run_id in told and "@champion" in told and "of 3 models" in told
+    stored = store.client(root).get_model_version_by_alias(MODEL, "champion")
+    assert stored.run_id == run.run_id and stored.tags["metric.accuracy_test"] == "0.625"
+    for item in run.inputs:
+        assert stored.tags[f"data.{item.path}"] == item.digest
+        assert f"`{item.path}` ({item.context}): `{item.digest}`" in stored.description
+    assert "- accuracy, test: 0.625" in stored.description and "unknown" not in stored.description
+    assert read_artifact(root, run.run_id, "model_card.md").decode() == stored.description
+    assert checkout.run(root, "champion", tmp_path / "out").faults == []
+
+    summary["runs"][0]["sha256"]["encoder.safetensors"] = "0" * 64  # figures of other weights are not this model's
+    write_json(root / champion.SUMMARY, summary)
+    other = get_run(root, "real-seed0")
+    assert "named by its user" in champion.register(root, "real-seed0", "baseline")
+    assert get_run(root, "baseline").run_id == other.run_id
+    assert "no evaluation of these weights" in (
+        store.client(root).get_model_version_by_alias(MODEL, "baseline").description
+    )
+    assert champion.results(root, "real_id", 0) == {}
+    assert json.loads((folder / "run.json").read_text())["run_id"] == run.run_id
+
+
+def test_nothing_to_choose_from_is_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="no trained model"):
+        champion.register(tmp_path)

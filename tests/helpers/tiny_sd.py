@@ -1,0 +1,174 @@
+"""A tiny Stable Diffusion with random weights, saved as diffusers saves a real one: fp16 safetensors, built in < 1 s.
+
+``build(folder)`` has the shape of the embedded base model (f = 4, 64 px -> 4 x 16 x 16 latents); ``sd15=True`` has
+Stable Diffusion 1.5's class names, blocks and scheduler (f = 8, four levels, PNDM, 77 tokens, no safety checker).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+CAPTIONS = [
+    f"a photo of a {state} {part}"
+    for state in ("used", "rusty", "dirty", "broken", "brand new", "old", "clean")
+    for part in ("part", "motor", "gear", "flange", "bracket", "alternator with 12 slots", "gear with 24 teeth")
+]
+
+
+def tokenizer(length: int):
+    """CLIPTokenizer whose byte-pair merges were learned from CAPTIONS; ``length`` tokens a prompt.
+
+    The merges are counted here: the trainer of ``tokenizers`` breaks ties differently in every process.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTokenizer
+
+    counts = Counter(word for caption in CAPTIONS for word in caption.split())
+    pieces = {word: (*word[:-1], word[-1] + "</w>") for word in counts}
+    merges: list[tuple[str, str]] = []
+    while True:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, parts in pieces.items():
+            for pair in pairwise(parts):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        merges.append(best)
+        pieces = {word: _merge(parts, best) for word, parts in pieces.items()}
+    alphabet = sorted(ByteLevel.alphabet())
+    vocab = [*alphabet, *(a + "</w>" for a in alphabet), *("".join(m) for m in merges)]
+    vocab = list(dict.fromkeys([*vocab, "<|startoftext|>", "<|endoftext|>"]))
+    return CLIPTokenizer(vocab={v: i for i, v in enumerate(vocab)}, merges=merges, model_max_length=length)
+
+
+def _merge(parts: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    merged: list[str] = []
+    for part in parts:
+        if merged and (merged[-1], part) == pair:
+            merged[-1] += part
+        else:
+            merged.append(part)
+    return tuple(merged)
+
+
+def build(folder: Path, sd15: bool = False, prediction: str = "epsilon", seed: int = 0) -> Path:
+    """Save the model in ``folder`` and return it. ``prediction``: epsilon or v_prediction."""
+    import torch
+    from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPImageProcessor, CLIPTextConfig, CLIPTextModel
+
+    length = 77 if sd15 else 32
+    words = tokenizer(length)
+    noise = dict(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        set_alpha_to_one=False,
+        prediction_type=prediction,
+    )
+    levels = 4 if sd15 else 3
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=(16,) * levels,
+            norm_num_groups=8,
+            layers_per_block=1,
+            latent_channels=4,
+            sample_size=64,
+            scaling_factor=0.18215,
+        )
+        unet = UNet2DConditionModel(
+            sample_size=8 if sd15 else 16,
+            down_block_types=(
+                (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D") if sd15 else ("DownBlock2D", "CrossAttnDownBlock2D")
+            ),
+            up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * 3) if sd15 else ("CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=(16, 16, 32, 32) if sd15 else (16, 32),
+            norm_num_groups=8,
+            layers_per_block=1,
+            cross_attention_dim=32,
+            attention_head_dim=8,
+        )
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(words),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=length,
+                bos_token_id=words.bos_token_id,
+                eos_token_id=words.eos_token_id,
+                pad_token_id=words.pad_token_id,
+            )
+        )
+        # random weights hardly heed the prompt: stronger words and keys, so that tests see the conditioning work
+        with torch.no_grad():
+            text.get_input_embeddings().weight.mul_(10)
+            for name, weight in unet.named_parameters():
+                if "attn2" in name and name.endswith("weight"):
+                    weight.mul_(4)
+    scheduler = PNDMScheduler(skip_prk_steps=True, **noise) if sd15 else DDIMScheduler(clip_sample=False, **noise)
+    pipeline = StableDiffusionPipeline(
+        vae=vae.half(),
+        unet=unet.half(),
+        text_encoder=text.half(),
+        tokenizer=words,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=CLIPImageProcessor() if sd15 else None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    return Path(folder)
+
+
+def write_real(
+    root: Path, classes: tuple[str, ...] = ("gear_t12", "gear_t24"), pictures: int = 3, size: int = 64
+) -> Path:
+    """A small ``data/real`` below ``root``: drawn train and val pictures, masks, manifest; returns its folder."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    from partsynth.records.manifest import write_manifest
+    from partsynth.records.rows import RealRecord
+    from partsynth.store.hashing import sha256_file
+    from partsynth.store.png import write_png
+
+    rows = []
+    for k, name in enumerate(classes):
+        for split in ("train", "val"):
+            for i in range(pictures):
+                box = [size // 4 + i, size // 4 + k, 3 * size // 4 + k, 3 * size // 4]
+                image = Image.new("RGB", (size, size), (90 + 20 * i, 90, 90 + 5 * k))
+                ImageDraw.Draw(image).ellipse(box, fill=(200 - 40 * k, 120 + 30 * k, 60 + 10 * i))
+                mask = Image.new("L", (size, size))
+                ImageDraw.Draw(mask).ellipse(box, fill=255)
+                grain = np.random.default_rng([k, i, split == "val"]).normal(0, 6, (size, size, 3))
+                pixels = (np.asarray(image) + grain).clip(0, 255).astype(np.uint8)
+                path = f"data/real/{split}/{name}/{name}_{i}.png"
+                mask_path = path.replace("data/real", "data/real/masks")
+                write_png(root / path, pixels)
+                write_png(root / mask_path, mask)
+                rows.append(
+                    RealRecord(
+                        path=path,
+                        sha256=sha256_file(root / path),
+                        class_name=name,
+                        split=split,
+                        group=f"{name}_{split}_{i}",
+                        state=("used", "rusty")[i % 2],
+                        mask=mask_path,
+                        source=f"{name}/{i}.png",
+                        source_sha256="0" * 64,
+                    )
+                )
+    write_manifest(root / "data/real/manifest.csv", rows, RealRecord)
+    return root / "data/real"

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny_sd
+
+from partsynth.augmentation import sdedit
+from partsynth.config.generation import AugmentationSet, Calibrate, Diffusion, Generate, Quality, Reference, Tokens
+from partsynth.core.drift.reference import ReferenceNet, save
+from partsynth.errors import UserError
+from partsynth.quality import strength_search
+from partsynth.quality.features import Encoder
+from partsynth.records.manifest import read_manifest
+from partsynth.records.rows import AugmentedRecord, VerdictRecord
+from partsynth.records.strengths import Probe, read_strengths
+from partsynth.stages import calibrate, generate, quality, tokens
+
+SETTINGS = Generate(steps=8, batch_size=4)
+BASE = Diffusion(device="cpu")
+REFERENCE = Reference(model="encoder", batch_size=8, device="cpu")
+SEARCH = Calibrate(sources=3, rounds=4)
+AUTO = AugmentationSet(strength="auto", target=(0.0, 0.9))
+
+
+# --- the search, without pictures ---------------------------------------------------------------------------------
+
+
+def probes_of(curves: dict):
+    """What edits would give: drift as a function of strength, for each class; and the rounds that were asked for."""
+    asked = []
+
+    def measure(strengths):
+        asked.append(dict(strengths))
+        return {c: Probe(strength=s, drift=curves[c](s), in_band=0.0) for c, s in strengths.items()}
+
+    return measure, asked
+
+
+def test_each_class_is_bisected_to_its_own_strength_in_shared_rounds() -> None:
+    curves = {"a": lambda s: 10 * s, "b": lambda s: 4 * s, "c": lambda s: s**3 * 20}
+    measure, asked = probes_of(curves)
+    found = strength_search.search(list(curves), 2.0, Calibrate(rounds=7), measure)
+    assert len(asked) == 7 and all(set(a) == set(curves) for a in asked)
+    for name, right in (("a", 0.2), ("b", 0.5), ("c", 0.1 ** (1 / 3))):
+        assert strength_search.chosen(found[name], 2.0).strength == pytest.approx(right, abs=0.93 / 2**7)
+        assert len(found[name]) == 7
+
+
+def test_a_class_that_never_crosses_gets_the_end_and_others_keep_theirs() -> None:
+    curves = {"tame": lambda s: s, "wild": lambda s: 9 + s, "even": lambda s: 10 * s, "bent": lambda s: s * (1 - s)}
+    measure, asked = probes_of(curves)
+    told = Calibrate(rounds=3)
+    found = strength_search.search(list(curves), 5.0, told, measure)
+    assert asked[-1] == {"tame": 0.95, "wild": 0.02, "bent": 0.95}
+    assert {n: strength_search.chosen(t, 5.0).strength for n, t in found.items()} == {
+        "tame": 0.95,
+        "wild": 0.02,
+        "even": 0.485,
+        "bent": 0.95,
+    }
+    said = "\n".join(strength_search.told("far", AUTO, found, 5.0, (4.0, 6.0)))
+    assert said.count("warning") == 3
+    for sentence in ("tame stays inside its class even at 0.95", "wild lies beyond its target already at 0.02"):
+        assert f"warning: {sentence}" in said
+
+
+def test_the_end_of_a_search_that_just_missed_it_can_win() -> None:
+    measure, _ = probes_of({"a": lambda s: 1.0 if s < 0.95 else 5.1})
+    found = strength_search.search(["a"], 5.0, Calibrate(rounds=3), measure)
+    assert strength_search.chosen(found["a"], 5.0).strength == 0.95
+
+
+def test_the_target_in_drift() -> None:
+    calibration = np.arange(1.0, 20.0)  # 19 pictures: percentiles are twentieths
+    wide = {"strength": "auto", "target": (0.5, 0.9)}
+    assert strength_search.limits(AugmentationSet(**wide), "s", calibration) == (10.0, 18.0)
+    assert strength_search.limits(AugmentationSet(**wide, cap=12.0), "s", calibration) == (10.0, 12.0)
+    near, far = strength_search.limits(AugmentationSet(strength="auto"), "s", calibration)
+    assert near == 19.0 and far == pytest.approx(19.0 + np.quantile(calibration, 0.95) - 10.0)
+    assert strength_search.limits(AUTO, "s", calibration)[0] == 1.0
+    with pytest.raises(UserError, match=r"sets.s.cap: 9 is not beyond .* 10.000 \(percentile 0.5 of 19"):
+        strength_search.limits(AugmentationSet(**wide, cap=9.0), "s", calibration)
+    with pytest.raises(UserError, match="sets.s.target: 19 calibration pictures have no percentile above 0.96"):
+        strength_search.limits(AugmentationSet(strength="auto", target=(0.96, 0.99)), "s", calibration)
+
+
+# --- the stage ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    tiny_sd.build(root / "models/base")
+    tiny_sd.write_real(root, pictures=5)
+    learning = Tokens(steps=2, batch_size=2, vectors=2, warmup=1)
+    tokens.run(learning, BASE, root / "data/real", root / "models/tokens", root)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save(ReferenceNet((8, 8, 16, 16), 16), root / "encoder", 64)
+    return root
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "project"))
+
+
+def go(root: Path, chosen=AUTO, search=SEARCH, measured=Quality(), settings=SETTINGS) -> bytes:
+    where = (root / "data/real", root / "models/tokens", root / "data/strengths/auto.json", root)
+    calibrate.run(search, settings, BASE, measured, REFERENCE, chosen, "auto", *where)
+    return where[2].read_bytes()
+
+
+@pytest.mark.parametrize("strength", [0.3, [0.2, 0.9]])
+def test_a_given_strength_is_passed_on_without_anything_heavy(project, strength) -> None:
+    code = (
+        "import sys; from pathlib import Path; from partsynth.config import generation as params; from partsynth.stages import calibrate\n"
+        f"given = params.AugmentationSet(strength={strength})\n"
+        "rest = (params.Calibrate(), params.Generate(), params.Diffusion(), params.Quality(), params.Reference())\n"
+        "out = Path('data/strengths/auto.json')\n"
+        "calibrate.run(*rest, given, 'auto', Path('data/real'), Path('models/tokens'), out, Path.cwd())\n"
+        "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=project, check=True)
+    found = read_strengths(project / "data/strengths/auto.json")
+    assert {name: one.strength for name, one in found.classes.items()} == dict.fromkeys(
+        ("gear_t12", "gear_t24"), strength
+    )
+
+
+def test_the_same_bytes_again_and_nothing_is_loaded(project, monkeypatch) -> None:
+    first = go(project)
+    found = json.loads(first)
+    assert found["calibration_n"] == 10 and set(found["classes"]) == {"gear_t12", "gear_t24"}
+    for one in found["classes"].values():
+        assert 4 <= len(one["trail"]) <= 5
+        assert one["strength"] in [probe["strength"] for probe in one["trail"]]
+        assert all(np.isfinite(p["drift"]) and round(3 * p["in_band"], 4) in (0, 1, 2, 3) for p in one["trail"])
+    shutil.rmtree(project / ".work")
+    assert go(project) == first
+    monkeypatch.setattr(sdedit, "load_model", lambda *_: pytest.fail("loaded the base model"))
+    monkeypatch.setattr(Encoder, "__call__", lambda *_: pytest.fail("loaded the encoder"))
+    assert go(project) == first
+
+
+def test_a_killed_search_goes_on_after_its_last_round(project, monkeypatch) -> None:
+    whole = go(project)
+    shutil.rmtree(project / ".work")
+    painted, paint = [], sdedit.paint
+
+    def dying(model, rows, *rest, **named):
+        painted.append(len(rows))
+        if len(painted) == 3:
+            raise KeyboardInterrupt
+        return paint(model, rows, *rest, **named)
+
+    monkeypatch.setattr(sdedit, "paint", dying)
+    with pytest.raises(KeyboardInterrupt):
+        go(project)
+    assert not (project / "data/strengths/auto.json").exists()
+    before = len(painted) - 1  # rounds that were finished
+    assert go(project) == whole
+    rounds = max(len(one["trail"]) for one in json.loads(whole)["classes"].values())
+    assert len(painted) == before + 1 + rounds - before
+
+
+def test_a_torn_cache_is_made_anew(project) -> None:
+    whole = go(project)
+    (cache,) = (project / ".work/features").rglob("probes/auto.safetensors")
+    cache.write_bytes(cache.read_bytes()[:50])
+    assert go(project) == whole
+
+
+def test_a_probes_drift_is_the_one_that_quality_measures(project) -> None:
+    """At the strength found, the probes are the set's own first variants: the share in the target is quality's."""
+    go(project, search=Calibrate(sources=5, rounds=3))
+    found = read_strengths(project / "data/strengths/auto.json")
+    where = (project / "data/real", project / "models/tokens", project / "data/strengths/auto.json")
+    chosen = AUTO.model_copy(update={"variants": 1})
+    generate.run(SETTINGS, BASE, chosen, "auto", *where, project / "data/augmented/auto", project)
+    table, page = project / "data/quality/auto.csv", project / "reports/quality/auto"
+    settings = Quality(on_flagged="warn")
+    pictures = project / "data/augmented/auto"
+    quality.run(settings, REFERENCE, "auto", pictures, project / "data/real", table, page, project)
+    verdicts = read_manifest(table, VerdictRecord)
+    strengths = {r.class_name: r.strength for r in read_manifest(pictures / "manifest.csv", AugmentedRecord)}
+    for name, one in found.classes.items():
+        own = [v for v in verdicts if v.class_name == name]
+        probe = next(p for p in one.trail if p.strength == one.strength)
+        assert strengths[name] == one.strength and {v.calibration_n for v in own} == {found.calibration_n}
+        assert probe.drift == pytest.approx(float(np.median([v.drift for v in own])), abs=2e-6)
+        assert probe.in_band == np.mean([0.0 < v.percentile <= 0.9 for v in own])
+
+
+def test_what_changes_the_measure_or_the_edits_is_searched_anew(project, monkeypatch) -> None:
+    first = json.loads(go(project))
+    assert json.loads(go(project, measured=Quality(calibration="pictures")))["aim"] != first["aim"]
+    assert json.loads(go(project, AUTO.model_copy(update={"guidance": 1.0})))["classes"] != first["classes"]
+    assert json.loads(go(project, settings=SETTINGS.model_copy(update={"seed": 1})))["classes"] != first["classes"]
+
+
+def test_a_missing_token_and_no_validation_picture_are_said_so(project) -> None:
+    token = project / "models/tokens/gear_t12.safetensors"
+    away = token.rename(project / "token")
+    with pytest.raises(UserError, match="class gear_t12 has no learned token"):
+        go(project)
+    away.rename(token)
+    manifest = project / "data/real/manifest.csv"
+    manifest.write_text("".join(line for line in manifest.read_text().splitlines(True) if ",val," not in line))
+    with pytest.raises(UserError, match="has no validation pictures"):
+        go(project)

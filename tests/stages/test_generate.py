@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import tiny_sd
+from PIL import Image
+
+from partsynth.config.generation import AugmentationSet, Diffusion, Generate, Tokens
+from partsynth.core.diffusion import model as diffusion_model
+from partsynth.core.diffusion.images import to_pictures, to_tensor
+from partsynth.errors import UserError
+from partsynth.records.manifest import read_manifest, write_manifest
+from partsynth.records.rows import AugmentedRecord, RealRecord
+from partsynth.records.strengths import ClassStrength, Strengths
+from partsynth.stages import generate, tokens
+from partsynth.store.files import write_json
+from partsynth.store.hashing import sha256_bytes, sha256_file
+from partsynth.store.png import png_bytes, png_fingerprint
+
+SETTINGS = Generate(steps=6, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A project with a base, a real set and learned tokens."""
+    root = tmp_path_factory.mktemp("project")
+    tiny_sd.build(root / "models/base")
+    tiny_sd.write_real(root)
+    learning = Tokens(steps=2, batch_size=2, vectors=2, warmup=1)
+    tokens.run(learning, Diffusion(device="cpu"), root / "data/real", root / "models/tokens", root)
+    return root
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "project"))
+
+
+def give(root: Path, name: str, strengths: dict) -> Path:
+    """The file that calibrate writes."""
+    path = root / f"data/strengths/{name}.json"
+    write_json(path, Strengths(set_name=name, classes={c: ClassStrength(strength=s) for c, s in strengths.items()}))
+    return path
+
+
+def make(root: Path, name: str = "id", settings: Generate = SETTINGS, **augmentation) -> dict[str, AugmentedRecord]:
+    chosen = AugmentationSet(**{"strength": 0.5} | augmentation)
+    base = Diffusion(device="cpu")
+    out = root / "data/augmented" / name
+    strengths = give(root, name, dict.fromkeys(("gear_t12", "gear_t24"), chosen.strength))
+    generate.run(settings, base, chosen, name, root / "data/real", root / "models/tokens", strengths, out, root)
+    return {Path(row.path).name: row for row in read_manifest(out / "manifest.csv", AugmentedRecord)}
+
+
+def shas(rows: dict[str, AugmentedRecord]) -> dict[str, str]:
+    return {name: row.sha256 for name, row in rows.items()}
+
+
+def test_a_row_says_everything_about_its_picture(project) -> None:
+    rows = make(project)
+    assert len(rows) == 2 * 3 * 2
+    real = {r.path: r for r in read_manifest(project / "data/real/manifest.csv", RealRecord)}
+    for name, row in rows.items():
+        source = real[row.source]
+        assert row.path == f"data/augmented/id/{row.class_name}/{name}" and name.startswith(Path(row.source).stem)
+        assert source.split == "train" and source.class_name == row.class_name and source.group == row.source_group
+        assert sha256_file(project / row.path) == row.sha256 and row.source_sha256 == source.sha256
+        assert png_fingerprint(project / row.path) == row.fingerprint
+        assert row.prompt == f"a photo of a {row.state} <{row.class_name}>"
+        assert row.token_sha256 == sha256_file(project / f"models/tokens/{row.class_name}.safetensors")
+        assert Image.open(project / row.path).size == (64, 64)
+    assert len({r.seed for r in rows.values()}) == len({r.sha256 for r in rows.values()}) == len(rows)
+    assert len({r.base_sha256 for r in rows.values()}) == 1
+
+
+def test_states_differ_between_a_sources_variants_and_between_sources(project) -> None:
+    rows = make(project, variants=5, strength=0).values()
+    orders = {}
+    for row in sorted(rows, key=lambda r: (r.source, r.variant)):
+        orders.setdefault(row.source, []).append(row.state)
+    assert all(sorted(o) == sorted(AugmentationSet(strength=0).states) for o in orders.values())
+    assert len({tuple(o) for o in orders.values()}) > 3
+
+
+def test_a_list_of_strengths_is_taken_in_turn(project) -> None:
+    rows = make(project, strength=[0.9, 0.2], variants=3).values()
+    assert {(r.variant, r.strength) for r in rows} == {(0, 0.9), (1, 0.2), (2, 0.9)}
+
+
+def test_each_class_has_the_strength_that_calibrate_found(project) -> None:
+    where = (project / "data/real", project / "models/tokens")
+    rest = (project / "data/augmented/auto", project)
+    told = (SETTINGS, Diffusion(device="cpu"), AugmentationSet(strength="auto"), "auto", *where)
+    generate.run(*told, give(project, "auto", {"gear_t12": 0.3, "gear_t24": 0.6}), *rest)
+    rows = read_manifest(project / "data/augmented/auto/manifest.csv", AugmentedRecord)
+    assert {(r.class_name, r.strength) for r in rows} == {("gear_t12", 0.3), ("gear_t24", 0.6)}
+    again = generate.regenerate(rows[0], told[1], *where, project)
+    assert sha256_bytes(png_bytes(again, rows[0].fingerprint)) == rows[0].sha256
+    with pytest.raises(UserError, match="no strength for gear_t24: dvc repro calibrate@auto"):
+        generate.run(*told, give(project, "auto", {"gear_t12": 0.3}), *rest)
+    fixed = (*told[:2], AugmentationSet(strength=0.5), *told[3:])
+    with pytest.raises(UserError, match="another strength than sets.auto.strength"):
+        generate.run(*fixed, give(project, "auto", {"gear_t12": 0.3, "gear_t24": 0.5}), *rest)
+
+
+@pytest.mark.parametrize(
+    "augmentation", [{}, {"token_noise": 0.3, "strength": [0.2, 1.0]}, {"masked": True}, {"restore": 0.7}]
+)
+def test_a_picture_is_made_again_from_its_row_alone(project, augmentation) -> None:
+    rows = make(project, **augmentation)
+    base = Diffusion(device="cpu")
+    for name in random.Random(0).sample(sorted(rows), 3):
+        picture = generate.regenerate(rows[name], base, project / "data/real", project / "models/tokens", project)
+        assert sha256_bytes(png_bytes(picture, rows[name].fingerprint)) == rows[name].sha256
+
+
+def test_what_is_missing_is_remade_with_the_same_bytes_whatever_came_before(project, monkeypatch) -> None:
+    rows = make(project)
+    folder = project / "data/augmented/id"
+    gone = random.Random(1).sample(sorted(rows), 5)
+    (folder / rows[gone[0]].class_name / gone[0]).write_bytes(b"\x89PNG torn")
+    Image.new("RGB", (64, 64)).save(project / rows[gone[1]].path)  # readable, but not ours
+    for name in gone[2:]:
+        (project / rows[name].path).unlink()
+    (folder / "gear_t12/stranger.png").write_bytes(b"x")
+    painted = []
+    paint = generate.paint
+    monkeypatch.setattr(generate, "paint", lambda m, r, *a: painted.extend(x.path for x in r) or paint(m, r, *a))
+    again = make(project)
+    assert sorted(painted) == sorted(rows[n].path for n in gone)
+    assert again == rows and not (folder / "gear_t12/stranger.png").exists()
+
+
+def test_nothing_to_do_loads_no_model(project, monkeypatch) -> None:
+    rows = make(project)
+    monkeypatch.setattr(generate, "load_model", lambda *a: pytest.fail("loaded the model"))
+    assert make(project) == rows
+
+
+def test_a_change_remakes_what_it_touches(project) -> None:
+    rows = make(project)
+    assert not set(shas(make(project, strength=0.6)).values()) & set(shas(rows).values())
+    assert shas(make(project, guidance=1.0)) != shas(rows)
+    assert shas(make(project, token_noise=0.1)) != shas(rows)
+    assert shas(make(project, name="other")) != shas(rows)  # a set of its own draws its own noise
+    more = make(project, variants=3)
+    assert shas(more).items() > shas(make(project)).items() == shas(rows).items()
+    learning = Tokens(steps=3, batch_size=2, vectors=2, warmup=1)
+    tokens.run(learning, Diffusion(device="cpu"), project / "data/real", project / "models/tokens", project)
+    assert not set(shas(make(project)).values()) & set(shas(rows).values())
+
+
+def test_strength_zero_is_the_vae_round_trip(project) -> None:
+    model = diffusion_model.load(project / "models/base")
+    for row in make(project, strength=0, variants=1).values():
+        source = Image.open(project / row.source)
+        trip = to_pictures(model.decode(model.encode(to_tensor([source], 64))))[0]
+        assert trip.tobytes() == Image.open(project / row.path).tobytes()
+
+
+def test_masked_edits_keep_every_pixel_outside_the_part(project) -> None:
+    real = {r.path: r for r in read_manifest(project / "data/real/manifest.csv", RealRecord)}
+    for row in make(project, masked=True, strength=0.8).values():
+        picture, source = (np.asarray(Image.open(project / p).convert("RGB")) for p in (row.path, row.source))
+        outside = np.asarray(Image.open(project / real[row.source].mask)) <= 127
+        assert np.array_equal(picture[outside], source[outside])
+        assert np.abs(picture[~outside].astype(int) - source[~outside]).mean() > 5
+
+
+def test_restoring_puts_back_what_the_vae_loses(project) -> None:
+    def apart(restore: float) -> float:
+        rows = make(project, strength=0.0, restore=restore).values()
+        pairs = [[np.asarray(Image.open(project / p).convert("RGB"), float) for p in (r.path, r.source)] for r in rows]
+        return float(np.mean([np.abs(made - source).mean() for made, source in pairs]))
+
+    without, half = apart(0.0), apart(0.5)
+    assert without > 5  # the tiny VAE is random
+    assert 0.4 * without < half < 0.6 * without + 3  # less exact where a channel is clipped
+    assert apart(1.0) <= 0.5  # rounding alone
+
+
+def test_pictures_have_their_sources_size_whatever_size_the_model_works_at(project) -> None:
+    shutil.rmtree(project / "data/real")
+    tiny_sd.write_real(project, size=48)
+    for row in make(project, masked=True).values():
+        assert Image.open(project / row.path).size == (48, 48) and row.size == 64
+
+
+def test_few_sources_are_drawn_a_class_and_no_variant_is_an_empty_set(project) -> None:
+    few = make(project, settings=SETTINGS.model_copy(update={"max_sources": 1}))
+    assert sorted(r.class_name for r in few.values()) == ["gear_t12", "gear_t12", "gear_t24", "gear_t24"]
+    assert make(project, variants=0) == {}
+    assert (project / "data/augmented/id/manifest.csv").is_file()
+
+
+def test_missing_and_foreign_tokens_are_named_all_at_once(project) -> None:
+    folder = project / "models/tokens"
+    (folder / "gear_t12.safetensors").rename(folder / "gear_t24.safetensors")
+    with pytest.raises(UserError) as error:
+        make(project)
+    assert "class gear_t12 has no learned token" in str(error.value)
+    assert "gear_t24.safetensors holds the token of class 'gear_t12'" in str(error.value)
+    assert not (project / "data/augmented/id/manifest.csv").exists()
+
+
+def test_a_token_of_another_base_is_refused(project) -> None:
+    shutil.rmtree(project / "models/base")
+    tiny_sd.build(project / "models/base", seed=5)
+    with pytest.raises(UserError, match="was learned with base"):
+        make(project)
+
+
+def test_only_training_pictures_with_their_own_bytes_are_edited(project) -> None:
+    rows = make(project)
+    row = next(iter(rows.values()))
+    real = read_manifest(project / "data/real/manifest.csv", RealRecord)
+    moved = [r.model_copy(update={"split": "test"}) if r.path == row.source else r for r in real]
+    write_manifest(project / "data/real/manifest.csv", moved, RealRecord)
+    where = (Diffusion(device="cpu"), project / "data/real", project / "models/tokens", project)
+    with pytest.raises(UserError, match="only training pictures are edited"):
+        generate.regenerate(row, *where)
+    with pytest.raises(UserError, match="token 000, here is"):
+        generate.regenerate(row.model_copy(update={"token_sha256": "000"}), *where)
+    with pytest.raises(UserError, match="another fingerprint"):
+        generate.regenerate(row.model_copy(update={"prompt": "a photo of a clean <gear_t12>"}), *where)
+    other = next(r for r in rows.values() if r.source != row.source)
+    (project / other.source).write_bytes(b"x")
+    with pytest.raises(UserError, match="differs from its manifest"):
+        generate.regenerate(other, *where)
+
+
+def test_masked_sets_need_masks_and_the_prompt_must_fit(project) -> None:
+    (project / "data/real/masks/train/gear_t12/gear_t12_1.png").unlink()
+    with pytest.raises(UserError, match="no mask:\n  data/real/train/gear_t12/gear_t12_1.png"):
+        make(project, masked=True)
+    with pytest.raises(UserError, match="generate.template: .* takes 32"):
+        make(project, settings=SETTINGS.model_copy(update={"template": "part " * 40 + "{token}"}))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_gives_the_same_set(project, tmp_path) -> None:
+    whole = make(Path(shutil.copytree(project, tmp_path / "whole")), variants=8)
+    code = (
+        "from pathlib import Path; from partsynth.config import generation as params; from partsynth.stages import generate\n"
+        "generate.run(params.Generate(steps=6, batch_size=4), params.Diffusion(device='cpu'),"
+        " params.AugmentationSet(strength=0.5, variants=8), 'id', Path('data/real'), Path('models/tokens'),"
+        " Path('data/strengths/id.json'), Path('data/augmented/id'), Path.cwd())"
+    )
+    give(project, "id", {"gear_t12": 0.5, "gear_t24": 0.5})
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=project, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    folder, deadline = project / "data/augmented/id", time.monotonic() + 120
+    while len(list(folder.rglob("*.png"))) < 5 and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "manifest.csv").exists()
+    kept = {p: p.stat().st_mtime_ns for p in folder.rglob("*-v*.png") if not p.name.startswith(".")}
+    assert 5 <= len(kept) < len(whole)
+    assert shas(make(project, variants=8)) == shas(whole)
+    assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
+    assert len([p for p in folder.rglob("*") if p.is_file()]) == len(whole) + 1
