@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Any
 
-from partsynth.errors import UserError
+from partsynth.errors import UserError, did_you_mean
 
 
 class Registry:
@@ -54,7 +54,8 @@ class Registry:
             where there is none; it names those there are.
         """
         if name not in self.names:
-            raise UserError(f"there is no {self.what} {name!r}; there are {', '.join(self.names)}")
+            known = ", ".join(self.names)
+            raise UserError(f"there is no {self.what} {name!r}{did_you_mean(name, self.names)}; there are {known}")
         if name not in self._members:
             self._members[name] = importlib.import_module(f"{self.package}.{name}").MEMBER
         return self._members[name]

@@ -53,7 +53,7 @@ def test_all_faults_come_at_once_and_by_name(tmp_path: Path) -> None:
         },
     )
     for part in (
-        "train.temprature: unknown key, did you mean temperature. Allowed: width, ",
+        "train.temprature: unknown key, did you mean temperature. Allowed: backbone, width, ",
         'train.steps: should be a whole number (found "many")',
         "train.anchors: should be greater than or equal to 1 (found 0)",
         "'no', 'bf16' or 'fp16'",
@@ -132,6 +132,7 @@ def test_a_setup_changes_keys_of_train_and_no_others(tmp_path: Path) -> None:
     assert config_load.load("select.b", path).training(shared) == shared
     assert changed.model_dump(mode="json")["train"] == {"negative_weight": 0.0}
     same = {
+        "backbone": "narrow_resnet",
         "steps": 5,
         "anchors": 4,
         "classifier_steps": 5,
@@ -149,7 +150,7 @@ def test_a_setup_changes_keys_of_train_and_no_others(tmp_path: Path) -> None:
         assert f"select.a.train.{key}: must be the same for every setup" in text
     assert "select.a.train.temprature: unknown key, did you mean temperature" in text
     assert 'select.a.train.warmup: should be a valid number (found "long")' in text
-    assert "select.b.train: should be a mapping" in text and "13 fault(s)" in text
+    assert "select.b.train: should be a mapping" in text and "14 fault(s)" in text
     with pytest.raises(UserError, match="select.a.train.steps: must be the same"):
         config_load.load("select.a", write(tmp_path, content))
 

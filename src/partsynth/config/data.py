@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from partsynth.config.base import Count, Fraction, Section, Seed
+from partsynth.config.base import Count, Fraction, Section, Seed, member_of
+from partsynth.seams import SOURCES
 
 
 class RenderInstances(Section):
@@ -47,7 +48,7 @@ class Render(Section):
 class Ingest(Section):
     """Real photographs in, framed pictures with splits and groups out."""
 
-    source: Literal["rendered", "mvip", "folder"] = "rendered"
+    source: Annotated[str, member_of(SOURCES)] = "rendered"
     path: str = "data/raw"  # the source folder; absolute, or relative to the repository's root
     size: Annotated[int, Field(ge=16, le=1024)] = 64  # pixels a side of a framed picture
     dilation: Fraction = 0.04  # ROI margin round the mask, as a fraction of the picture's longer side

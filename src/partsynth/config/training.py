@@ -6,12 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_serializer
 
-from partsynth.config.base import Count, Fraction, Positive, Section, Seed
+from partsynth.config.base import Count, Fraction, Positive, Section, Seed, member_of
+from partsynth.seams import BACKBONES, RULES, SCORES
 
 
 class Train(Section):
     """SupCon, then a linear classifier on the frozen encoder."""
 
+    # left out of what is written at its default: identities made before there was a choice stay as they are
+    backbone: Annotated[str, member_of(BACKBONES)] = Field("narrow_resnet", exclude_if="narrow_resnet".__eq__)
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 32  # channels of the ResNet's first stage
     blocks: list[Count] = [1, 1, 1]  # residual blocks a stage; each stage has twice the channels of the one before
     embedding: Count = 64  # dimensions of the projection head's output
@@ -41,6 +44,7 @@ class TrainChanges(Train):
     """A part of section train: only the keys that are given count. What makes trainings comparable is refused."""
 
     @field_validator(
+        "backbone",
         "width",
         "blocks",
         "embedding",
@@ -66,7 +70,7 @@ class SelectSetup(Section):
     """How one setup uses the set it adds."""
 
     role: Literal["positive", "negative"] = "positive"
-    rule: Literal["all", "accepted", "band", "random"] = "accepted"  # random: as many a class as band, of any drift
+    rule: Annotated[str, member_of(RULES)] = "accepted"  # random: as many a class as band, of any drift
     band: tuple[Fraction, Fraction] = (
         0.95,
         1.0,
@@ -95,7 +99,7 @@ class Matrix(Section):
 class Evaluate(Section):
     """Accuracy and OOD figures; every choice is made on validation parts."""
 
-    headline_score: Literal["knn"] = "knn"  # predeclared
+    headline_score: Annotated[str, member_of(SCORES)] = "knn"  # predeclared
     k: list[Count] = [1, 3, 5, 10]  # kNN neighbours to choose from on OOD-validation
     id_recall: Fraction = 0.95  # FPR@95
     confidence: Fraction = 0.95  # of the intervals over seeds
