@@ -40,7 +40,7 @@ from partsynth.core.drift.calibration import drift_scores
 from partsynth.core.drift.distances import Bank, class_distances
 from partsynth.core.evaluation.intervals import cluster_interval, t_interval
 from partsynth.core.evaluation.metrics import auroc
-from partsynth.records.images import read_picture
+from partsynth.records.images import read_image
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord, VerdictRecord
 from partsynth.stages.tokens import first_words
@@ -341,7 +341,7 @@ def inversion(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, An
     if bench.quick:
         rows = [r for r in rows if r.camera != "cam1"]
     latents = bench.model.encode(
-        to_tensor([read_picture(bench.project, r) for r in rows], bench.settings.diffusion.size)
+        to_tensor([read_image(bench.project, r) for r in rows], bench.settings.diffusion.size)
     )
     marks = token_marks(bench)
     template = bench.settings.tokens.templates[0]
@@ -470,7 +470,7 @@ def target_sources(bench: Bench) -> Sources:
         if r.split == "train" and r.role == "target"
     ]
     rows = sorted(rows, key=lambda r: r.path)[:: 5 if bench.quick else 1]
-    images = to_tensor([read_picture(bench.project, r) for r in rows], bench.settings.diffusion.size)
+    images = to_tensor([read_image(bench.project, r) for r in rows], bench.settings.diffusion.size)
     return Sources(
         bench.model.encode(images),
         images,
@@ -719,7 +719,7 @@ def gate(bench: Bench) -> tuple[list[Figure], dict[str, Any]]:
     found = {}
     for name in sorted(bench.settings.sets):
         rows = read_manifest(bench.project / f"data/quality/{name}.csv", VerdictRecord)
-        pictures = [read_picture(bench.project, r) for r in rows]
+        pictures = [read_image(bench.project, r) for r in rows]
         named = bench.judge.answers(to_tensor(pictures, bench.settings.diffusion.size), "target")
         same = named == np.array([r.class_name for r in rows])
         through = np.array([r.verdict == "accept" for r in rows])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from partsynth.config.training import Train
 from partsynth.errors import UserError
-from partsynth.records.images import read_picture
+from partsynth.records.images import read_image
 from partsynth.records.manifest import read_manifest, write_manifest
 from partsynth.records.rows import RealRecord, SelectedRecord, VerdictRecord
 from partsynth.store import files
@@ -217,16 +217,16 @@ def test_a_faulty_manifest_is_told_by_line_and_column(tmp_path: Path) -> None:
 def test_a_picture_other_than_its_record_is_refused(tmp_path: Path) -> None:
     sha = write_png(tmp_path / "a.png", np.full((8, 8), 7, np.uint8))
     row = real("a.png", sha256=sha)
-    assert read_picture(tmp_path, row).size == (8, 8)
-    assert read_picture(tmp_path, row).mode == "RGB"
+    assert read_image(tmp_path, row).size == (8, 8)
+    assert read_image(tmp_path, row).mode == "RGB"
     with pytest.raises(UserError, match="8 x 8 pixels, expected 64 x 64"):
-        read_picture(tmp_path, row, size=64)
+        read_image(tmp_path, row, size=64)
     write_png(tmp_path / "a.png", np.full((8, 8), 8, np.uint8))
     with pytest.raises(UserError, match="differs from its manifest"):
-        read_picture(tmp_path, row)
+        read_image(tmp_path, row)
     (tmp_path / "a.png").unlink()
     with pytest.raises(UserError, match="dvc checkout"):
-        read_picture(tmp_path, row)
+        read_image(tmp_path, row)
 
 
 def test_bad_json_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from partsynth.errors import UserError
-from partsynth.records.images import read_picture
+from partsynth.records.images import read_image
 from partsynth.records.rows import RealRecord
 from partsynth.store.files import inside
 from partsynth.store.hashing import seed_from
@@ -43,7 +43,7 @@ def read_source(sources: Mapping[str, RealRecord], name: str, root: Path) -> Ima
     source = sources[name]
     if source.split != "train" or source.role != "target":
         raise UserError(f"{name} is a {source.split} picture ({source.role}): only training pictures are edited")
-    return read_picture(root, source)
+    return read_image(root, source)
 
 
 def read_mask(source: RealRecord, root: Path) -> Image.Image:

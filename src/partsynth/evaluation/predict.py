@@ -13,7 +13,7 @@ from partsynth.config.training import Evaluate
 from partsynth.core.evaluation import ood as scoring
 from partsynth.core.evaluation.metrics import accuracy, auroc
 from partsynth.errors import UserError
-from partsynth.records.images import read_picture
+from partsynth.records.images import read_image
 from partsynth.records.rows import RealRecord, Record
 from partsynth.store.hashing import sha256_file
 
@@ -29,7 +29,7 @@ def _load(parts: dict[str, Sequence[Record]], size: int, root: Path) -> dict[str
 
     loaded = {}
     for part, rows in track(parts.items(), description="reading", transient=True):
-        loaded[part] = np.stack([np.asarray(read_picture(root, row, size)) for row in rows])
+        loaded[part] = np.stack([np.asarray(read_image(root, row, size)) for row in rows])
     return loaded
 
 

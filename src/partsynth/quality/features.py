@@ -19,7 +19,7 @@ from partsynth.config.generation import Reference
 from partsynth.core.images import stats
 from partsynth.core.images.stats import Looks
 from partsynth.errors import UserError
-from partsynth.records.images import read_picture
+from partsynth.records.images import read_image
 from partsynth.records.rows import RealRecord, Record
 from partsynth.store.files import write_bytes_atomic
 from partsynth.store.hashing import fingerprint, seed_from, sha256_file, sha256_tree
@@ -75,7 +75,7 @@ def measure(rows: Sequence[Record], root: Path, embed: Embed, batch_size: int, c
     starts = range(0, len(todo), batch_size)
     for start in track(starts, "measuring pictures", len(starts), transient=True, disable=not todo):
         batch = todo[start : start + batch_size]
-        images = [read_picture(root, row) for row in batch]
+        images = [read_image(root, row) for row in batch]
         features = embed(images + [images[-1]] * (batch_size - len(images)))[: len(images)]
         for row, image, feature in zip(batch, images, features, strict=True):
             known[row.sha256] = (feature.astype(np.float32), *stats.measure(image))
@@ -129,7 +129,7 @@ def seen_in_views(rows: Sequence[RealRecord], root: Path, embed: Embed, batch_si
     parts = []
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
-        images = in_views([read_picture(root, row) for row in batch], [row.sha256 for row in batch])
+        images = in_views([read_image(root, row) for row in batch], [row.sha256 for row in batch])
         parts.append(embed(images + [images[-1]] * (batch_size - len(images)))[: len(images)])
     for stale in folder.glob("views-*.safetensors"):
         stale.unlink()

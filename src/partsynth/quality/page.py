@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from partsynth.config.generation import Quality
-from partsynth.records.images import read_picture
+from partsynth.records.images import read_image
 from partsynth.records.rows import RealRecord, Record, VerdictRecord
 from partsynth.store.files import prune, write_bytes_atomic, write_json, write_text_atomic
 from partsynth.store.png import png_bytes
@@ -39,8 +39,8 @@ def write_page(
         sheet = contact_sheet(
             [
                 (
-                    read_picture(root, sources[v.source]) if v.source else None,
-                    read_picture(root, records[v.path]),
+                    read_image(root, sources[v.source]) if v.source else None,
+                    read_image(root, records[v.path]),
                     [v.class_name, f"{states[v.path] or '-'}  p {v.percentile:.3f}", v.reasons.replace(";", ", ")],
                 )
                 for v in chosen

@@ -13,8 +13,13 @@ from partsynth.store.files import inside
 from partsynth.store.hashing import sha256_bytes
 
 
-def read_picture(root: Path, record: Record, size: int | None = None) -> Image.Image:
-    """The record's picture as RGB, its bytes checked against the record's sha256.
+def read_image(root: Path, record: Record, size: int | None = None) -> Image.Image:
+    """The record's image as RGB, its bytes checked against the record's sha256.
+
+    Parameters
+    ----------
+    root : the folder that the record's path is relative to
+    size : pixels of each side that the image must have; any where None
 
     Raises
     ------

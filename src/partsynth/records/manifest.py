@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from partsynth.errors import UserError
+from partsynth.errors import UserError, listed
 from partsynth.records.rows import Record
 from partsynth.store.files import write_text_atomic
 
@@ -58,6 +58,5 @@ def read_manifest(path: Path, kind: type[R]) -> list[R]:
         except ValidationError as error:
             faults += [f"line {reader.line_num}, {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
     if faults:
-        more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise UserError(f"{path} has faulty rows:\n  " + "\n  ".join(faults[:10]) + more)
+        raise UserError(f"{path} has faulty rows:\n  {listed(faults)}")
     return rows

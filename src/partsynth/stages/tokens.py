@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from partsynth.config.generation import Diffusion, Tokens
 from partsynth.errors import UserError
-from partsynth.records.images import read_picture
+from partsynth.records.images import read_image
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
 from partsynth.store.base_model import locate_base
@@ -118,7 +118,7 @@ def _prepare(
     root: Path,
 ) -> Inversion:
     """Read the pictures first (their faults cost no time), then load the model and cache the latents."""
-    pictures = {name: [read_picture(root, row) for row in rows] for name, rows in classes.items()}
+    pictures = {name: [read_image(root, row) for row in rows] for name, rows in classes.items()}
 
     from PIL import ImageOps
 

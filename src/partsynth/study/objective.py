@@ -44,11 +44,11 @@ class Objective:
         import numpy as np
 
         from partsynth.core.contrastive import encoder
-        from partsynth.records.images import read_picture
+        from partsynth.records.images import read_image
 
         size = self.params.train.size
         return {
-            part: np.stack([np.asarray(encoder.resize(read_picture(self.root, row), size)) for row in rows])
+            part: np.stack([np.asarray(encoder.resize(read_image(self.root, row), size)) for row in rows])
             for part, rows in (("near_val", self.data.near), ("far_val", self.data.far))
             if rows
         }

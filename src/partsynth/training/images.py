@@ -13,7 +13,7 @@ from torch import Tensor
 
 from partsynth.core.contrastive import encoder as encoders
 from partsynth.errors import UserError
-from partsynth.records.images import read_picture
+from partsynth.records.images import read_image
 from partsynth.records.rows import RealRecord, Record, SelectedRecord
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def load_pictures(rows: Sequence[SelectedRecord], val: Sequence[RealRecord], siz
         images = []
         for record in wanted:
             try:
-                images.append(np.asarray(encoders.resize(read_picture(root, record), size)))
+                images.append(np.asarray(encoders.resize(read_image(root, record), size)))
             except (UserError, OSError) as error:
                 faults.append(str(error))
         return torch.from_numpy(np.stack(images)) if images else torch.zeros(0, size, size, 3, dtype=torch.uint8)
