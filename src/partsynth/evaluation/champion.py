@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from partsynth.errors import UserError
+from partsynth.evaluation.results import read_summary
 from partsynth.store.files import read_json
 from partsynth.store.hashing import sha256_file
 from partsynth.tracking.query import RunView, get_run
@@ -63,13 +64,13 @@ def results(root: Path, setup: str, seed: int) -> dict[str, float]:
     """The evaluation's figures of one model, if it evaluated exactly these weights; else none."""
     if not (root / SUMMARY).is_file():
         return {}
-    summary = read_json(root / SUMMARY)
-    run = next((r for r in summary["runs"] if (r["setup"], r["seed"]) == (setup, seed)), None)
+    summary = read_summary(root / SUMMARY)
+    run = next((r for r in summary.runs if (r.setup, r.seed) == (setup, seed)), None)
     folder = root / MODELS / setup / str(seed)
-    if run is None or any(sha256_file(folder / name) != digest for name, digest in run["sha256"].items()):
+    if run is None or any(sha256_file(folder / name) != digest for name, digest in run.sha256.items()):
         return {}
-    place = summary["seeds"][setup].index(seed)
-    return {name: m["values"][place] for name, m in summary["setups"][setup].items() if name in SHOWN}
+    place = summary.seeds[setup].index(seed)
+    return {name: m.values[place] for name, m in summary.setups[setup].items() if name in SHOWN}
 
 
 def register(root: Path, name: str | None = None, alias: str = "champion") -> str:

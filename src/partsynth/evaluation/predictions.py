@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from partsynth.config.training import Evaluate
 from partsynth.core.evaluation import ood as scoring
 from partsynth.errors import UserError
+from partsynth.evaluation.results import Summary
 from partsynth.evaluation.summary import summarise, summarise_replicates
 from partsynth.store.hashing import sha256_file
 
@@ -46,12 +47,11 @@ def read_predictions(source: Path | io.StringIO) -> pd.DataFrame:
     return table
 
 
-def recompute(predictions: Path, params: Evaluate | None = None) -> dict[str, Any]:
-    """setups, differences, scores, classes, absent and verdict of summary.json, from the stored predictions alone.
+def recompute(predictions: Path, params: Evaluate | None = None) -> Summary:
+    """The summary from the stored predictions alone, a BenchmarkSummary from a benchmark's.
 
-    ``render_table`` makes text of it. Wording of the verdict names the setups, as the file does not hold what
-    they were trained on.
+    It has no runs, choices and data; the verdict names the setups, as the file does not hold what they were trained on.
     """
     table, params = read_predictions(predictions), params or Evaluate()
     found = summarise_replicates(table, params) if "shots" in table else summarise(table, params, None)
-    return found | {"predictions_sha256": sha256_file(predictions)}
+    return found.model_copy(update={"predictions_sha256": sha256_file(predictions)})

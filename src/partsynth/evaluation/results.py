@@ -1,11 +1,14 @@
-"""What an evaluation found, as types: the content of reports/metrics/summary.json and of a benchmark's JSON."""
+"""What an evaluation found, as types: the content of reports/metrics/summary.json and of a benchmark's JSON.
+
+Figures are fractions, not per cent. ``dump`` gives what is written, ``read_summary`` and ``read_benchmark`` read it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from partsynth.errors import UserError
 from partsynth.store.files import read_json
@@ -17,6 +20,10 @@ class Result(BaseModel):
     """Frozen; keys that a later version added are kept out, so that older readers read newer files."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    def dump(self) -> dict[str, Any]:
+        """For JSON: what was set, under the keys of the files."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 class Interval(Result):
@@ -31,10 +38,10 @@ class Interval(Result):
 class Bootstrap(Result):
     """A resampled range: how much a difference depends on the parts (or unseen variants) that were photographed."""
 
-    low: float | None
+    low: float | None  # None where there is one cluster only
     high: float | None
     clusters: int
-    of: str  # what a cluster is, in words
+    of: str  # what the clusters are, in words
 
 
 class Difference(Interval):
@@ -115,6 +122,22 @@ class Summary(Result):
     data: Data | None = None
     predictions_sha256: str = ""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _once_a_mapping(cls, content: Any) -> Any:
+        """Differences stood under "<setup>-<base>" and metric before they were a list."""
+        if not isinstance(content, dict) or not isinstance(content.get("differences"), dict):
+            return content
+        order = content.get("order", [])
+        pairs = {f"{a}-{b}": (a, b) for i, a in enumerate(order) for b in order[:i]}
+        listed = [
+            {"setup": pairs[name][0], "base": pairs[name][1], "metric": metric, **interval}
+            for name, found in content["differences"].items()
+            if name in pairs
+            for metric, interval in found.items()
+        ]
+        return content | {"differences": listed}
+
     def difference(self, setup: str, base: str, metric: str) -> Difference | None:
         """``setup`` minus ``base`` in ``metric``; None where it was not measured."""
         wanted = (setup, base, metric)
@@ -128,6 +151,64 @@ class Summary(Result):
         return {metric.name: metric for metric in self.metrics}
 
 
+class Target(Result):
+    """A difference that a benchmark aimed for, and whether it was met."""
+
+    setup: str
+    against: str
+    measure: str
+    mean: float | None  # aimed for: at least
+    low: float | None  # aimed for: the interval's lower end, at least
+    difference: Interval | None  # found
+    met: bool | None  # None where the difference, or its interval, was not measured
+
+
+class Seconds(Result):
+    stages: dict[str, float]  # by stage of dvc.yaml
+    total: float
+
+
+class ReplicateRun(Result):
+    """What the figures of one replicate are made of, and what it took."""
+
+    folder: str
+    seed: int
+    shots: int | None  # training images per class; None where all are used
+    git_commit: str | None
+    mlflow_runs: dict[str, str]  # setup -> run id
+    manifests: dict[str, str]  # file -> sha256
+    pictures: dict[str, int]  # by part
+    classes: int
+    training: dict[str, dict[str, int]]  # as in Data
+    choices: dict[str, dict[str, Choice]]  # setup -> seed
+    predictions_sha256: str
+    files: dict[str, str]  # file -> sha256
+    seconds: Seconds
+
+
+class BenchmarkRun(Result):
+    """How a benchmark was run."""
+
+    command: str
+    git_commit: str
+    partsynth_version: str
+    machine: str
+    minutes: float
+    replicates: list[ReplicateRun]
+
+
+class BenchmarkSummary(Summary):
+    """Figures over replicates; all after ``few_shot`` is unset where only the predictions were at hand."""
+
+    few_shot: dict[str, Summary] = {}  # training images per class -> figures of those replicates
+    shots_of_all: float = 0  # training images per class, on average, where all are used
+    kinds: dict[str, Literal["main", "control", "ablation"]] = {}  # by setup
+    compared: list[tuple[str, str]] = []  # (setup, base) in the preset's order
+    targets: list[Target] = []
+    predictions: str = ""  # file of predictions, beside the JSON
+    benchmark: BenchmarkRun | None = None
+
+
 def read_summary(path: Path) -> Summary:
     """Read summary.json.
 
@@ -136,10 +217,27 @@ def read_summary(path: Path) -> Summary:
     UserError
         where it is missing, not JSON, or not a summary of this version.
     """
+    return _read(path, Summary, "dvc repro evaluate")
+
+
+def read_benchmark(path: Path) -> BenchmarkSummary:
+    """Read a benchmark's JSON.
+
+    Raises
+    ------
+    UserError
+        where it is missing, not JSON, or not of this version.
+    """
+    return _read(path, BenchmarkSummary, "partsynth benchmark writes it anew")
+
+
+R = TypeVar("R", bound=Result)
+
+
+def _read(path: Path, kind: type[R], remedy: str) -> R:
     try:
-        return Summary.model_validate(read_json(path))
+        return kind.model_validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        fault = f"{path} is no summary of this version ({where}: {first['msg']})"
-        raise UserError(f"{fault}: dvc repro evaluate") from None
+        raise UserError(f"{path} is no summary of this version ({where}: {first['msg']}): {remedy}") from None

@@ -24,7 +24,8 @@ from partsynth.store.hashing import seed_from
 
 if TYPE_CHECKING:
     import pandas as pd
-from partsynth.evaluation.verdict import verdict
+from partsynth.evaluation.results import BenchmarkSummary, Bootstrap, Difference, Interval, MetricTitle, Summary
+from partsynth.evaluation.verdict import Change, Changes, verdict
 
 STUDY_SET = "near_ood"  # the augmentations whose mean max-softmax the original study called "OOD confidence"
 # (metric, what to call it, whether more is better); also the order of tables
@@ -48,20 +49,14 @@ TITLES = {
 }
 
 
-def summarise(
-    table: pd.DataFrame,
-    params: Evaluate,
-    changes: dict[tuple[str, str], tuple[str, str]] | None,
-    all_pairs: bool = True,
-) -> dict[str, Any]:
+def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, all_pairs: bool = True) -> Summary:
     """All figures from the table of predictions.
 
     Parameters
     ----------
     table : as ``read_predictions`` gives it; setups in the order of their first row, the baseline first. A setup may
         lack seeds, and a seed may have pictures of its own: all comparisons are made within a seed.
-    changes : (setup, the setup it is compared with) -> (what it added, "positive" | "negative" | ""); None = every
-        setup against the one before it
+    changes : None = every setup against the one before it
     all_pairs : differences of all pairs of setups, or only of those in ``changes``
     """
     runs: dict[str, dict[int, dict[str, pd.DataFrame]]] = {}
@@ -73,62 +68,62 @@ def summarise(
     per_run = {s: {n: _figures(parts, recall) for n, parts in seeds.items()} for s, seeds in runs.items()}
     other = {s: {n: _other_scores(parts) for n, parts in seeds.items()} for s, seeds in runs.items()}
 
-    def over_seeds(found: dict[int, dict[str, float]]) -> dict[str, Any]:
+    def over_seeds(found: dict[int, dict[str, float]]) -> dict[str, Interval]:
         names = next(iter(found.values()))
         return {name: _interval([f[name] for f in found.values()], params.confidence) for name in names}
 
     setups = list(runs)
     if changes is None:
-        changes = {pair: (f"{pair[0]} over {pair[1]}", "") for pair in zip(setups[1:], setups[:-1], strict=True)}
+        changes = {pair: Change(f"{pair[0]} over {pair[1]}") for pair in zip(setups[1:], setups[:-1], strict=True)}
     pairs = [(a, b) for i, a in enumerate(setups) for b in reversed(setups[:i]) if all_pairs or (a, b) in changes]
-    differences = {f"{a}-{b}": _difference(a, b, runs, per_run, params) for a, b in pairs}
-    return {
-        "setups": {s: over_seeds(found) for s, found in per_run.items()},
-        "differences": differences,
-        "scores": {s: over_seeds(found) for s, found in other.items()},
-        "classes": {s: _per_class(seeds) for s, seeds in runs.items()},
-        "absent": _absent(next(iter(next(iter(runs.values())).values()))),
-        "seeds": {s: sorted(seeds) for s, seeds in runs.items()},
-        "order": setups,
-        "metrics": _titles(per_run),
-        "confidence": params.confidence,
-        "verdict": verdict(differences, changes, params.confidence),
-    }
+    differences = [d for a, b in pairs for d in _differences(a, b, runs, per_run, params)]
+    return Summary(
+        setups={s: over_seeds(found) for s, found in per_run.items()},
+        differences=differences,
+        scores={s: over_seeds(found) for s, found in other.items()},
+        classes={s: _per_class(seeds) for s, seeds in runs.items()},
+        absent=_absent(next(iter(next(iter(runs.values())).values()))),
+        seeds={s: sorted(seeds) for s, seeds in runs.items()},
+        order=setups,
+        metrics=_titles(per_run),
+        confidence=params.confidence,
+        verdict=verdict(differences, changes, params.confidence),
+    )
 
 
-def summarise_replicates(
-    table: pd.DataFrame, params: Evaluate, changes: dict[tuple[str, str], tuple[str, str]] | None = None
-) -> dict[str, Any]:
-    """Figures of a benchmark: of the replicates with all training pictures, and in ``few_shot`` by shots of the others.
+def summarise_replicates(table: pd.DataFrame, params: Evaluate, changes: Changes | None = None) -> BenchmarkSummary:
+    """Figures of a benchmark: of the replicates with all training images, and in ``few_shot`` by shots of the others.
 
     Parameters
     ----------
-    table : with two more columns: shots (0 = all pictures) and against (the setups that the row's is compared with,
+    table : with two more columns: shots (0 = all images) and against (the setups that the row's is compared with,
         separated by semicolons)
     changes : as in ``summarise``; None = the pairs that the table names
     """
     if changes is None:
         named = table[["setup", "against"]].drop_duplicates().itertuples(index=False)
         pairs = [(setup, base) for setup, against in named for base in filter(None, against.split(";"))]
-        changes = {(setup, base): (f"{setup} over {base}", "") for setup, base in pairs}
+        changes = {(setup, base): Change(f"{setup} over {base}") for setup, base in pairs}
 
-    def of(rows: pd.DataFrame) -> dict[str, Any]:
+    def of(rows: pd.DataFrame) -> Summary:
         there = set(rows.setup)
         found = {pair: about for pair, about in changes.items() if there.issuperset(pair)}
         return summarise(rows, params, found, all_pairs=False)
 
     by_shots = {int(shots): rows for shots, rows in table.groupby("shots")}
-    return of(by_shots.pop(0)) | {"few_shot": {str(shots): of(rows) for shots, rows in by_shots.items()}}
+    whole = of(by_shots.pop(0))
+    few = {str(shots): of(rows) for shots, rows in by_shots.items()}
+    return BenchmarkSummary(**{name: getattr(whole, name) for name in whole.model_fields_set}, few_shot=few)
 
 
-def _titles(per_run: dict[str, dict[int, dict[str, float]]]) -> list[dict[str, Any]]:
+def _titles(per_run: dict[str, dict[int, dict[str, float]]]) -> list[MetricTitle]:
     """What to call each metric that there is, in the tables' order; names of sets make the last ones."""
     names = list(dict.fromkeys(name for seeds in per_run.values() for found in seeds.values() for name in found))
     titles = []
     for name in [*(n for n in TITLES if n in names), *(n for n in names if n not in TITLES)]:
         measure, _, generated = name.partition("_generated_")
         title, more = TITLES.get(name, (f"{measure} on generated {generated}", None))
-        titles.append({"name": name, "title": title, "more_is_better": more})
+        titles.append(MetricTitle(name=name, title=title, more_is_better=more))
     return titles
 
 
@@ -170,26 +165,33 @@ def _other_scores(parts: dict[str, pd.DataFrame]) -> dict[str, float]:
     }
 
 
-def _interval(values: list[float], confidence: float) -> dict[str, Any]:
+def _interval(values: list[float], confidence: float) -> Interval:
     mean, low, high = t_interval(values, confidence)
-    return {"mean": _round(mean), "low": _round(low), "high": _round(high), "values": [_round(v) for v in values]}
+    return Interval(mean=_round(mean), low=_rounded(low), high=_rounded(high), values=[_round(v) for v in values])
 
 
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 6)
+def _round(value: float) -> float:
+    return round(float(value), 6)
 
 
-def _difference(a: str, b: str, runs: dict, per_run: dict, params: Evaluate) -> dict[str, Any]:
-    """a - b: a t interval over the seeds that both have, and a bootstrap over clusters (see ``_contrasts``)."""
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else _round(value)
+
+
+def _differences(a: str, b: str, runs: dict, per_run: dict, params: Evaluate) -> list[Difference]:
+    """a minus b: a t interval over the seeds that both have, and a bootstrap over clusters (see ``_contrasts``)."""
     seeds = sorted(set(per_run[a]) & set(per_run[b]))
     if not seeds:
-        return {}
-    found = {}
-    for metric in per_run[a][seeds[0]]:
-        found[metric] = _interval([per_run[a][n][metric] - per_run[b][n][metric] for n in seeds], params.confidence)
+        return []
+    resampled = {}
     for metric, (values, clusters, unit) in _contrasts(runs[a], runs[b], seeds, params.id_recall).items():
         low, high, count = cluster_interval(values, clusters, seed_from("bootstrap", a, b, metric), params.confidence)
-        found[metric]["bootstrap"] = {"low": _round(low), "high": _round(high), "clusters": count, "of": unit}
+        resampled[metric] = Bootstrap(low=_rounded(low), high=_rounded(high), clusters=count, of=unit)
+    found = []
+    for metric in per_run[a][seeds[0]]:
+        interval = _interval([per_run[a][n][metric] - per_run[b][n][metric] for n in seeds], params.confidence)
+        about = {"setup": a, "base": b, "metric": metric, "bootstrap": resampled.get(metric)}
+        found.append(Difference(**dict(interval), **about))
     return found
 
 

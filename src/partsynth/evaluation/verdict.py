@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from partsynth.evaluation.results import Difference, Effect, Interval, Sentence
 from partsynth.records.rows import SelectedRecord
-
-if TYPE_CHECKING:
-    pass
 
 FEW_CLUSTERS = 5  # below it a bootstrap is too narrow to be told in a sentence
 # measures of the verdict, as sentences name them
@@ -19,9 +18,19 @@ SPOKEN = {
 }
 
 
+class Change(NamedTuple):
+    """What a setup adds to the one that it is compared with."""
+
+    what: str  # in words
+    role: str = ""  # of the added images where they have one: positive | negative
+
+
+Changes = Mapping[tuple[str, str], Change]  # (setup, the setup that it is compared with)
+
+
 def changes(
     setups: list[str], chosen: dict[str, list[SelectedRecord]], trained: dict[str, dict[str, Any]] | None = None
-) -> dict[tuple[str, str], tuple[str, str]]:
+) -> dict[tuple[str, str], Change]:
     """What each setup adds to the largest earlier one that it contains (else to the one before it).
 
     Of several of the same size, the one whose training differs least; then the earliest.
@@ -56,16 +65,14 @@ def _overrides(setup: str, base: str, used: dict[str, dict], settings: dict[str,
     }
 
 
-def _name_of(
-    added: set[tuple[str, str, str]] | None, overrides: dict[str, Any], setup: str, base: str
-) -> tuple[str, str]:
+def _name_of(added: set[tuple[str, str, str]] | None, overrides: dict[str, Any], setup: str, base: str) -> Change:
     """What was changed, in words, and the role of the added pictures where they have one."""
     spoken = {"real": "Real", "id": "ID", "near_ood": "Near-OOD", "far_ood": "Far-OOD"}
     changed = ["RandAugment" if (k, v) == ("augment", "randaugment") else f"{k} {v}" for k, v in overrides.items()]
     if added is None:
-        return f"{setup} over {base}", ""
+        return Change(f"{setup} over {base}")
     if not added and not changed:
-        return f"{setup} over {base} (no picture was left to add)", ""
+        return Change(f"{setup} over {base} (no image was left to add)")
     names = [
         f"{f'Random {origin}' if rule == 'random' else spoken.get(origin, origin)} "
         f"{'negatives' if role == 'negative' else 'photographs' if origin == 'real' else 'augmentations'}"
@@ -74,13 +81,11 @@ def _name_of(
     roles = {role for _, role, _ in added}
     if not added and any(key.startswith("negative") for key in overrides):
         roles = {"negative"}
-    return " and ".join([*names, *changed]), roles.pop() if len(roles) == 1 else ""
+    return Change(" and ".join([*names, *changed]), roles.pop() if len(roles) == 1 else "")
 
 
-def verdict(
-    differences: dict[str, Any], changes: dict[tuple[str, str], tuple[str, str]], confidence: float
-) -> list[dict[str, Any]]:
-    """A sentence per change and measure; the measure that the change is meant for comes first.
+def verdict(differences: Sequence[Difference], changes: Changes, confidence: float) -> list[Sentence]:
+    """A sentence per change and metric; the metric that the change is meant for comes first.
 
     "helps" / "hurts": the t interval over seeds lies above / below 0. The bootstrap is told beside it.
     """
@@ -89,40 +94,36 @@ def verdict(
         order = list(SPOKEN)
         if role == "negative":
             order = ["near_ood_auroc", "far_ood_auroc", "accuracy_shifted", "accuracy_test"]
-        found = differences[f"{setup}-{base}"]
+        found = {d.metric: d for d in differences if (d.setup, d.base) == (setup, base)}
         present = [metric for metric in order if metric in found]
         for metric in present:
-            effect, text = _sentence(what, SPOKEN[metric], found[metric], confidence)
-            sentences.append(
-                {
-                    "setup": setup,
-                    "base": base,
-                    "change": what,
-                    "metric": metric,
-                    "effect": effect,
-                    "text": text,
-                    "main": metric == present[0],
-                }
+            effect = _effect(found[metric])
+            text = _sentence(what, SPOKEN[metric], found[metric], effect, confidence)
+            about = Sentence(
+                setup=setup, base=base, change=what, metric=metric, effect=effect, text=text, main=metric == present[0]
             )
+            sentences.append(about)
     return sentences
 
 
-def _sentence(what: str, measure: str, found: dict[str, Any], confidence: float) -> tuple[str, str]:
-    start = f"{what} changed {measure} by {_points(found['mean'])} points"
-    if found["low"] is None:
-        return "one seed", f"{start} (one seed, so no interval and no verdict)."
-    effect = "helps" if found["low"] > 0 else "hurts" if found["high"] < 0 else "no evidence"
+def _effect(found: Interval) -> Effect:
+    if found.low is None or found.high is None:
+        return "one seed"
+    return "helps" if found.low > 0 else "hurts" if found.high < 0 else "no evidence"
+
+
+def _sentence(what: str, spoken: str, found: Difference, effect: Effect, confidence: float) -> str:
+    start = f"{what} changed {spoken} by {_points(found.mean)} points"
+    if found.low is None or found.high is None:
+        return f"{start} (one seed, so no interval and no verdict)."
     text = (
-        f"{start} ({confidence * 100:g} % CI {_points(found['low'])} to {_points(found['high'])}, paired over "
-        f"{len(found['values'])} seeds): {effect}."
+        f"{start} ({confidence * 100:g} % CI {_points(found.low)} to {_points(found.high)}, paired over "
+        f"{len(found.values)} seeds): {effect}."
     )
-    resampled = found.get("bootstrap")
-    if resampled and resampled["clusters"] >= FEW_CLUSTERS:
-        text += (
-            f" Resampling the {resampled['clusters']} {resampled['of']}: {_points(resampled['low'])} to "
-            f"{_points(resampled['high'])}."
-        )
-    return effect, text
+    boot = found.bootstrap
+    if boot and boot.low is not None and boot.high is not None and boot.clusters >= FEW_CLUSTERS:
+        text += f" Resampling the {boot.clusters} {boot.of}: {_points(boot.low)} to {_points(boot.high)}."
+    return text
 
 
 def _points(fraction: float) -> str:

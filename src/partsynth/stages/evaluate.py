@@ -11,22 +11,19 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from partsynth.config.training import Evaluate, Matrix
 from partsynth.errors import UserError
+from partsynth.evaluation.plot_data import plot_tables, read_histories
+from partsynth.evaluation.predict import predict
+from partsynth.evaluation.predictions import PREDICTIONS, read_predictions, to_csv
+from partsynth.evaluation.results import Choice, Data, EvaluatedRun, PartSize, Summary
 from partsynth.evaluation.summary import summarise
 from partsynth.evaluation.verdict import changes
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import AugmentedRecord, RealRecord, SelectedRecord
 from partsynth.store.files import read_json, write_json, write_text_atomic
 from partsynth.store.hashing import sha256_bytes, sha256_file
-
-if TYPE_CHECKING:
-    pass
-from partsynth.evaluation.plot_data import plot_tables, read_histories
-from partsynth.evaluation.predict import predict
-from partsynth.evaluation.predictions import PREDICTIONS, read_predictions, to_csv
 
 SUMMARY = "summary.json"
 
@@ -43,7 +40,7 @@ def run(
     plots: Path,
     root: Path,
     matrix: Matrix,
-) -> dict[str, Any]:
+) -> Summary:
     """Evaluate ``models``/<setup>/<seed> and write ``out``/{summary.json, predictions.csv} and DVC plots in ``plots``.
 
     Parameters
@@ -72,25 +69,25 @@ def run(
     predictions, chosen, maps, described = predict(params, runs, parts, root)
     text = to_csv(predictions)
     table = read_predictions(io.StringIO(text))
-    summary = {
-        **summarise(
-            table, params, changes(setups, choices, {d["setup"]: d["config"].get("train", {}) for d in described})
-        ),
-        "choices": chosen,
-        "runs": described,
-        "data": _data(parts, [real, ood, *_sets(augmented)], selected, quality, setups),
-        "predictions_sha256": sha256_bytes(text.encode()),
-    }
+    trained = {d["setup"]: d["config"].get("train", {}) for d in described}
+    summary = summarise(table, params, changes(setups, choices, trained)).model_copy(
+        update={
+            "choices": {s: {n: Choice(**c) for n, c in seeds.items()} for s, seeds in chosen.items()},
+            "runs": [EvaluatedRun(**d) for d in described],
+            "data": _data(parts, [real, ood, *_sets(augmented)], selected, quality, setups),
+            "predictions_sha256": sha256_bytes(text.encode()),
+        }
+    )
 
     for name, content in plot_tables(table, maps, read_histories(runs)).items():
         write_text_atomic(plots / name, content)
     write_text_atomic(out / PREDICTIONS, text)
-    write_json(out / SUMMARY, summary)
+    write_json(out / SUMMARY, summary.dump())
     _log(runs, summary, root)
     return summary
 
 
-def _log(runs: list[tuple[str, int, Path]], summary: dict[str, Any], root: Path) -> None:
+def _log(runs: list[tuple[str, int, Path]], summary: Summary, root: Path) -> None:
     """Each model's own figures to its MLflow run, so that runs can be compared there."""
     from partsynth.tracking.studies import log_results
 
@@ -98,8 +95,8 @@ def _log(runs: list[tuple[str, int, Path]], summary: dict[str, Any], root: Path)
     for setup, seed, folder in runs:
         if not (folder / "run.json").is_file():
             continue
-        place = summary["seeds"][setup].index(seed)
-        figures = {name: found["values"][place] for name, found in summary["setups"][setup].items()}
+        place = summary.seeds[setup].index(seed)
+        figures = {name: found.values[place] for name, found in summary.setups[setup].items()}
         if not log_results(root, read_json(folder / "run.json")["run_id"], figures):
             unknown.append(f"{setup}-seed{seed}")
     if unknown:
@@ -138,28 +135,28 @@ def _parts(real: Path, ood_pictures: Path, augmented: Path) -> dict[str, Sequenc
     return {part: parts[part] for part in [*order, *sorted(set(parts) - set(order))] if parts.get(part)}
 
 
-def _data(parts: dict, folders: list[Path], selected: Path, quality: Path, setups: list[str]) -> dict[str, Any]:
-    def size(rows: Sequence) -> dict[str, int]:
-        return {
-            "pictures": len(rows),
-            "classes": len({r.class_name for r in rows}),
-            "groups": len({r.group if isinstance(r, RealRecord) else r.source_group for r in rows}),
-        }
+def _data(parts: dict, folders: list[Path], selected: Path, quality: Path, setups: list[str]) -> Data:
+    def size(rows: Sequence) -> PartSize:
+        return PartSize(
+            pictures=len(rows),
+            classes=len({r.class_name for r in rows}),
+            groups=len({r.group if isinstance(r, RealRecord) else r.source_group for r in rows}),
+        )
 
     files = [
         *(f / "manifest.csv" for f in folders),
         *(selected / f"{s}.csv" for s in setups),
         *sorted(quality.glob("*.csv")),
     ]
-    return {
-        "parts": {part: size(rows) for part, rows in parts.items()},
-        "manifests": {path.as_posix(): sha256_file(path) for path in files if path.exists()},
-        "training": {
+    return Data(
+        parts={part: size(rows) for part, rows in parts.items()},
+        manifests={path.as_posix(): sha256_file(path) for path in files if path.exists()},
+        training={
             s: _training(read_manifest(path, SelectedRecord))
             for s in setups
             if (path := selected / f"{s}.csv").exists()
         },
-    }
+    )
 
 
 def _training(rows: list[SelectedRecord]) -> dict[str, int]:
