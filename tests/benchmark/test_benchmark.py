@@ -243,7 +243,8 @@ def test_a_stopped_benchmark_stops_what_it_started(tmp_path: Path) -> None:
         subprocess.run(command, cwd=tmp_path, check=True)
     code = (
         "from pathlib import Path; from partsynth.benchmark import run as benchmark; import os\n"
-        "with benchmark._terminable(): benchmark.reproduce(Path.cwd(), 0.0, dict(os.environ))"
+        "from partsynth.store.process import stoppable\n"
+        "with stoppable(): benchmark.reproduce(Path.cwd(), 0.0, dict(os.environ))"
     )
     driver = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:

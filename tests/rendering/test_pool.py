@@ -15,7 +15,7 @@ import numpy as np
 from partsynth.rendering import catalog, scene
 from partsynth.rendering.pool import pool
 from partsynth.rendering.wear import Wear
-from partsynth.study.storage import _is_dead
+from partsynth.store.process import is_dead
 
 
 def take(begun: Path | None = None) -> np.ndarray:
@@ -44,14 +44,14 @@ def test_an_interrupt_leaves_no_half_rendered_picture(tmp_path):
 
 def test_workers_die_with_their_parent():
     text = (
-        "import time; from partsynth.study import storage; from partsynth.rendering.pool import pool; processes = pool(1);"
-        "print(processes.submit(storage.worker_name).result(), flush=True); time.sleep(60)"
+        "import time; from partsynth.store import process; from partsynth.rendering.pool import pool\n"
+        "processes = pool(1); print(processes.submit(process.identity).result(), flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as parent:
         worker = parent.stdout.readline()
-        assert not _is_dead(worker)
+        assert not is_dead(worker)
         parent.kill()
     deadline = time.monotonic() + 20
-    while not _is_dead(worker) and time.monotonic() < deadline:
+    while not is_dead(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert _is_dead(worker)
+    assert is_dead(worker)

@@ -33,6 +33,7 @@ from partsynth.project.code import STAMP, upgrade
 from partsynth.project.dvcfile import graph_for
 from partsynth.project.shipped import checkout, presets
 from partsynth.store.files import read_json, write_json, write_text_atomic
+from partsynth.store.process import stoppable
 
 if TYPE_CHECKING:
     pass
@@ -70,7 +71,7 @@ def run(
     replicates, work = plan(params, quick), work.resolve() / preset
     work.mkdir(parents=True, exist_ok=True)
     home, done, began = lineage_git.home(root), [], time.monotonic()
-    with _alone(work), _terminable():
+    with _alone(work), stoppable():
         for number, replicate in enumerate(replicates, start=1):
             folder = work / replicate.folder
             print(f"benchmark: [{number}/{len(replicates)}] {replicate.folder}, setups {', '.join(replicate.setups)}")
@@ -104,21 +105,6 @@ def _alone(work: Path) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(f"another benchmark is running in {work}: wait for it, or name another --work") from None
         yield
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM and a closed terminal end this process as Ctrl-C does, so that it ends its children."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def shared_cache(home: Path, work: Path) -> Path:

@@ -1,0 +1,61 @@
+"""Processes: a name that no later one shares, whether one is gone, and an orderly end for this one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+from collections.abc import Iterator
+
+import psutil
+
+
+def identity() -> str:
+    """``host:pid:start`` of this process (its start in seconds since 1970): a later one of the same pid has another."""
+    return f"{platform.node()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+
+
+def is_dead(named: str) -> bool:
+    """Whether a process of this host is gone; of other hosts nothing is known.
+
+    Of a ``host:pid`` without a start, as older runs have it, the pid alone is asked for.
+    """
+    here = f"{platform.node()}:"
+    pid, _, start = named.removeprefix(here).partition(":")
+    if not named.startswith(here) or not pid.isdigit():
+        return False
+    try:
+        process = psutil.Process(int(pid))
+        if process.status() == psutil.STATUS_ZOMBIE:  # killed, and its parent has not looked yet
+            return True
+        return bool(start) and abs(process.create_time() - float(start)) > 1
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Inside, SIGTERM and a closed terminal raise KeyboardInterrupt as Ctrl-C does, once: what was begun can be put in
+    order, and whatever of the three follows meanwhile is ignored. Outside the main thread it changes nothing."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup
+        numbers.remove(signal.SIGHUP)
+
+    def stop(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    try:
+        before = {number: signal.signal(number, stop) for number in numbers}
+    except ValueError:  # not the main thread: signals go elsewhere
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

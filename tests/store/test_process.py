@@ -1,0 +1,84 @@
+"""Whether a process is gone, and that it can end in order."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+
+from partsynth.store.process import identity, is_dead, stoppable
+
+PRINT = "from partsynth.store.process import identity; print(identity(), flush=True); input()"
+
+
+@pytest.fixture
+def other():
+    """A process that waits, and its identity."""
+    with subprocess.Popen([sys.executable, "-c", PRINT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        yield process, process.stdout.readline().decode().strip()
+        process.kill()
+
+
+def test_the_living_and_the_dead_are_told_apart(other):
+    process, name = other
+    assert not is_dead(identity()) and not is_dead(name)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE and is_dead(name)
+    process.wait()
+    assert is_dead(name)
+
+
+def test_a_later_process_of_the_same_pid_is_another():
+    host, pid, start = identity().rsplit(":", 2)
+    assert is_dead(f"{host}:{pid}:{int(start) - 60}")
+    assert not is_dead(f"another-{host}:{pid}:{int(start) - 60}")  # nothing is known of other hosts
+
+
+def test_an_older_name_without_a_start_is_asked_for_by_its_pid(other):
+    process, name = other
+    older = name.rpartition(":")[0]
+    assert older == f"{platform.node()}:{process.pid}" and not is_dead(older)
+    process.kill()
+    process.wait()
+    assert is_dead(older)
+    assert not is_dead("") and not is_dead(platform.node()) and not is_dead(f"{platform.node()}:x")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_interrupts_once_and_what_was_set_comes_back(number):
+    before = signal.getsignal(number)
+    with stoppable():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        for later in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(later)  # while things are put in order: ignored
+    assert signal.getsignal(number) == before
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stoppable():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_outside_the_main_thread_nothing_changes():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def inside():
+        with stoppable():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert seen == [before]
