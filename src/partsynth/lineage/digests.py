@@ -7,6 +7,10 @@ import json
 from pathlib import Path
 
 
+def md5_bytes(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
 def md5_file(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -15,7 +19,7 @@ def md5_file(path: Path) -> str:
 def listing_md5(files: dict[str, str]) -> str:
     """DVC's digest of a folder, ``<md5>.dir``, from relative path -> md5."""
     rows = [{"md5": files[name], "relpath": name} for name in sorted(files)]
-    return hashlib.md5(json.dumps(rows).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return md5_bytes(json.dumps(rows).encode()) + ".dir"
 
 
 def folder_files(folder: Path) -> dict[str, str]:

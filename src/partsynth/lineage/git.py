@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import subprocess
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +42,27 @@ def git_state(root: Path) -> GitState | None:
     changed = git(root, "status", "--porcelain", "--untracked-files=no", *only)
     patch = git(root, "diff", "--binary", "HEAD", *only) if changed else b""
     return GitState(commit.decode().strip(), bool(changed), patch or b"")
+
+
+def files_at(root: Path, commit: str, path: str) -> dict[str, bytes]:
+    """Relative path -> bytes of a file (its path is "") or folder of a commit; empty where the commit has none.
+
+    ``commit`` must be a whole hash: what a run's tag says instead ("absent: ...") names no files.
+    """
+    if not re.fullmatch(r"[0-9a-f]{40}", commit):
+        return {}
+    archive = git(root, "archive", "--format=tar", commit, "--", path)
+    if archive is None:
+        return {}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        streams = {member.name: tar.extractfile(member) for member in tar.getmembers() if member.isfile()}
+        return {name[len(path) + 1 :]: stream.read() for name, stream in streams.items() if stream is not None}
+
+
+def changed_between(root: Path, first: str, second: str) -> list[str] | None:
+    """Paths that differ between two commits, relative to ``root``; None where git lacks one of them."""
+    named = git(root, "diff", "--name-only", "--relative", first, second, "--")
+    return None if named is None else named.decode().splitlines()
 
 
 def home(root: Path) -> Path:

@@ -7,8 +7,9 @@ running stage with the hash of each dependency and output, and its parameters' v
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import yaml
 
@@ -19,8 +20,55 @@ VERSION = 1  # of the graph's form
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read_lock(root: Path) -> dict[str, Any]:
-    """The stages of dvc.lock: name -> {cmd, deps, params, outs}; empty where there is no dvc.lock yet."""
+class Item(TypedDict):
+    """A dependency or an output as dvc.lock has it."""
+
+    path: str
+    hash: NotRequired[str]
+    md5: NotRequired[str]  # a folder's ends in .dir; what DVC has not hashed yet has none
+    size: NotRequired[int]
+    nfiles: NotRequired[int]
+
+
+class StageEntry(TypedDict, total=False):
+    """What dvc.lock says of a stage."""
+
+    cmd: str | list[str]
+    deps: list[Item]
+    params: dict[str, dict[str, Any]]  # file -> dotted key -> value
+    outs: list[Item]
+
+
+Stages = dict[str, StageEntry]
+
+
+class Disagreement(TypedDict):
+    """A dependency whose md5 is not that of the output it comes from."""
+
+    stage: str
+    path: str
+    dependency: str | None
+    output: str | None
+
+
+class StageGraph(TypedDict):
+    """A stage with all its ancestors at one moment, as a run keeps it (``lineage/stages.json``)."""
+
+    version: int
+    stage: str | None  # None outside DVC
+    stages: Stages  # the running one has no outputs
+    disagree: list[Disagreement]  # empty in a sound graph
+    files: NotRequired[dict[str, str]]  # name -> sha256 of what the run keeps beside it
+
+
+def read_lock(root: Path) -> Stages:
+    """The stages of dvc.lock; empty where there is no dvc.lock yet.
+
+    Raises
+    ------
+    UserError
+        where it is no YAML.
+    """
     try:
         loaded = yaml.load((root / LOCK).read_text(), Loader=_Loader)
     except FileNotFoundError:
@@ -35,7 +83,23 @@ def covers(outer: str, inner: str) -> bool:
     return PurePosixPath(inner).is_relative_to(PurePosixPath(outer))
 
 
-def makers(stages: dict[str, Any], path: str) -> list[str]:
+def outputs(stages: Stages) -> dict[str, str]:
+    """Path -> md5 of every output that has been hashed."""
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
+
+
+def outside_dependencies(stages: Stages) -> dict[str, str]:
+    """Path -> md5 of the dependencies that no stage made: code, images from elsewhere."""
+    made = outputs(stages)
+    return {
+        dep["path"]: dep["md5"]
+        for stage in stages.values()
+        for dep in stage.get("deps", [])
+        if "md5" in dep and not any(covers(out, dep["path"]) for out in made)
+    }
+
+
+def makers(stages: Stages, path: str) -> list[str]:
     """Stages with an output that is ``path``, holds it, or lies below it."""
     return sorted(
         name
@@ -44,9 +108,9 @@ def makers(stages: dict[str, Any], path: str) -> list[str]:
     )
 
 
-def ancestors(stages: dict[str, Any], paths: list[str]) -> dict[str, Any]:
+def ancestors(stages: Stages, paths: Iterable[str]) -> Stages:
     """The stages that made ``paths``, and theirs, in name order."""
-    reached: dict[str, Any] = {}
+    reached: Stages = {}
     waiting = list(paths)
     while waiting:
         for name in makers(stages, waiting.pop()):
@@ -56,18 +120,18 @@ def ancestors(stages: dict[str, Any], paths: list[str]) -> dict[str, Any]:
     return dict(sorted(reached.items()))
 
 
-def digest_of(stages: dict[str, Any], path: str) -> str | None:
-    """DVC's md5 of a path named as an output or a dependency of any stage."""
-    for kind in ("outs", "deps"):
-        for stage in stages.values():
-            for item in stage.get(kind, []):
-                if item["path"] == path and "md5" in item:
-                    return item["md5"]
-    return None
+def digest_of(stages: Stages, path: str) -> str | None:
+    """DVC's md5 of a path named as an output, else as a dependency, of any stage."""
+    made = (out for stage in stages.values() for out in stage.get("outs", []))
+    used = (dep for stage in stages.values() for dep in stage.get("deps", []))
+    return next((item["md5"] for item in (*made, *used) if item["path"] == path and "md5" in item), None)
 
 
-def running_stage(root: Path, name: str) -> dict[str, Any]:
-    """The entry that dvc.lock will hold for a stage while it runs: command, parameters, hashes of dependencies."""
+def running_stage(root: Path, name: str) -> StageEntry:
+    """The entry that dvc.lock will hold for a stage while it runs: command, parameters, hashes of dependencies.
+
+    ``name`` may be DVC's address, ``dvc.yaml:train@real-0``.
+    """
     from dvc.dependency import ParamsDependency
     from dvc.repo import Repo
 
@@ -76,37 +140,36 @@ def running_stage(root: Path, name: str) -> dict[str, Any]:
     try:
         stage = next(s for s in repo.index.stages if getattr(s, "name", None) == name.rpartition(":")[2])
         stage.save_deps()
-        deps, params = [], {}
+        deps: list[Item] = []
+        params: dict[str, dict[str, Any]] = {}
         for dep in stage.deps:
             if isinstance(dep, ParamsDependency):
                 params[dep.def_path] = dict(sorted(dep.hash_info.value.items()))
             else:
-                size = {k: v for k, v in dep.meta.to_dict().items() if k in ("size", "nfiles")}
-                deps.append({"path": dep.def_path, "hash": "md5", "md5": dep.hash_info.value, **size})
+                item: Item = {"path": dep.def_path, "hash": "md5", "md5": dep.hash_info.value}
+                meta = dep.meta.to_dict()
+                if "size" in meta:
+                    item["size"] = meta["size"]
+                if "nfiles" in meta:
+                    item["nfiles"] = meta["nfiles"]
+                deps.append(item)
         deps.sort(key=lambda dep: dep["path"])
         return {"cmd": stage.cmd, "deps": deps, "params": params, "outs": []}
     finally:
         repo.close()
 
 
-def stage_graph(root: Path, stage: str | None, inputs: list[str]) -> dict[str, Any]:
-    """The ancestors of a running stage (or, outside DVC, of the ``inputs``) with all hashes of this moment.
-
-    Returns
-    -------
-    dict
-        ``version``, ``stage``, ``stages`` (name -> an entry as in dvc.lock; the running one without outputs) and
-        ``disagree``: dependencies whose hash is not that of the output they come from (empty in a sound graph).
-    """
-    lock = read_lock(root)
-    own: dict[str, Any] = {}
+def stage_graph(root: Path, stage: str | None, inputs: Iterable[str]) -> StageGraph:
+    """The ancestors of a running stage (or, outside DVC, of the ``inputs``) with all hashes of this moment."""
+    lock, wanted = read_lock(root), list(inputs)
+    own: Stages = {}
     if stage is not None:
         own = {stage: running_stage(root, stage)}
-        inputs = [*inputs, *(dep["path"] for dep in own[stage]["deps"])]
+        wanted += [dep["path"] for dep in own[stage]["deps"]]
         lock.pop(stage, None)  # of its last run
-    stages = {**ancestors(lock, inputs), **own}
+    stages = {**ancestors(lock, wanted), **own}
     made = {out["path"]: out.get("md5") for entry in stages.values() for out in entry.get("outs", [])}
-    disagree = [
+    disagree: list[Disagreement] = [
         {"stage": name, "path": dep["path"], "dependency": dep.get("md5"), "output": made[dep["path"]]}
         for name, entry in sorted(stages.items())
         for dep in entry.get("deps", [])

@@ -2,45 +2,72 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
 import logging
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from partsynth.errors import UserError
+from partsynth.lineage.digests import md5_bytes
 from partsynth.store.files import inside, write_bytes_atomic
+
+
+@dataclass(frozen=True)
+class PipelineStage:
+    """A stage of dvc.yaml with its templates resolved."""
+
+    cmd: str | list[str]
+    frozen: bool
+    uncached: tuple[str, ...]  # outputs kept out of the cache
 
 
 class Objects:
     """The DVC cache of a project and the remotes behind it.
 
+    Reading from the cache needs DVC's configuration alone; its repository, which takes longer to import and to open,
+    is opened when something must be fetched, sent or resolved.
+
     Raises
     ------
     UserError
-        where ``root`` is no DVC repository.
+        where ``root`` is no DVC repository, or its configuration cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
-        from dvc.exceptions import NotDvcRepoError
+        from dvc.config import Config, ConfigError
+
+        self.root = Path(root)
+        absolute = self.root.absolute()
+        home = next((f / ".dvc" for f in (absolute, *absolute.parents) if (f / ".dvc").is_dir()), None)
+        if home is None:
+            raise UserError(f"{root} is no DVC repository: there are no objects to check out")
+        try:
+            config = Config(str(home))
+        except ConfigError as error:
+            raise UserError(f"{home / 'config'}: {error}") from None
+        settings = config["cache"]
+        if "local" in settings:  # DVC's former way: the name of a remote
+            self.cache = Path(self._repo.cache.local.path)
+        else:
+            self.cache = Path(settings.get("dir") or home / "cache") / "files" / "md5"
+        default = config["core"].get("remote")
+        self.remotes = sorted(config["remote"], key=lambda name: (name != default, name))  # the default first
+
+    @functools.cached_property
+    def _repo(self) -> Any:
         from dvc.repo import Repo
 
         logging.getLogger("dvc").setLevel(logging.CRITICAL)
         logging.getLogger("dvc_data").setLevel(logging.CRITICAL)
-        try:
-            self._repo = Repo(str(root))
-        except NotDvcRepoError:
-            raise UserError(f"{root} is no DVC repository: there are no objects to check out") from None
-        self.root = Path(root)
-        self.cache = Path(self._repo.cache.local.path)
-        remotes = list(self._repo.config["remote"])
-        default = self._repo.config["core"].get("remote")
-        self.remotes = sorted(remotes, key=lambda name: (name != default, name))  # the default first
+        return Repo(str(self.root))
 
     def close(self) -> None:
-        self._repo.close()
+        if "_repo" in self.__dict__:
+            self._repo.close()
 
     def __enter__(self) -> Self:
         return self
@@ -52,8 +79,14 @@ class Objects:
         """Whether .dvcignore leaves an absolute path out."""
         return self._repo.dvcignore.is_ignored_file(path)
 
-    def pipeline(self) -> dict[str, dict[str, Any]]:
-        """dvc.yaml with its templates resolved: stage name -> cmd, frozen, and outputs kept out of the cache."""
+    def pipeline(self) -> dict[str, PipelineStage]:
+        """The stages of dvc.yaml by name.
+
+        Raises
+        ------
+        UserError
+            where dvc.yaml cannot be resolved.
+        """
         from dvc.exceptions import DvcException
 
         try:
@@ -61,11 +94,9 @@ class Objects:
         except DvcException as error:
             raise UserError(f"dvc.yaml cannot be resolved: {error}") from None
         return {
-            stage.name: {
-                "cmd": stage.cmd,
-                "frozen": stage.frozen,
-                "uncached": [out.def_path for out in stage.outs if not out.use_cache],
-            }
+            stage.name: PipelineStage(
+                stage.cmd, stage.frozen, tuple(out.def_path for out in stage.outs if not out.use_cache)
+            )
             for stage in stages
         }
 
@@ -75,9 +106,11 @@ class Objects:
 
     def fetch(self, md5s: Iterable[str]) -> set[str]:
         """Bring objects, and the files of folder objects, from the remotes; returns those still missing."""
+        wanted = set(md5s)
+        if not self.remotes or not self.missing(wanted):
+            return self.missing(wanted)
         from dvc_data.hashfile.hash_info import HashInfo
 
-        wanted = set(md5s)
         for remote in self.remotes:
             for _ in ("folders' listings and single files", "the folders' files"):
                 if not (missing := self.missing(wanted)):
@@ -129,7 +162,7 @@ class Objects:
         except FileNotFoundError:
             where = f"no remote ({', '.join(self.remotes)}) has it" if self.remotes else "no remote is configured"
             raise UserError(f"object {md5} is missing from the cache ({path}) and {where}") from None
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
+        if md5_bytes(data) != md5.removesuffix(".dir"):
             raise UserError(f"cache file {path} is damaged: its md5 is not its name")
         return data
 
