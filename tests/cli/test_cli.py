@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from partsynth.cli.main import app
 from partsynth.config.base import Count, Fraction, Positive, Seed
-from partsynth.config.help import type_text
+from partsynth.config.words import type_text
 from partsynth.config.params import Params
 from partsynth.errors import UserError
 

@@ -22,7 +22,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 class Section(BaseModel):
     """Unknown keys are faults and values never change after loading. (Files are read strictly: see ``load``.)"""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)

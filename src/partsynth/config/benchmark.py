@@ -1,4 +1,4 @@
-"""Section benchmark of a preset."""
+"""Section benchmark: replicates of the whole pipeline."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from partsynth.config.base import Count, Section, Seed
 
 
 class BenchmarkSetup(Section):
-    """One setup of the benchmark; its rule, role and overrides stand in ``select``."""
+    """One setup of the benchmark; its rule, role and changes of train stand in ``select``."""
 
-    adds: str  # what it adds, as the report's sentences name it
+    adds: str
+    """What it adds, as the report's sentences name it."""
     kind: Literal["main", "control", "ablation"] = "main"
-    onto: str | None = None  # the setup whose table it adds to; null = none
-    set: str = "real"  # the augmentation set it adds; real = the training photographs themselves
-    against: list[str] = []  # setups before it that it is compared with; empty = onto
+    """Main ones come first, then controls, then ablations."""
+    onto: str | None = None
+    """The setup whose table it adds to; null = none."""
+    set: str = "real"
+    """The augmentation set that it adds; real = the training photographs themselves."""
+    against: list[str] = []
+    """Setups before it that it is compared with; empty = the one in onto."""
 
     @property
     def bases(self) -> list[str]:
@@ -28,26 +33,37 @@ class BenchmarkReplicates(Section):
     """In how many replicates, counted from the first seed on, the setups of each kind run."""
 
     main: Count = 5
+    """Replicates of the main setups."""
     control: Annotated[int, Field(ge=0)] = 3
+    """Replicates of controls."""
     ablation: Annotated[int, Field(ge=0)] = 3
+    """Replicates of ablations."""
 
 
 class BenchmarkFewShot(Section):
-    """The few-shot curve: whole replicates whose training and validation pictures are few."""
+    """The few-shot curve: whole replicates with few training and validation images."""
 
-    shots: list[Count] = []  # training, and as many validation, pictures a class
+    shots: list[Count] = []
+    """Training images per class, and as many for validation; each number makes a point of the curve."""
     setups: list[str] = []
+    """Setups on the curve."""
     replicates: Count = 3
+    """Replicates per point."""
 
 
 class BenchmarkTarget(Section):
     """A difference that is aimed for, in fractions (0.06 = 6 points); the report says whether it was met."""
 
     setup: str
+    """The setup that should be better."""
     against: str
+    """The setup that it is compared with."""
     measure: Literal["accuracy_test", "accuracy_shifted", "near_ood_auroc", "far_ood_auroc"]
-    mean: float | None = None  # at least
-    low: float | None = None  # the interval's lower end, at least
+    """What is compared."""
+    mean: float | None = None
+    """Mean difference at least this."""
+    low: float | None = None
+    """Lower end of the difference's interval at least this."""
 
     @model_validator(mode="after")
     def _wants(self) -> BenchmarkTarget:
@@ -60,19 +76,25 @@ class BenchmarkQuick(Section):
     """What `partsynth benchmark --quick` does instead."""
 
     setups: list[str] = []
+    """Setups that run."""
     replicates: Count = 2
+    """Replicates of each."""
     shots: list[Count] = []
+    """Points of the few-shot curve."""
 
 
 class Benchmark(Section):
-    """Replicates of the whole pipeline: `partsynth benchmark`. Each seed redraws pictures, tokens, sets and training."""
+    """Replicates of the whole pipeline (`partsynth benchmark`); a seed redraws images, tokens, sets and training."""
 
-    seeds: list[Seed] = []  # one a replicate: of renders, splits, shots, tokens, generation and training
-    setups: dict[str, BenchmarkSetup] = {}  # in the tables' order: main ones, controls, ablations
+    seeds: list[Seed] = []
+    """One per replicate: of renders, splits, shots, tokens, generation and training."""
+    setups: dict[str, BenchmarkSetup] = {}
+    """Setups in the tables' order: main ones, controls, ablations."""
     replicates: BenchmarkReplicates = BenchmarkReplicates()
     few_shot: BenchmarkFewShot = BenchmarkFewShot()
     quick: BenchmarkQuick = BenchmarkQuick()
     targets: list[BenchmarkTarget] = []
+    """Differences that are aimed for."""
 
     @model_validator(mode="after")
     def _fits(self) -> Benchmark:
@@ -88,8 +110,8 @@ class Benchmark(Section):
         for key, listed in (("few_shot", self.few_shot.setups), ("quick", self.quick.setups)):
             faults += [f"{key}.setups names {s!r}; there are {', '.join(names)}" for s in listed if s not in names]
         for i, target in enumerate(self.targets):
-            setup = self.setups.get(target.setup)
-            if setup is None or target.against not in setup.bases:
+            better = self.setups.get(target.setup)
+            if better is None or target.against not in better.bases:
                 faults.append(f"targets.{i}: {target.setup!r} is not compared with {target.against!r}")
         if self.few_shot.shots and not self.few_shot.setups:
             faults.append("few_shot.shots needs few_shot.setups")

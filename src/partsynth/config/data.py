@@ -1,4 +1,4 @@
-"""Sections of params.yaml that say where images come from."""
+"""Sections render, ingest and ood: where images come from."""
 
 from __future__ import annotations
 
@@ -12,30 +12,43 @@ from partsynth.seams import SOURCES
 
 
 class RenderInstances(Section):
-    """Physical parts a class; each is photographed by two cameras."""
+    """Physical parts per class; each is photographed by two cameras."""
 
     train: Count = 8
+    """Parts per target class for training."""
     val: Count = 6
+    """Parts per target class for validation."""
     test: Count = 10
+    """Parts per target class for the test."""
     shifted: Count = 10
+    """Parts per target class for the test under other lamps, backgrounds and wear."""
     near_val: Count = 12
+    """Parts per near-OOD class for validation."""
     near_test: Count = 20
+    """Parts per near-OOD class for the test."""
     far_val: Count = 12
+    """Parts per far-OOD class for validation."""
     far_test: Count = 25
+    """Parts per far-OOD class for the test."""
 
 
 class Render(Section):
     """The embedded data set of rendered used parts."""
 
     seed: Seed = 0
-    test_seed: Seed | None = (
-        None  # seed of the test, shifted and OOD parts, so that they stay as `seed` changes; null = seed
-    )
-    size: Annotated[int, Field(ge=32, le=512)] = 72  # pixels a side of the raw picture, before the ROI crop
-    samples: Annotated[int, Field(ge=1)] = 16  # light paths a pixel; a square number
+    """Draws parts, wear, cameras and lamps."""
+    test_seed: Seed | None = None
+    """Seed of the test, shifted and OOD parts, so that they stay as `seed` changes; null = seed."""
+    size: Annotated[int, Field(ge=32, le=512)] = 72
+    """Pixels per side of the raw image, before the ROI crop."""
+    samples: Annotated[int, Field(ge=1)] = 16
+    """Light paths per pixel; a square number."""
     instances: RenderInstances = RenderInstances()
-    classes: list[str] | None = None  # target classes to render; null = all twelve
-    workers: Count | None = None  # processes; null = one a core
+    """Physical parts per class."""
+    classes: list[str] | None = None
+    """Target classes to render; null = all twelve."""
+    workers: Count | None = None
+    """Processes; null = one per core."""
 
     @field_validator("samples")
     @classmethod
@@ -46,27 +59,43 @@ class Render(Section):
 
 
 class Ingest(Section):
-    """Real photographs in, framed pictures with splits and groups out."""
+    """Real photographs in, framed images with splits and groups out."""
 
     source: Annotated[str, member_of(SOURCES)] = "rendered"
-    path: str = "data/raw"  # the source folder; absolute, or relative to the repository's root
-    size: Annotated[int, Field(ge=16, le=1024)] = 64  # pixels a side of a framed picture
-    dilation: Fraction = 0.04  # ROI margin round the mask, as a fraction of the picture's longer side
+    """How the source folder is laid out: the embedded data set's, MVIP's, or one folder per class."""
+    path: str = "data/raw"
+    """The source folder; absolute, or relative to the project's root."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 64
+    """Pixels per side of a framed image."""
+    dilation: Fraction = 0.04
+    """ROI margin round the mask, as a fraction of the image's longer side."""
     masks: Literal["required", "optional", "none"] = "required"
-    unmasked: Literal["whole", "centre"] = (
-        "whole"  # without a mask: the frame widened to a square, or its middle square
-    )
-    classes: list[str] | None = None  # null = every class found
-    super_class: str | None = None  # mvip: keep the classes of this super-class only (e.g. CarComponent)
-    group_pattern: str | None = None  # folder: regular expression over "<class>/<file>"; its first group names the spot
-    fractions: dict[Literal["train", "val", "test"], Fraction] = {"train": 0.6, "val": 0.2, "test": 0.2}  # of groups
-    shots: Count | None = None  # training pictures a class, drawn by group; null = all
-    val_shots: Count | None = None  # the same for validation pictures, which thresholds are made of
-    min_per_class: Count = 3  # in the training split
-    on_bad: Literal["fail", "skip"] = "fail"  # unreadable pictures, missing masks: one error, or skipped and listed
-    near_duplicate: Annotated[int, Field(ge=0, le=64)] = 2  # bits of perceptual hash apart, at most, across splits
-    on_duplicate: Literal["fail", "warn"] = "fail"  # exact or near duplicates across splits
-    seed: Seed = 0  # draws splits and shots
+    """Which photographs come with a mask of their part: all, or some; none = masks are not looked at."""
+    unmasked: Literal["whole", "centre"] = "whole"
+    """Without a mask: the whole frame, widened to a square, or its centre square."""
+    classes: list[str] | None = None
+    """Classes to take; null = every class found."""
+    super_class: str | None = None
+    """Source mvip: keep the classes of this super-class only (e.g. CarComponent)."""
+    group_pattern: str | None = None
+    """Source folder: regular expression over "<class>/<file>" whose groups name the spot; images of one spot stay in
+    one split."""
+    fractions: dict[Literal["train", "val", "test"], Fraction] = {"train": 0.6, "val": 0.2, "test": 0.2}
+    """Share of the groups that each split gets; they sum to 1."""
+    shots: Count | None = None
+    """Training images per class, drawn by group; null = all."""
+    val_shots: Count | None = None
+    """Validation images per class, from which thresholds are made, drawn by group; null = all."""
+    min_per_class: Count = 3
+    """Training images that each class must have at least."""
+    on_bad: Literal["fail", "skip"] = "fail"
+    """Unreadable images and missing masks: fail with all of them named, or skip and list them."""
+    near_duplicate: Annotated[int, Field(ge=0, le=64)] = 2
+    """Near duplicates differ in at most this many bits of their perceptual hash (64 bits)."""
+    on_duplicate: Literal["fail", "warn"] = "fail"
+    """Exact or near duplicates across splits: fail, or warn."""
+    seed: Seed = 0
+    """Draws splits and shots."""
 
     @field_validator("group_pattern")
     @classmethod
@@ -91,4 +120,5 @@ class Ingest(Section):
 class Ood(Section):
     """Out-of-distribution classes for a source that brings none."""
 
-    holdout_classes: list[str] = []  # classes kept out of training; their pictures become near-OOD
+    holdout_classes: list[str] = []
+    """Classes kept out of training; their images become near-OOD."""

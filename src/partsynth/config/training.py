@@ -1,4 +1,4 @@
-"""Sections of params.yaml from selection to report."""
+"""Sections select, matrix and train: what is trained, on what, and how."""
 
 from __future__ import annotations
 
@@ -7,37 +7,65 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_serializer
 
 from partsynth.config.base import Count, Fraction, Positive, Section, Seed, member_of
-from partsynth.seams import BACKBONES, RULES, SCORES
+from partsynth.config.evaluation import Evaluate, Report
+from partsynth.seams import BACKBONES, RULES
+
+__all__ = ["Evaluate", "Matrix", "Report", "SelectSetup", "Train", "TrainChanges"]
 
 
 class Train(Section):
-    """SupCon, then a linear classifier on the frozen encoder."""
+    """SupCon, then a linear probe on the frozen encoder."""
 
     # left out of what is written at its default: identities made before there was a choice stay as they are
-    backbone: Annotated[str, member_of(BACKBONES)] = Field("narrow_resnet", exclude_if="narrow_resnet".__eq__)
-    width: Annotated[int, Field(ge=8, multiple_of=8)] = 32  # channels of the ResNet's first stage
-    blocks: list[Count] = [1, 1, 1]  # residual blocks a stage; each stage has twice the channels of the one before
-    embedding: Count = 64  # dimensions of the projection head's output
+    backbone: Annotated[str, member_of(BACKBONES), Field(exclude_if="narrow_resnet".__eq__)] = "narrow_resnet"
+    """The network before the projection head."""
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+    """Channels of the ResNet's first stage."""
+    blocks: list[Count] = [1, 1, 1]
+    """Residual blocks per stage; each stage has twice the channels of the one before."""
+    embedding: Count = 64
+    """Dimensions of the projection head's output."""
     size: Annotated[int, Field(ge=16, le=1024)] = 64
-    steps: Count = 300  # optimiser steps of SupCon, the same for every setup
-    anchors: Count = 24  # in-distribution pictures a step
-    synthetic_share: Fraction = 0.5  # of the anchors, where the setup has synthetic positives
-    negatives: Annotated[int, Field(ge=0)] = 12  # negative-only pictures added to each step, where the setup has any
-    negative_weight: Annotated[float, Field(ge=0)] = 1.0  # lambda in the denominator
-    negative_scope: Literal["all", "own", "other"] = "all"  # an anchor meets all negatives, its own class's, or others'
-    views: Literal["crops", "augmentation"] = "crops"  # second view: another crop, or the part's own augmentation
-    augment: Literal["standard", "randaugment"] = "standard"  # colours of a view: jitter and grey, or RandAugment
-    replace_probability: Fraction = 0.0  # DA-Fusion: a real anchor is replaced by one of its augmentations
+    """Pixels per side of a view."""
+    steps: Count = 300
+    """Optimiser steps of SupCon, the same for every setup."""
+    anchors: Count = 24
+    """In-distribution images per step."""
+    synthetic_share: Fraction = 0.5
+    """Share of the anchors that are synthetic, where the setup has synthetic positives."""
+    negatives: Annotated[int, Field(ge=0)] = 12
+    """Negative-only images added to each step, where the setup has any."""
+    negative_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Lambda, the weight of negative-only images in the loss's denominator."""
+    negative_scope: Literal["all", "own", "other"] = "all"
+    """The negatives that an anchor meets: all, those of its own class, or those of other classes."""
+    views: Literal["crops", "augmentation"] = "crops"
+    """The second view of an image: another crop, or an augmentation of the same part."""
+    augment: Literal["standard", "randaugment"] = "standard"
+    """Colours of a view: jitter and grey, or RandAugment."""
+    replace_probability: Fraction = 0.0
+    """Probability that a real anchor is replaced by one of its augmentations (DA-Fusion)."""
     temperature: Positive = 0.1
-    learning_rate: Positive = 1.5e-2  # peak, of Muon
+    """Temperature of the SupCon loss."""
+    learning_rate: Positive = 1.5e-2
+    """Peak learning rate of Muon."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    warmup: Fraction = 0.1  # share of the steps
-    chunk: Count | None = None  # views a forward pass (two a picture); smaller = same loss in less memory, but slower
+    """Weight decay of the optimiser."""
+    warmup: Fraction = 0.1
+    """Share of the steps in which the learning rate rises."""
+    chunk: Count | None = None
+    """Views per forward pass (each image has two), as a micro-batch; null = all. Smaller means the same loss in less
+    memory, but slower."""
     precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision of the forward pass; no = float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; auto = a GPU where there is one."""
     classifier_steps: Count = 300
+    """Optimiser steps of the linear probe on the frozen encoder."""
     classifier_learning_rate: Positive = 1e-2
-    eval_every: Count = 100  # steps between validation measurements
+    """Learning rate of the linear probe."""
+    eval_every: Count = 100
+    """Steps between measurements on validation images."""
 
 
 class TrainChanges(Train):
@@ -70,17 +98,20 @@ class SelectSetup(Section):
     """How one setup uses the set it adds."""
 
     role: Literal["positive", "negative"] = "positive"
-    rule: Annotated[str, member_of(RULES)] = "accepted"  # random: as many a class as band, of any drift
-    band: tuple[Fraction, Fraction] = (
-        0.95,
-        1.0,
-    )  # rules band and random: percentile strictly above the first, at most the second
-    cap: Annotated[float, Field(gt=0)] | None = (
-        None  # rules band and random: drift at most this, in class standard deviations
-    )
-    nearest_own: bool = False  # keep only pictures whose nearest class is their own
+    """What the set's images are: positives of their class, or negatives only."""
+    rule: Annotated[str, member_of(RULES)] = "accepted"
+    """Which of the set's images are taken; accepted: those that quality did not drop; band: sound images whose drift
+    lies within the band; random: sound images of any drift, as many per class as band takes."""
+    band: tuple[Fraction, Fraction] = (0.95, 1.0)
+    """Rules band and random: drift percentile strictly above the first, at most the second."""
+    cap: Annotated[float, Field(gt=0)] | None = None
+    """Rules band and random: drift at most this, in class standard deviations."""
+    nearest_own: bool = False
+    """Take only images whose nearest class is their own."""
     max_per_class: Count | None = None
-    train: TrainChanges | None = None  # keys of section train that this setup changes, e.g. {negative_weight: 0.3}
+    """Images per class at most; null = no limit."""
+    train: TrainChanges | None = None
+    """Keys of section train that this setup changes, e.g. {negative_weight: 0.3}."""
 
     def training(self, shared: Train) -> Train:
         """Section train as this setup has it."""
@@ -93,21 +124,7 @@ class Matrix(Section):
     """Which trainings there are: every setup with every seed. Apart from ``train``, so that one more seed adds runs."""
 
     setups: list[str] = ["real", "real_id", "real_id_negatives"]
+    """Entries of select to train; each is compared with the others."""
     seeds: list[Seed] = [0, 1, 2]
 
-
-class Evaluate(Section):
-    """Accuracy and OOD figures; every choice is made on validation parts."""
-
-    headline_score: Annotated[str, member_of(SCORES)] = "knn"  # predeclared
-    k: list[Count] = [1, 3, 5, 10]  # kNN neighbours to choose from on OOD-validation
-    id_recall: Fraction = 0.95  # FPR@95
-    confidence: Fraction = 0.95  # of the intervals over seeds
-    batch_size: Count = 256
-
-
-class Report(Section):
-    """The page for people."""
-
-    title: str = "Do good augmentations help, and can bad ones help as negatives?"
-    sheet_pictures: Count = 24  # pictures a contact sheet
+    """Each setup is trained once with each."""

@@ -1,0 +1,32 @@
+"""Sections evaluate and report: what is told of the trainings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from partsynth.config.base import Count, Fraction, Section, member_of
+from partsynth.seams import SCORES
+
+
+class Evaluate(Section):
+    """Accuracy and OOD figures; every choice is made on validation parts."""
+
+    headline_score: Annotated[str, member_of(SCORES)] = "knn"
+    """OOD score of the headline figures, declared before results are seen."""
+    k: list[Count] = [1, 3, 5, 10]
+    """Neighbours of the kNN score to choose from, on the OOD validation images."""
+    id_recall: Fraction = 0.95
+    """Share of in-distribution images kept, at which the false-positive rate on OOD is told (0.95: FPR@95)."""
+    confidence: Fraction = 0.95
+    """Level of the confidence intervals over seeds."""
+    batch_size: Count = 256
+    """Images per forward pass."""
+
+
+class Report(Section):
+    """The page for people."""
+
+    title: str = "Do good augmentations help, and can bad ones help as negatives?"
+    """Its heading."""
+    sheet_pictures: Count = 24
+    """Images per contact sheet."""
