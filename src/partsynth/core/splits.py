@@ -1,44 +1,50 @@
-"""Drawing splits and shots by group: pictures of one part or spot never part ways."""
+"""Drawing splits and shots by group: images of one part or spot never part ways."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
+Split = TypeVar("Split", bound=str)
 SMALL = 200  # groups up to which the repair also tries swaps
 
 
 def draw_splits(
-    groups: Sequence[str], classes: Sequence[str], fractions: Mapping[str, float], least: Mapping[str, int], seed: int
-) -> dict[str, str]:
+    groups: Sequence[str],
+    classes: Sequence[str],
+    fractions: Mapping[Split, float],
+    least: Mapping[Split, int],
+    seed: int,
+) -> dict[str, Split]:
     """Assign every group to one split, each class near ``fractions`` in every split.
 
-    Iterative stratification (Sechidis et al. 2011) over groups that may hold pictures of several classes, then a repair
-    that moves or swaps groups while a class has fewer than ``least`` pictures in a split. What cannot be repaired
-    stays: the caller counts. The outcome depends on the names and the seed, not on the order of the pictures.
+    Iterative stratification (Sechidis et al. 2011) over groups that may hold images of several classes, then a repair
+    that moves or swaps groups while a class has fewer than ``least`` images in a split. What cannot be repaired
+    stays: the caller counts. The outcome depends on the names and the seed, not on the order of the images.
 
     Parameters
     ----------
     groups, classes
-        of each picture, (N,).
+        of each image, (N,).
     fractions
-        split -> share of each class's pictures; a split of share 0 stays empty.
+        split -> share of each class's images; a split of share 0 stays empty.
     least
-        split -> pictures that each class needs there.
+        split -> images that each class needs there.
     """
     splits = [s for s, share in fractions.items() if share > 0]
     names, kinds = sorted(set(groups)), sorted(set(classes))
     row, column = {g: i for i, g in enumerate(names)}, {c: i for i, c in enumerate(kinds)}
-    counts = np.zeros((len(names), len(kinds)), np.int64)  # (G, C) pictures
+    counts = np.zeros((len(names), len(kinds)), np.int64)  # (G, C) images
     for group, kind in zip(groups, classes, strict=True):
         counts[row[group], column[kind]] += 1
     share = np.array([fractions[s] for s in splits])
     floor = np.array([least.get(s, 0) for s in splits])
     lot = np.array([hashlib.sha256(f"{seed}/{name}".encode()).hexdigest() for name in names])
-    drawn = {}
+    drawn: dict[str, Split] = {}
     for linked in _linked(counts):
         rows = np.flatnonzero(counts[:, linked].any(axis=1))
         own = counts[np.ix_(rows, linked)]
@@ -50,13 +56,13 @@ def draw_splits(
 
 def _linked(counts: np.ndarray) -> list[np.ndarray]:
     """Classes that share groups, directly or through others. Each such family is drawn for itself, so that one more
-    class moves no picture of the others."""
+    class moves no image of the others."""
     count, family = connected_components(counts.T @ counts > 0, directed=False)
     return [np.flatnonzero(family == f) for f in range(count)]
 
 
 def _stratify(counts: np.ndarray, share: np.ndarray, order: np.ndarray) -> np.ndarray:
-    wanted = share[:, None] * counts.sum(axis=0)  # (S, C) pictures still to be given
+    wanted = share[:, None] * counts.sum(axis=0)  # (S, C) images still to be given
     chosen = np.full(len(counts), -1)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
@@ -103,7 +109,7 @@ def _repair(counts: np.ndarray, chosen: np.ndarray, share: np.ndarray, floor: np
 
 
 def draw_shots(groups: Sequence[str], shots: int, seed: int) -> list[int]:
-    """Positions of ``shots`` of the pictures: one from each group in turn, groups and pictures in a seeded order.
+    """Positions of ``shots`` of the images: one from each group in turn, groups and images in a seeded order.
 
     The first of many shots are the fewer shots of the same seed: a series 1, 2, 4, 8 is nested.
     """

@@ -1,15 +1,22 @@
-"""Where real photographs come from. A reader lists what is in a folder; it opens no picture and decides no split."""
+"""Where real photographs come from. A source lists what is in a folder; it opens no image and decides no split.
+
+One more source is one more module of this room with a ``Source`` as ``MEMBER``, and its name in ``seams.SOURCES``.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, get_args
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-SPLITS = ("train", "val", "test", "shifted")
+from partsynth.config.data import Ingest
+from partsynth.records.rows import Role, Split
+
+SPLITS, ROLES = get_args(Split), get_args(Role)
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -18,9 +25,9 @@ class Photo:
 
     name: str
     class_name: str
-    group: str  # pictures of one physical part or spot share it, across classes too
-    split: str = ""  # one of SPLITS; empty where the source has none, so that ingest draws it by group
-    role: str = "target"  # target | near_ood | far_ood
+    group: str  # photographs of one physical part or spot share it, across classes too
+    split: Split | None = None  # None where the source has none, so that ingest draws it by group
+    role: Role = "target"
     state: str = ""
     camera: str = ""
     mask: str = ""  # empty where there is none
@@ -29,7 +36,10 @@ class Photo:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with one thing in a source; a ``fatal`` one cannot be skipped."""
+    """What is wrong with one thing in a source; a ``fatal`` one cannot be skipped.
+
+    The reasons of those that can are listed in data/real/skipped.csv: other words are other data.
+    """
 
     name: str
     reason: str
@@ -38,11 +48,25 @@ class Fault:
 
 @dataclass
 class Found:
-    """All that a reader saw, photographs sorted by name."""
+    """All that a source saw, photographs sorted by name."""
 
     photos: list[Photo] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     folders: dict[str, str] = field(default_factory=dict)  # class name -> its folder's name
+
+
+class Source(Protocol):
+    """One layout of photographs."""
+
+    def read(self, folder: Path, classes: Collection[str] | None, params: Ingest) -> Found:
+        """List the photographs below ``folder``.
+
+        Parameters
+        ----------
+        folder : exists
+        classes : names of the classes, or of their folders, that are wanted; None = all there are
+        params : section ingest, of which a source reads the keys that are its own
+        """
 
 
 def class_name(folder: str) -> str:
@@ -50,7 +74,7 @@ def class_name(folder: str) -> str:
     return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", folder)).strip("._-")
 
 
-def class_folders(folder: Path, wanted: list[str] | None, faults: list[Fault]) -> dict[str, str]:
+def class_folders(folder: Path, wanted: Collection[str] | None, faults: list[Fault]) -> dict[str, str]:
     """Class name -> folder name, sorted, of the visible folders in ``folder``; those of ``wanted`` alone (either name).
 
     Two folders of one class name (``Gear`` and ``gear`` too), a name without a letter or digit, and a wanted class that
@@ -75,14 +99,14 @@ def class_folders(folder: Path, wanted: list[str] | None, faults: list[Fault]) -
     return dict(sorted(found.items()))
 
 
-def visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> Sequence[Path]:
     """The entries of a folder by name, hidden ones left out."""
     return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
 
 
-def pictures_below(folder: Path) -> Iterable[Path]:
-    """The picture files below a folder, by path, hidden files and folders left out."""
+def images_below(folder: Path) -> Iterable[Path]:
+    """The image files below a folder, by path, hidden files and folders left out."""
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in PICTURES and not hidden and path.is_file():
+        if path.suffix.lower() in IMAGE_ENDINGS and not hidden and path.is_file():
             yield path

@@ -8,36 +8,36 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-LEAST_SIDE = 8  # pixels; less is no picture of a part
+LEAST_SIDE = 8  # pixels; less is no image of a part
 
 
-class BadPicture(Exception):
-    """Why a picture or mask cannot be used."""
+class BadImage(Exception):
+    """Why an image or mask cannot be used."""
 
 
 def decode(data: bytes) -> Image.Image:
-    """Upright 8-bit RGB of an encoded picture: grey, palette, alpha (over white), CMYK, 16 bits, EXIF orientation.
+    """Upright 8-bit RGB of an encoded image: grey, palette, alpha (over white), CMYK, 16 bits, EXIF orientation.
 
     Raises
     ------
-    BadPicture
+    BadImage
         where it is damaged, smaller than LEAST_SIDE, or of floating-point values.
     """
     image = _open(data)
     if min(image.size) < LEAST_SIDE:
-        raise BadPicture(f"only {image.width} x {image.height} pixels (at least {LEAST_SIDE} a side)")
+        raise BadImage(f"only {image.width} x {image.height} pixels (at least {LEAST_SIDE} a side)")
     return _flatten(_eight_bits(image), "white").convert("RGB")
 
 
 def decode_mask(data: bytes, photo: bytes, size: tuple[int, int]) -> np.ndarray:
-    """A mask as uint8 (H, W), brighter = part, upright like its picture of ``size`` (width, height).
+    """A mask as uint8 (H, W), brighter = part, upright like its image of ``size`` (width, height).
 
-    A mask drawn over the stored pixels of a picture that EXIF turns is turned with it.
+    A mask drawn over the stored pixels of an image that EXIF turns is turned with it.
 
     Raises
     ------
-    BadPicture
-        where it is damaged, empty, or of another size than its picture.
+    BadImage
+        where it is damaged, empty, or of another size than its image.
     """
     mask = _flatten(_eight_bits(_open(data)), "black").convert("L")
     if mask.size != size and mask.size == size[::-1]:
@@ -45,34 +45,34 @@ def decode_mask(data: bytes, photo: bytes, size: tuple[int, int]) -> np.ndarray:
         mask.getexif()[0x0112] = turn
         mask = ImageOps.exif_transpose(mask)
     if mask.size != size:
-        raise BadPicture(f"{mask.width} x {mask.height} pixels, its picture {size[0]} x {size[1]}")
+        raise BadImage(f"{mask.width} x {mask.height} pixels, its picture {size[0]} x {size[1]}")
     pixels = np.asarray(mask)
     if not pixels.any():
-        raise BadPicture("empty: no part in it")
+        raise BadImage("empty: no part in it")
     return pixels
 
 
 def _open(data: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF and large pictures warn; what matters raises
+            warnings.simplefilter("ignore")  # odd EXIF and large images warn; what matters raises
             image = Image.open(io.BytesIO(data))
             image.load()
             return ImageOps.exif_transpose(image)
     except Image.UnidentifiedImageError:
-        raise BadPicture("empty file" if not data else "not a picture (unknown format)") from None
+        raise BadImage("empty file" if not data else "not a picture (unknown format)") from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise BadPicture(f"damaged: {error}") from None
+        raise BadImage(f"damaged: {error}") from None
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey to 8 bits over the whole 16-bit range, never stretched: exposure stays comparable."""
     if image.mode == "F":
-        raise BadPicture("floating-point values: save it with 8 or 16 bits")
+        raise BadImage("floating-point values: save it with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 65535:
-            raise BadPicture("32-bit values: save it with 8 or 16 bits")
+            raise BadImage("32-bit values: save it with 8 or 16 bits")
         return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
     return image
 

@@ -1,51 +1,52 @@
-"""Anybody's photographs: one folder a class, masks optional, groups by a regular expression."""
+"""Anybody's photographs: one folder per class, masks optional, groups by a regular expression."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
-from partsynth.sources.base import PICTURES, Fault, Found, Photo, class_folders, pictures_below, visible
+from partsynth.config.data import Ingest
+from partsynth.sources.base import IMAGE_ENDINGS, Fault, Found, Photo, class_folders, images_below, visible
 
 MASK_FOLDER = "masks"
 
 
-def read(folder: Path, classes: list[str] | None = None, group_pattern: str | None = None) -> Found:
-    """List ``<class>/**/<picture>`` below ``folder``.
+class FolderSource:
+    """``<class>/**/<image>``.
 
-    A mask is ``<stem>_mask.*`` beside its picture, or ``<stem>.*`` or ``<stem>_mask.*`` in a folder ``masks``: inside
-    the class's folder, or beside the class folders as ``masks/<class>/``. ``group_pattern`` is searched in
+    A mask is ``<stem>_mask.*`` beside its image, or ``<stem>.*`` or ``<stem>_mask.*`` in a folder ``masks``: inside the
+    class's folder, or beside the class folders as ``masks/<class>/``. ``ingest.group_pattern`` is searched in
     ``<class>/<file>``; the captured groups that took part, joined by ``-``, name the spot, the same one in every class.
     Without a pattern each photograph is a group of its own.
     """
-    found = Found()
-    found.folders = class_folders(folder, classes, found.faults)
-    beside = found.folders.get(MASK_FOLDER) == MASK_FOLDER and len(found.folders) > 1
-    if beside:
-        del found.folders[MASK_FOLDER]
-    loose = [p.name for p in visible(folder) if p.is_file() and p.suffix.lower() in PICTURES]
-    for name in loose:
-        found.faults.append(Fault(name, "lies outside the class folders: put it into one"))
-    for class_name, class_folder in found.folders.items():
-        _read_class(folder, class_name, class_folder, group_pattern, found)
-    found.photos.sort(key=lambda photo: photo.name)
-    return found
+
+    def read(self, folder: Path, classes: Collection[str] | None, params: Ingest) -> Found:
+        found = Found()
+        found.folders = class_folders(folder, classes, found.faults)
+        if found.folders.get(MASK_FOLDER) == MASK_FOLDER and len(found.folders) > 1:
+            del found.folders[MASK_FOLDER]  # masks beside the class folders
+        loose = [p.name for p in visible(folder) if p.is_file() and p.suffix.lower() in IMAGE_ENDINGS]
+        found.faults += [Fault(name, "lies outside the class folders: put it into one") for name in loose]
+        for class_name, class_folder in found.folders.items():
+            _read_class(folder, class_name, class_folder, params.group_pattern, found)
+        found.photos.sort(key=lambda photo: photo.name)
+        return found
 
 
 def _read_class(folder: Path, class_name: str, class_folder: str, group_pattern: str | None, found: Found) -> None:
-    inside = list(pictures_below(folder / class_folder))
-    masks = {_mask_key(p, folder / class_folder): p for p in inside if _is_mask(p, folder / class_folder)}
+    images = list(images_below(folder / class_folder))
+    masks = {_mask_key(p, folder / class_folder): p for p in images if _is_mask(p, folder / class_folder)}
     sibling = folder / MASK_FOLDER / class_folder
     if sibling.is_dir():
-        masks |= {_mask_key(p, sibling): p for p in pictures_below(sibling)}
-    photos = [p for p in inside if not _is_mask(p, folder / class_folder)]
+        masks |= {_mask_key(p, sibling): p for p in images_below(sibling)}
+    photos = [p for p in images if not _is_mask(p, folder / class_folder)]
     if not photos:
         endings = Counter(p.suffix.lower() or p.name for p in (folder / class_folder).rglob("*") if p.is_file())
         there = ", ".join(f"{n} {e}" for e, n in sorted(endings.items())) or "nothing"
-        found.faults.append(
-            Fault(class_folder, f"no picture in this class ({there} found; pictures end in {', '.join(PICTURES)})")
-        )
+        reason = f"no picture in this class ({there} found; pictures end in {', '.join(IMAGE_ENDINGS)})"
+        found.faults.append(Fault(class_folder, reason))
     for path in photos:
         name = path.relative_to(folder).as_posix()
         mask = masks.pop(_mask_key(path, folder / class_folder), None)
@@ -73,3 +74,6 @@ def _group(name: str, pattern: str | None) -> str | None:
         return name
     match = re.search(pattern, name)
     return "-".join(g for g in match.groups() if g) or None if match else None
+
+
+MEMBER = FolderSource()

@@ -8,19 +8,32 @@ light and angles.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
-from partsynth.sources.base import Fault, Found, Photo, class_folders, pictures_below
+from partsynth.config.data import Ingest
+from partsynth.records.rows import Split
+from partsynth.sources.base import Fault, Found, Photo, class_folders, images_below
 
-SPLIT_FOLDERS = {"train_data": "train", "valid_data": "val", "test_data": "test", "shifted_data": "shifted"}
+SPLIT_FOLDERS: dict[str, Split] = {
+    "train_data": "train",
+    "valid_data": "val",
+    "test_data": "test",
+    "shifted_data": "shifted",
+}
 MASK_ENDING = "_mask_gen"
 
 
-def read(folder: Path, classes: list[str] | None = None, super_class: str | None = None) -> Found:
-    """List the RGB pictures of every class (of ``super_class``, where one is given), masks matched by name.
+class MvipSource:
+    """The RGB images of every class (of ``ingest.super_class``, where one is given), masks matched by name."""
 
-    A group is one set of one class's split: all orientations and cameras of one recording.
-    """
+    def read(self, folder: Path, classes: Collection[str] | None, params: Ingest) -> Found:
+        return read_layout(folder, classes, params.super_class)
+
+
+def read_layout(folder: Path, classes: Collection[str] | None, super_class: str | None = None) -> Found:
+    """What lies in MVIP's layout. A group is one set of one class's split: all orientations and cameras of one
+    recording."""
     found = Found()
     found.folders = class_folders(folder, classes, found.faults)
     if super_class is not None:
@@ -30,7 +43,8 @@ def read(folder: Path, classes: list[str] | None = None, super_class: str | None
         for split_folder, split in SPLIT_FOLDERS.items():
             base = folder / class_folder / split_folder
             if base.is_dir():
-                found.photos += [_photo(folder, base, path, class_name, split) for path in _rgb(base)]
+                rgb = [path for path in images_below(base) if path.stem.endswith("_rgb")]
+                found.photos += [_photo(folder, base, path, class_name, split) for path in rgb]
         if len(found.photos) == before:
             reason = f"no *_rgb picture below {', '.join(SPLIT_FOLDERS)} of this class"
             found.faults.append(Fault(class_folder, reason))
@@ -38,11 +52,7 @@ def read(folder: Path, classes: list[str] | None = None, super_class: str | None
     return found
 
 
-def _rgb(base: Path) -> list[Path]:
-    return [p for p in pictures_below(base) if p.stem.endswith("_rgb")]
-
-
-def _photo(folder: Path, base: Path, path: Path, class_name: str, split: str) -> Photo:
+def _photo(folder: Path, base: Path, path: Path, class_name: str, split: Split) -> Photo:
     parts = path.relative_to(base).parts[:-1]  # set, perhaps orientation, camera
     mask = path.with_name(f"{path.stem}{MASK_ENDING}.png")
     return Photo(
@@ -60,8 +70,7 @@ def _of_super_class(folder: Path, super_class: str, found: Found) -> dict[str, s
     for class_name, class_folder in found.folders.items():
         path = folder / class_folder / "meta.json"
         try:
-            meta = json.loads(path.read_text())
-            value = meta["super_class"]
+            value = json.loads(path.read_text())["super_class"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             why = "is missing" if isinstance(error, FileNotFoundError) else "has no readable super_class"
             found.faults.append(Fault(f"{class_folder}/meta.json", f"{why} (ingest.super_class needs it)", True))
@@ -73,3 +82,6 @@ def _of_super_class(folder: Path, super_class: str, found: Found) -> dict[str, s
         reason = f"no class of ingest.super_class {super_class!r}; there are: {', '.join(sorted(seen)) or 'none'}"
         found.faults.append(Fault(folder.name, reason, True))
     return kept
+
+
+MEMBER = MvipSource()

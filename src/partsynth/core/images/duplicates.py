@@ -17,7 +17,7 @@ SAME_DETAIL = 0.96  # correlation; copies at JPEG quality 80 and 0.8 of the size
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
-    """Luminance of a picture squeezed to (64, 64) uint8: what the functions below compare."""
+    """Luminance of an image squeezed to (64, 64) uint8: what the functions below compare."""
     return np.asarray(image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
 
 
@@ -48,7 +48,7 @@ def near_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int = 1
     """Pairs (i, j, bits), i < j, whose ``parts`` (N,) differ and whose ``thumbs`` (N, 64, 64) show one photograph.
 
     That is: hashes at most ``limit`` of HASH_BITS apart, and detail that correlates beyond SAME_DETAIL. Every pair of
-    hashes is compared, ``block`` rows at a time: exact, and quick up to some 100,000 pictures.
+    hashes is compared, ``block`` rows at a time: exact, and quick up to some 100,000 images.
     """
     if not len(thumbs):
         return []

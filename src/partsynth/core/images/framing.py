@@ -1,7 +1,9 @@
-"""Framing a part by its mask, the same way for photographs and for rendered pictures.
+"""Framing a part by its mask, the same way for photographs and for renders.
 
-Boxes are (left, top, right, bottom) in pixels, right and bottom exclusive, and may lie partly outside the picture.
+Boxes are (left, top, right, bottom) in pixels, right and bottom exclusive, and may lie partly outside the image.
 """
+
+from __future__ import annotations
 
 import numpy as np
 from PIL import Image
@@ -11,7 +13,7 @@ Box = tuple[int, int, int, int]
 
 
 def dilation_pixels(fraction: float, image_size: tuple[int, int]) -> int:
-    """The width in pixels of the maximum filter for a fraction of the picture's longer side (0 = none)."""
+    """The width in pixels of the maximum filter for a fraction of the image's longer side, in [0, 1); 0 = none."""
     if not 0 <= fraction < 1:
         raise ValueError(f"the dilation is a fraction of the image side in [0, 1), got {fraction}")
     return round(fraction * max(image_size))
@@ -19,7 +21,13 @@ def dilation_pixels(fraction: float, image_size: tuple[int, int]) -> int:
 
 def roi_box(mask: np.ndarray, dilation_px: int) -> Box:
     """The square around a part: its mask (H, W; anything over half of the brightest value counts) dilated by a
-    maximum filter `dilation_px` wide, bounded, and widened about its centre to a square."""
+    maximum filter ``dilation_px`` wide, bounded, and widened about its centre to a square.
+
+    Raises
+    ------
+    ValueError
+        where the mask is empty or has not two axes.
+    """
     if mask.ndim != 2:
         raise ValueError(f"a mask has two axes, got shape {mask.shape}")
     peak = mask.max()
@@ -37,10 +45,27 @@ def roi_box(mask: np.ndarray, dilation_px: int) -> Box:
     return left, top, left + side, top + side
 
 
-def crop_resize(image: Image.Image, box: Box, size: int, resample: Image.Resampling) -> Image.Image:
-    """The box of a picture (any mode) as size x size; what lies outside the picture repeats its nearest edge pixel.
+def middle_square(size: tuple[int, int]) -> Box:
+    """The largest square in the middle of an image of ``size`` (width, height)."""
+    side = min(size)
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    return left, top, left + side, top + side
 
-    Masks want `Image.Resampling.NEAREST`, photographs a filter with antialiasing such as BICUBIC or LANCZOS.
+
+def within(box: Box, size: tuple[int, int]) -> Box:
+    """What of the box lies in an image of ``size`` (width, height)."""
+    return max(box[0], 0), max(box[1], 0), min(box[2], size[0]), min(box[3], size[1])
+
+
+def crop_resize(image: Image.Image, box: Box, size: int, resample: Image.Resampling) -> Image.Image:
+    """The box of an image (any mode) as size x size; what lies outside the image repeats its nearest edge pixel.
+
+    Masks want ``Image.Resampling.NEAREST``, photographs a filter with antialiasing such as BICUBIC or LANCZOS.
+
+    Raises
+    ------
+    ValueError
+        where the box is empty.
     """
     left, top, right, bottom = box
     if right <= left or bottom <= top:

@@ -1,4 +1,4 @@
-"""Random views of pictures, made in one batch on the pictures' device."""
+"""Random views of images, made in one batch on the images' device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DRAWS = 12  # random numbers a view
+DRAWS = 12  # random numbers per view
 GREY = (0.299, 0.587, 0.114)  # Rec. 601 luma
 # RGB <-> YIQ (NTSC): hue is a rotation of the IQ plane
 _YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
@@ -20,7 +20,7 @@ _YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.5
 class Views:
     """Strengths of the augmentations; the defaults are SupContrast's and the original study's."""
 
-    scale: tuple[float, float] = (0.6, 1.0)  # share of the picture's area in the crop
+    scale: tuple[float, float] = (0.6, 1.0)  # share of the image's area in the crop
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width : height of the crop, log-uniform
     flip: float = 0.5  # probability of a left-right mirror
     rotation: float = 15.0  # degrees, either way
@@ -34,7 +34,7 @@ class Views:
 
 @dataclass(frozen=True)
 class RandAugment:
-    """RandAugment (Cubuk et al. 2019, arXiv 1909.13719): ``operations`` of OPERATIONS, drawn with return, one strength."""
+    """RandAugment (Cubuk et al. 2019, arXiv 1909.13719): some of OPERATIONS, drawn with return, all of one strength."""
 
     operations: int = 2  # N; at most 3, since a view has six numbers for them
     magnitude: float = 0.3  # M = 9 of 30
@@ -71,20 +71,20 @@ def augment(
     kind: Literal["standard", "randaugment"] = "standard",
     rand: RandAugment = RandAugment(),
 ) -> Tensor:
-    """One random view of each picture: crop, mirror and rotation, then the colours of ``kind``.
+    """One random view of each image: crop, mirror and rotation, then the colours of ``kind``.
 
     Parameters
     ----------
     images : (B, 3, H, W) float in [0, 1].
-    draws : (B, DRAWS) uniform numbers, each row one picture's (see ``draw``): a view depends on its own row alone.
-    size : pixels a side of the views; None = the pictures' own.
+    draws : (B, DRAWS) uniform numbers, each row one image's (see ``draw``): a view depends on its own row alone.
+    size : pixels per side of the views; None = the images' own.
     kind : "standard": jitter and greying; "randaugment": RandAugment instead of them. Its geometric operations join
         the crop in one resampling, before its others; what lies outside is mirrored, as in every view.
 
     Returns
     -------
     (B, 3, size, size) float in [0, 1]. Brightness, saturation, hue and contrast are applied in this order, as one
-    matrix a picture, and clipped once at the end (torchvision shuffles the order and clips after each).
+    matrix per image, and clipped once at the end (torchvision shuffles the order and clips after each).
     """
     u = draws.to(images.device, images.dtype).unbind(1)
     size = size or images.shape[2]
@@ -113,10 +113,10 @@ def _between(u: Tensor, low: float, high: float) -> Tensor:
 
 
 def _geometry(u: tuple[Tensor, ...], views: Views) -> Tensor:
-    """(B, 2, 3) maps from output to input coordinates in [-1, 1]: crop of the rotated, perhaps mirrored, picture."""
+    """(B, 2, 3) maps from output to input coordinates in [-1, 1]: crop of the rotated, perhaps mirrored, image."""
     area = _between(u[0], *views.scale)
     ratio = torch.exp(_between(u[1], math.log(views.ratio[0]), math.log(views.ratio[1])))
-    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)  # of the picture's side
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)  # of the image's side
     left, top = (2 * u[2] - 1) * (1 - width), (2 * u[3] - 1) * (1 - height)  # crop's centre
     mirror = torch.where(u[4] < views.flip, -1.0, 1.0)
     angle = (2 * u[5] - 1) * math.radians(views.rotation)
@@ -133,7 +133,7 @@ def _geometry(u: tuple[Tensor, ...], views: Views) -> Tensor:
 
 
 def _colour(u: tuple[Tensor, ...], views: Views) -> tuple[Tensor, Tensor]:
-    """Per picture: the 3x3 matrix of brightness, saturation, hue and greying, and the contrast factor."""
+    """Per image: the 3x3 matrix of brightness, saturation, hue and greying, and the contrast factor."""
     on = (u[6] < views.jitter).to(u[6])
 
     def factor(value: Tensor, spread: float) -> Tensor:
@@ -170,7 +170,7 @@ def _compose(geometry: Tensor, operation: Tensor, sign: Tensor, magnitude: float
         return torch.where(operation == OPERATIONS.index(name), sign * most * magnitude, zero)
 
     angle = amount("rotate", math.radians(30))
-    # shear by 0.3, translation by 150 / 331 of the picture (coordinates run over 2), rotation by 30 degrees
+    # shear by 0.3, translation by 150 / 331 of the image (coordinates run over 2), rotation by 30 degrees
     rows = [
         angle.cos(),
         amount("shear_x", 0.3) - angle.sin(),
@@ -186,7 +186,7 @@ def _compose(geometry: Tensor, operation: Tensor, sign: Tensor, magnitude: float
 
 
 def _recolour(x: Tensor, operation: Tensor, sign: Tensor, magnitude: float) -> Tensor:
-    """Pictures (B, 3, H, W) after their operation of the others; each operation runs over its own pictures at once."""
+    """Images (B, 3, H, W) after their operation of the others; each operation runs over its own images at once."""
     changed = x.clone()
     for index in operation.unique().tolist():
         change = COLOURS.get(OPERATIONS[index])
@@ -232,7 +232,7 @@ def _autocontrast(x: Tensor, factor: Tensor, magnitude: float) -> Tensor:
 
 
 def _equalize(x: Tensor, factor: Tensor, magnitude: float) -> Tensor:
-    """Histograms of 256 bins a channel, made flat (Pillow's way)."""
+    """Histograms of 256 bins per channel, made flat (Pillow's way)."""
     bins = (x * 255).round().long().flatten(2)  # (B, 3, H W)
     counts = torch.zeros(*bins.shape[:2], 256, dtype=torch.long, device=x.device)
     counts.scatter_add_(2, bins, torch.ones_like(bins))
