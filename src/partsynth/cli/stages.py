@@ -42,15 +42,15 @@ def render(
 @app.command(rich_help_panel=PIPELINE)
 def ingest(
     raw: Annotated[Path, typer.Option(help="Folder of photographs as they came (params: ingest.source says how).")],
-    real: Annotated[Path, typer.Option(help="Folder for framed pictures, masks and manifest.csv.")],
-    ood: Annotated[Path, typer.Option(help="Folder for out-of-distribution pictures and their manifest.csv.")],
+    real: Annotated[Path, typer.Option(help="Folder for framed images, masks and manifest.csv.")],
+    ood: Annotated[Path, typer.Option(help="Folder for out-of-distribution images and their manifest.csv.")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Frame photographs alike, draw splits by group, find unreadable and duplicate pictures."""
-    sections = stage("ingest", params, "ingest", "ood")
+    """Frame photographs alike, draw splits by group, find unreadable and duplicate images."""
+    section, ood_section = stage("ingest", params, "ingest", "ood")
     from partsynth.stages import ingest as step
 
-    step.run(*sections, raw, real, ood, Path.cwd())
+    step.run(step.Inputs(params=section, ood_params=ood_section, raw=raw, real=real, ood=ood, root=Path.cwd()))
 
 
 @app.command(rich_help_panel=PIPELINE)

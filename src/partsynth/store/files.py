@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import errno
+import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -31,11 +35,51 @@ def write_text_atomic(path: Path, text: str) -> None:
     write_bytes_atomic(path, text.encode())
 
 
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table with its header, lines ended as on Unix: the same content is the same bytes on every system."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    write_text_atomic(path, csv_text(columns, rows))
+
+
 def write_json(path: Path, value: Any) -> None:
     write_text_atomic(path, json.dumps(value, indent=1, sort_keys=True, default=plain, allow_nan=False) + "\n")
 
 
+@contextlib.contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` where a library writes a file or a folder, which is moved to ``path`` when the block ends.
+
+    So ``path`` is whole or not there at all. Where it is there by then, another process was first, and it stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as folder:
+        draft = Path(folder, path.name)
+        yield draft
+        try:
+            if draft.is_dir():
+                draft.rename(path)
+            else:
+                os.link(draft, path)  # unlike a rename it never replaces
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+
+
 def read_json(path: Path) -> Any:
+    """What the file holds.
+
+    Raises
+    ------
+    UserError
+        where it is missing or no JSON.
+    """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -54,6 +98,31 @@ def prune(folder: Path, wanted: Iterable[Path]) -> list[Path]:
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
     return gone
+
+
+def refuse_foreign(folder: Path, wanted: Iterable[Path], is_ours: Callable[[Path], bool], remedy: str) -> None:
+    """What a stage did not make might be somebody's only photographs: a folder that holds such a file is refused.
+
+    To be called before ``prune``.
+
+    Parameters
+    ----------
+    wanted : files that may be there, whatever they are.
+    is_ours : whether the stage made a file that is not wanted any more; asked for those alone.
+    remedy : what the user can do, the end of the sentence ("move them, or ...").
+
+    Raises
+    ------
+    UserError
+        naming the first such file and how many there are.
+    """
+    keep = {Path(p).absolute() for p in wanted}
+    others = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.absolute() not in keep)
+    if foreign := [path for path in others if not is_ours(path)]:
+        raise UserError(
+            f"{folder} holds {foreign[0]}{f' and {len(foreign) - 1} more files' if foreign[1:] else ''}, which this "
+            f"stage did not make: {remedy}"
+        )
 
 
 def inside(root: Path, name: str) -> Path:
