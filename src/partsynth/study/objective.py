@@ -155,10 +155,10 @@ class Objective:
 
         from partsynth.training.devices import make_accelerator
         from partsynth.training.fit import fit
-        from partsynth.training.images import load_pictures
+        from partsynth.training.images import load_images
         from partsynth.training.result import NonFinite
 
-        pictures = load_pictures(rows, self.data.validation, train.size, self.root)
+        images = load_images(rows, self.data.validation, train.size, self.root)
         accelerator = make_accelerator(train)
         torch.set_num_threads(self.threads)
 
@@ -170,12 +170,12 @@ class Objective:
                     raise optuna.TrialPruned
 
         try:
-            fitted = fit(pictures, train, self.params.study.seed, accelerator, measured)
+            fitted = fit(images, train, self.params.study.seed, accelerator=accelerator, on_measure=measured)
         except NonFinite as error:
             raise _Diverged(str(error)) from None
-        return {"val_accuracy": fitted.metrics["val_accuracy"]} | self._ood_figures(fitted.model, pictures)
+        return {"val_accuracy": fitted.metrics["val_accuracy"]} | self._ood_figures(fitted.model, images)
 
-    def _ood_figures(self, model: Any, pictures: Any) -> dict[str, float]:
+    def _ood_figures(self, model: Any, images: Any) -> dict[str, float]:
         """AUROC of near and far OOD-validation against real validation pictures by the evaluation's kNN score."""
         import numpy as np
 
@@ -184,15 +184,15 @@ class Objective:
         from partsynth.core.evaluation.metrics import auroc
         from partsynth.evaluation.predict import Embedded, choose_k
 
-        real = np.flatnonzero(~pictures.is_synthetic & ~pictures.is_negative)
-        shown = {"train": pictures.images[real], "val": pictures.val_images, **self._ood}
+        real = np.flatnonzero(images.is_real)
+        shown = {"train": images.images[real], "val": images.val_images, **self._ood}
         seen = {}
-        for part, images in shown.items():
-            features, logits = encoder.embed(model, images)
+        for part, pixels in shown.items():
+            features, logits = encoder.embed(model, pixels)
             seen[part] = Embedded(features.double().numpy(), logits.double().numpy())
         weight, bias = (p.detach().double().numpy() for p in (model.classifier.weight, model.classifier.bias))
-        detectors = ood.fit(seen["train"].features, pictures.labels[real], weight, bias)
-        k, _ = choose_k(self.params.evaluate.k, detectors, seen, pictures.val_labels)
+        detectors = ood.fit(seen["train"].features, images.labels[real], weight, bias)
+        k, _ = choose_k(self.params.evaluate.k, detectors, seen, images.val_labels)
         distance = {
             part: ood.neighbours(detectors, seen[part].features, k)[0][:, -1] for part in seen if part != "train"
         }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from partsynth.config.training import Train
+from partsynth.core import devices
 from partsynth.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,11 +26,17 @@ def gather(rows: Tensor, accelerator: Accelerator) -> Tensor:
 
 
 def make_accelerator(params: Train) -> Accelerator:
-    """Device, precision and processes, as ``accelerate launch`` or the parameters say."""
-    cuda = torch.cuda.is_available()
-    if params.device == "cuda" and not cuda:
-        raise UserError("train.device is cuda, but torch sees no CUDA device: set it to auto or cpu")
-    cpu = params.device == "cpu" or not cuda
+    """Device, precision and processes, as ``accelerate launch`` or the parameters say.
+
+    Raises
+    ------
+    UserError
+        where there is no CUDA device and the parameters want one.
+    """
+    try:
+        cpu = devices.pick(params.device) == "cpu"
+    except ValueError as error:
+        raise UserError(f"train.{error}") from None
     if cpu and params.precision == "fp16":
         raise UserError("train.precision fp16 needs a CUDA device: set it to no or bf16")
     from accelerate import Accelerator

@@ -13,54 +13,67 @@ from torch import Tensor
 
 from partsynth.config.training import Train
 from partsynth.core.contrastive import encoder as encoders
-from partsynth.core.contrastive.batches import Batches, Mix
-from partsynth.core.contrastive.losses import backward_in_chunks, collapse, feature_variance, supcon_loss
+from partsynth.core.contrastive.batches import Batches, Mix, Step
+from partsynth.core.contrastive.losses import backward_in_micro_batches, collapse, feature_variance, supcon_loss
 from partsynth.core.contrastive.optimizer import Muon
 from partsynth.core.images import views
+from partsynth.core.schedules import warmup_cosine
 from partsynth.errors import UserError
 from partsynth.store.hashing import seed_from
+from partsynth.training.checkpoint import Checkpoint
+from partsynth.training.classifier import build_encoder
+from partsynth.training.devices import gather, make_accelerator
+from partsynth.training.images import TrainingImages
+from partsynth.training.linear_probe import fit_linear_probe, knn_accuracy
+from partsynth.training.result import Fitted, Measurement, NonFinite
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-from partsynth.training.checkpoint import Checkpoint
-from partsynth.training.devices import gather, make_accelerator
-from partsynth.training.images import Pictures
-from partsynth.training.linear_probe import fit_classifier, knn_accuracy
-from partsynth.training.result import Fitted, Measurement, NonFinite
-from partsynth.training.schedule import schedule
 
 
 def fit(
-    pictures: Pictures,
+    images: TrainingImages,
     params: Train,
     seed: int,
+    *,
     accelerator: Accelerator | None = None,
     on_measure: Callable[[Measurement], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Fitted:
-    """Train an encoder by SupCon and a linear classifier on it.
+    """Train an encoder by SupCon and a linear probe on it.
 
-    ``on_measure`` is called every ``eval_every`` steps on the main process; what it raises ends the training.
+    Parameters
+    ----------
+    seed : of weights, batches and views.
+    accelerator : None = made from the parameters.
+    on_measure : called every ``eval_every`` steps on the main process; what it raises ends the training.
+    checkpoint : written at every measurement; a training that finds its own goes on from there, to the same bytes.
+
+    Raises
+    ------
+    UserError
+        for a device or a number of processes that does not fit, parameters that do not fit the backbone, and a loss
+        that is no number any more (``NonFinite``).
     """
-    refuse_own_class(bool((pictures.is_negative & ~pictures.is_synthetic).any()), params)
+    refuse_own_class(bool((images.is_negative & ~images.is_synthetic).any()), params)
     accelerator = accelerator or make_accelerator(params)
-    device, batches = accelerator.device, make_batches(pictures, params, seed)
-    images = pictures.images.to(device)
-    bare = encoders.build(params.width, params.blocks, params.embedding, seed=seed_from("init", seed))
-    optimizer: Any = Muon(bare.parameters(), params.learning_rate, params.weight_decay)
+    pixels, batches = images.images.to(accelerator.device), make_batches(images, params, seed)
+    bare = build_encoder(params, seed_from("init", seed))
+    optimizer: Any = Muon([p for p in bare.parameters() if p.requires_grad], params.learning_rate, params.weight_decay)
     history: list[Measurement] = []
     network, optimizer = accelerator.prepare(bare, optimizer)
     first = checkpoint.load(bare, optimizer, history) if checkpoint else 0
-    denominator = _denominator(batches.step(0), params)
 
     losses: list[float] = []
     variances: list[float] = []
     with _progress(accelerator, "training", params.steps) as advance:
         for step in range(first, params.steps):
-            rate = params.learning_rate * schedule(step, params.steps, params.warmup)
+            rate = params.learning_rate * warmup_cosine(step, params.steps, params.warmup * params.steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss, embeddings = train_step(network, optimizer, accelerator, images, batches, params, seed, step)
+            loss, embeddings = train_step(
+                network, optimizer, accelerator, pixels, batches.step(step), params, seed, step
+            )
             if not math.isfinite(loss):
                 raise NonFinite(
                     f"the loss became {loss} at step {step + 1} of {params.steps}: lower train.learning_rate "
@@ -70,7 +83,7 @@ def fit(
             losses.append(loss)
             variances.append(feature_variance(embeddings))
             if (step + 1) % params.eval_every == 0 or step + 1 == params.steps:
-                accuracy = knn_accuracy(bare, pictures)
+                accuracy = knn_accuracy(bare, images)
                 measured = Measurement(step + 1, float(np.mean(losses)), rate, float(np.mean(variances)), accuracy)
                 history.append(measured)
                 losses, variances = [], []
@@ -82,41 +95,50 @@ def fit(
             advance()
 
     bare.eval()
-    model = encoders.Classifier(bare, len(pictures.classes), params.size).to(device)
-    metrics = fit_classifier(model, pictures, images, params, seed)
+    model = encoders.Classifier(bare, len(images.classes), params.size).to(accelerator.device)
+    metrics = fit_linear_probe(model, images, params, seed)
     last = history[-1]
     metrics |= {"loss": last.loss, "feature_variance": last.feature_variance, "val_accuracy_knn": last.val_accuracy_knn}
-    return Fitted(model.cpu(), history, metrics, collapse(last.loss, denominator, last.feature_variance))
+    rows = _denominator_rows(batches.step(0), params)
+    return Fitted(model.cpu(), history, metrics, collapse(last.loss, rows, last.feature_variance))
 
 
 def train_step(
     network: torch.nn.Module,
     optimizer: Any,
     accelerator: Accelerator,
-    images: Tensor,
-    batches: Batches,
+    pixels: Tensor,
+    drawn: Step,
     params: Train,
     seed: int,
     step: int,
 ) -> tuple[float, Tensor]:
-    """One optimiser step on the global batch, of which each process encodes its share; loss and embeddings (2N, D)."""
-    drawn = batches.step(step)
+    """One optimiser step on the global batch, of which each process encodes its share.
+
+    Parameters
+    ----------
+    pixels : uint8 (n, S, S, 3), all training images on the device.
+    drawn : the N samples of the step, rows of ``pixels``.
+
+    Returns
+    -------
+    The loss, and the embeddings (2m, D) of this process's m samples.
+    """
     rank, world = accelerator.process_index, accelerator.num_processes
     if len(drawn) % world:
         raise UserError(
-            f"a step has {len(drawn)} pictures, no multiple of {world} processes: change train.anchors "
-            "or train.negatives"
+            f"a step has {len(drawn)} images, no multiple of {world} processes: change train.anchors or train.negatives"
         )
     own = drawn.part(rank, world)
     # every process draws the numbers of the whole batch: the views do not depend on how many processes there are
     draws = views.draw(2 * len(drawn), seed_from("views", seed, step)).view(2, len(drawn), -1)
     rows = slice(rank * len(own), (rank + 1) * len(own))
-    pairs = torch.from_numpy(np.concatenate([own.first, own.second])).to(images.device)
-    flat = draws[:, rows].flatten(0, 1)
-    seen = views.augment(encoders.to_float(images[pairs]), flat, kind=params.augment)  # (2n, 3, S, S)
-    seen = seen.unflatten(0, (2, len(own))).transpose(0, 1).flatten(0, 1)  # (n, 2) -> rows, a picture's views together
-    labels = torch.from_numpy(np.ascontiguousarray(drawn.labels)).to(images.device)
-    is_negative = torch.from_numpy(drawn.is_negative).to(images.device)
+    pairs = torch.from_numpy(np.concatenate([own.first, own.second])).to(pixels.device)
+    seen = views.augment(encoders.to_float(pixels[pairs]), draws[:, rows].flatten(0, 1), kind=params.augment)
+    # (2m, 3, S, S), first views before second ones -> the two views of an image together
+    seen = seen.unflatten(0, (2, len(own))).transpose(0, 1).flatten(0, 1)
+    labels = torch.from_numpy(np.ascontiguousarray(drawn.labels)).to(pixels.device)
+    is_negative = torch.from_numpy(drawn.is_negative).to(pixels.device)
 
     def loss_of(embeddings: Tensor) -> Tensor:
         everyone = gather(embeddings, accelerator)  # (2N, D)
@@ -135,36 +157,48 @@ def train_step(
 
     network.train()
     optimizer.zero_grad(set_to_none=True)
-    loss, embeddings = backward_in_chunks(
+    loss, embeddings = backward_in_micro_batches(
         network, seen, loss_of, params.chunk, backward, lambda: accelerator.no_sync(network)
     )
     optimizer.step()
     return float(loss), embeddings
 
 
-def make_batches(pictures: Pictures, params: Train, seed: int) -> Batches:
-    mix = Mix(params.anchors, params.synthetic_share, params.negatives, params.replace_probability, params.views)
+def make_batches(images: TrainingImages, params: Train, seed: int) -> Batches:
+    mix = Mix(
+        batch_size=params.anchors,
+        synthetic_share=params.synthetic_share,
+        negatives=params.negatives,
+        replace_probability=params.replace_probability,
+        views=params.views,
+    )
     return Batches(
-        pictures.labels, pictures.is_negative, pictures.is_synthetic, pictures.source, mix, seed_from("batches", seed)
+        images.labels, images.is_negative, images.is_synthetic, images.source, mix, seed_from("batches", seed)
     )
 
 
 def refuse_own_class(has_real_negatives: bool, params: Train) -> None:
-    """A real picture is no negative of its own class: of the others only."""
+    """A real image is no negative of its own class: of the others only.
+
+    Raises
+    ------
+    UserError
+        where there are real negatives, and the parameters would let their own class meet them.
+    """
     if has_real_negatives and params.negative_scope != "other":
         raise UserError(
-            f"the training table has real pictures as negatives, and train.negative_scope is {params.negative_scope}: "
-            "they would push a class from its own pictures. Set negative_scope: other, in train or for this setup "
+            f"the training table has real images as negatives, and train.negative_scope is {params.negative_scope}: "
+            "they would push a class from its own images. Set negative_scope: other, in train or for this setup "
             "alone in select.<setup>.train"
         )
 
 
-def _denominator(drawn: Any, params: Train) -> float:
+def _denominator_rows(drawn: Step, params: Train) -> float:
     """Rows that an anchor's denominator is drawn from, itself included; negatives count by their weight."""
     negatives = 2 * int(drawn.is_negative.sum()) * params.negative_weight
     own = negatives / len(np.unique(drawn.labels))
-    negatives = {"all": negatives, "own": own, "other": negatives - own}[params.negative_scope]
-    return 2 * int((~drawn.is_negative).sum()) + negatives
+    met = {"all": negatives, "own": own, "other": negatives - own}[params.negative_scope]
+    return 2 * int((~drawn.is_negative).sum()) + met
 
 
 @contextlib.contextmanager

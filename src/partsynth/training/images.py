@@ -5,67 +5,74 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from partsynth.core.contrastive import encoder as encoders
-from partsynth.errors import UserError
+from partsynth.core.contrastive.encoder import resize
+from partsynth.errors import UserError, listed
 from partsynth.records.images import read_image
 from partsynth.records.rows import RealRecord, Record, SelectedRecord
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
-class Pictures:
-    """What a training sees: training pictures as uint8 (n, S, S, 3) with a row of facts each, and validation ones."""
+class TrainingImages:
+    """Training images as uint8 (n, S, S, 3) with a row of facts each, and m validation images."""
 
     classes: list[str]
     images: Tensor
     labels: np.ndarray  # (n,) index into classes; a negative carries the class it was made from
     is_negative: np.ndarray  # (n,) bool
     is_synthetic: np.ndarray  # (n,) bool
-    source: np.ndarray  # (n,) index of the real picture it goes back to, -1 where that is not among them
-    val_images: Tensor
-    val_labels: np.ndarray
+    source: np.ndarray  # (n,) index of the real image it goes back to, -1 where that is not among them
+    val_images: Tensor  # uint8 (m, S, S, 3)
+    val_labels: np.ndarray  # (m,)
+
+    @property
+    def is_real(self) -> np.ndarray:
+        """(n,) bool: the real images among the positives."""
+        return ~self.is_synthetic & ~self.is_negative
 
 
-def load_pictures(rows: Sequence[SelectedRecord], val: Sequence[RealRecord], size: int, root: Path) -> Pictures:
-    """Every picture's bytes are checked against its row's sha256; all faults are named in one error."""
+def load_images(rows: Sequence[SelectedRecord], val: Sequence[RealRecord], size: int, root: Path) -> TrainingImages:
+    """Read a training table's images at ``size`` pixels a side, each checked against its row's sha256.
+
+    Raises
+    ------
+    UserError
+        naming all images that are missing, altered or unreadable.
+    """
     faults: list[str] = []
 
-    def load(wanted: Sequence[Record]) -> Tensor:
+    def load(records: Sequence[Record]) -> Tensor:
         images = []
-        for record in wanted:
+        for record in records:
             try:
-                images.append(np.asarray(encoders.resize(read_image(root, record), size)))
+                images.append(np.asarray(resize(read_image(root, record), size)))
             except (UserError, OSError) as error:
                 faults.append(str(error))
         return torch.from_numpy(np.stack(images)) if images else torch.zeros(0, size, size, 3, dtype=torch.uint8)
 
     images, val_images = load(rows), load(val)
     if faults:
-        more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise UserError(f"{len(faults)} pictures cannot be used:\n  " + "\n  ".join(faults[:10]) + more)
+        raise UserError(f"{len(faults)} images cannot be used:\n  {listed(faults)}")
     classes = sorted({r.class_name for r in rows})
-    place = {r.path: i for i, r in enumerate(rows) if r.role == "positive"}
-    return Pictures(
+    index_of = {r.path: i for i, r in enumerate(rows) if r.role == "positive"}
+    return TrainingImages(
         classes=classes,
         images=images,
         labels=np.array([classes.index(r.class_name) for r in rows], dtype=np.int64),
         is_negative=np.array([r.role == "negative" for r in rows], dtype=bool),
         is_synthetic=np.array([r.origin != "real" for r in rows], dtype=bool),
-        source=np.array([place.get(r.source, -1) for r in rows], dtype=np.int64),
+        source=np.array([index_of.get(r.source, -1) for r in rows], dtype=np.int64),
         val_images=val_images,
         val_labels=np.array([classes.index(r.class_name) for r in val], dtype=np.int64),
     )
 
 
 def inventory(rows: Sequence[SelectedRecord]) -> str:
+    """What a training table holds, in words."""
     counts = {
         "real": sum(r.role == "positive" and r.origin == "real" for r in rows),
         "synthetic positives": sum(r.role == "positive" and r.origin != "real" for r in rows),

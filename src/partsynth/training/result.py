@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from partsynth.core.contrastive import encoder as encoders
+from partsynth.core.contrastive.encoder import Classifier
 from partsynth.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -20,16 +16,18 @@ class Measurement:
     loss: float
     learning_rate: float
     feature_variance: float
-    val_accuracy_knn: float  # 1-nearest real training picture by cosine; nan without validation pictures
+    val_accuracy_knn: float  # 1-nearest real training image by cosine; nan without validation images
 
 
 @dataclass(frozen=True)
 class Fitted:
-    model: encoders.Classifier
+    """A trained model, on the CPU, and how its training went."""
+
+    model: Classifier
     history: list[Measurement]
     metrics: dict[str, float]
-    collapsed: str | None
+    collapsed: str | None  # what to say where the training has collapsed
 
 
 class NonFinite(UserError):
-    """The loss is no number any more."""
+    """The loss is not finite any more."""

@@ -1,4 +1,4 @@
-"""Which pictures make up each training step: class-balanced anchors, with negative-only pictures added to them."""
+"""Which images make up each training step: a class-balanced batch, with negative-only images added to it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 class Mix:
     """How a step is filled."""
 
-    anchors: int  # in-distribution pictures, always this many
-    synthetic_share: float = 0.5  # of the anchors of a class that has synthetic positives, in [0, 1]
-    negatives: int = 0  # negative-only pictures, added to the anchors
-    replace_probability: float = 0.0  # a real anchor gives way to one of its own augmentations (DA-Fusion, 2302.07944)
-    views: Literal["crops", "augmentation"] = "crops"  # second view of a real anchor: itself, or its own augmentation
+    batch_size: int  # in-distribution images, always this many
+    synthetic_share: float = 0.5  # of a class that has synthetic positives, in [0, 1]
+    negatives: int = 0  # negative-only images, added to the batch
+    replace_probability: float = 0.0  # a real image gives way to one of its own augmentations (DA-Fusion, 2302.07944)
+    views: Literal["crops", "augmentation"] = "crops"  # second view of a real image: itself, or its own augmentation
 
 
 @dataclass(frozen=True)
 class Step:
-    """Indices of pictures: row n of ``first`` and ``second`` (both (N,)) are two views of one sample."""
+    """Indices of images: row n of ``first`` and ``second`` (both (N,)) are two views of one sample."""
 
     first: np.ndarray
     second: np.ndarray
@@ -39,14 +39,14 @@ class Step:
 
 
 class Batches:
-    """Draws steps from a fixed set of pictures.
+    """Draws steps from a fixed set of images.
 
     Parameters
     ----------
-    labels : (n,) class of each picture, integers.
+    labels : (n,) class of each image, integers.
     is_negative, is_synthetic : (n,) bool.
-    source : (n,) index of the real picture that a synthetic one was made from (itself for a real one; -1 = not here).
-    mix : how a step is filled. Where a class has no synthetic positives its anchors are real, and vice versa.
+    source : (n,) index of the real image that a synthetic one was made from (itself for a real one; -1 = not here).
+    mix : how a step is filled. Where a class has no synthetic positives its images are real, and vice versa.
     seed : step k is a function of (seed, k) alone: any step can be drawn again, on any process.
     """
 
@@ -66,14 +66,16 @@ class Batches:
         self._real = {c: index[positive & ~is_synthetic & (self.labels == c)] for c in self.classes}
         self._synthetic = {c: index[positive & is_synthetic & (self.labels == c)] for c in self.classes}
         self._negative = {c: index[is_negative & (self.labels == c)] for c in np.unique(self.labels[is_negative])}
-        self._own: dict[int, np.ndarray] = {}  # real picture -> its augmentations among the positives
+        self._own: dict[int, np.ndarray] = {}  # real image -> its augmentations among the positives
         if mix.replace_probability > 0 or mix.views == "augmentation":
             made = index[positive & is_synthetic]
             self._own = {int(real): made[source[made] == real] for real in np.unique(source[made]) if real >= 0}
 
     def step(self, number: int) -> Step:
         rng = np.random.default_rng([self.seed, number])
-        first = np.concatenate([self._anchors(rng, c, k) for c, k in self._quota(rng, self.classes, self.mix.anchors)])
+        first = np.concatenate(
+            [self._in_distribution(rng, c, k) for c, k in self._quota(rng, self.classes, self.mix.batch_size)]
+        )
         if self.mix.replace_probability > 0:
             replaced = rng.random(len(first)) < self.mix.replace_probability
             first = np.array([self._augmentation(rng, i) if r else i for i, r in zip(first, replaced, strict=True)])
@@ -84,22 +86,21 @@ class Batches:
             quota = self._quota(rng, np.array(list(self._negative)), self.mix.negatives)
             negatives = np.concatenate([_some(rng, self._negative[c], k) for c, k in quota])
             first, second = np.concatenate([first, negatives]), np.concatenate([second, negatives])
-        is_negative = np.arange(len(first)) >= self.mix.anchors
+        is_negative = np.arange(len(first)) >= self.mix.batch_size
         return Step(first, second, self.labels[first], is_negative)
 
     @staticmethod
     def _quota(rng: np.random.Generator, classes: np.ndarray, count: int) -> list[tuple[int, int]]:
-        """Equal numbers a class; who gets the remainder is drawn. Classes in random order, none with 0."""
+        """Equal numbers per class; who gets the remainder is drawn. Classes in random order, none with 0."""
         order = rng.permutation(classes)
         base, rest = divmod(count, len(order))
         return [(c, base + (i < rest)) for i, c in enumerate(order) if base + (i < rest)]
 
-    def _anchors(self, rng: np.random.Generator, c: int, count: int) -> np.ndarray:
+    def _in_distribution(self, rng: np.random.Generator, c: int, count: int) -> np.ndarray:
         real, synthetic = self._real[c], self._synthetic[c]
         wanted = self.mix.synthetic_share * count
-        made = int(wanted) + (
-            rng.random() < wanted % 1
-        )  # right on average where the share of a class is no whole number
+        # right on average where a class's share is no whole number
+        made = int(wanted) + (rng.random() < wanted % 1)
         if not len(synthetic):
             made = 0
         elif not len(real):

@@ -1,4 +1,5 @@
-"""Supervised contrastive loss with negative-only samples, in blocks of rows, and exact large batches by cached gradients.
+"""Supervised contrastive loss with negative-only samples, in blocks of rows, and exact large batches by cached
+gradients.
 
 Conventions, because published implementations differ:
 
@@ -44,18 +45,18 @@ def supcon_loss(
 
     Parameters
     ----------
-    features : (N, V, D) views of N pictures, or (M, D) single rows; L2-normalised by the caller.
-    labels : (N,) or (M,) integers of any value; None makes every picture its own class (then SupCon is NT-Xent).
+    features : (N, V, D) views of N images, or (M, D) single rows; L2-normalised by the caller.
+    labels : (N,) or (M,) integers of any value; None makes every image its own class (then SupCon is NT-Xent).
     is_negative : (N,) or (M,) bool, the negative-only samples; None = there are none.
     temperature : > 0.
     negative_weight : lambda >= 0; 0 takes the negatives out.
     negatives : "all"; or "own": an anchor meets only the negatives that carry its own label; or "other": only those
-        that do not (so that a real picture may be an anchor of its class and a negative of the others).
+        that do not (so that a real image may be an anchor of its class and a negative of the others).
 
     Returns
     -------
     A scalar, float32 (float64 for float64 features) also under autocast; 0 with a zero gradient where no row has a
-    positive (one view of one picture, singletons only).
+    positive (one view of one image, singletons only).
     """
     if features.ndim not in (2, 3):
         raise ValueError(f"features must be (N, V, D) or (M, D), got shape {tuple(features.shape)}")
@@ -86,20 +87,22 @@ def supcon_loss(
         is_anchor = positive & (sizes[classes] > 1)
         # anchors, then in-distribution rows without a positive, then negatives: blocks of columns instead of masks
         order = torch.argsort(is_negative.long() * 2 + (positive & ~is_anchor).long(), stable=True)
-        anchors, inside = int(is_anchor.sum()), int(positive.sum())
+        anchors, num_id = int(is_anchor.sum()), int(positive.sum())
         if anchors == 0:
             return features.sum().to(z.dtype) * 0
         if negative_weight == 0:
-            order = order[:inside]
+            order = order[:num_id]
         z, classes = z[order], classes[order]
-        mates = (sizes[classes[:anchors]] - 1).to(z.dtype)  # |P(i)|
+        num_positives = (sizes[classes[:anchors]] - 1).to(z.dtype)  # |P(i)|
         own = z[:anchors]
         sums = torch.zeros(len(labels), z.shape[1], dtype=z.dtype, device=device)
         sums = sums.index_add(0, classes[:anchors], own)  # (classes, D); a class's in-distribution rows are all anchors
-        numerator = (own * (sums[classes[:anchors]] - own)).sum(1) / (temperature * mates)  # mean over P(i) of s_ip
+        numerator = (own * (sums[classes[:anchors]] - own)).sum(1) / (
+            temperature * num_positives
+        )  # mean over P(i) of s_ip
         log_weight = math.log(negative_weight) if negative_weight > 0 else 0.0
         save = torch.is_grad_enabled() and z.requires_grad
-        denominator = _MeanLogDenominator.apply(z, classes, anchors, inside, temperature, log_weight, negatives, save)
+        denominator = _MeanLogDenominator.apply(z, classes, anchors, num_id, temperature, log_weight, negatives, save)
         return denominator - numerator.mean()
 
 
@@ -113,7 +116,7 @@ class _MeanLogDenominator(torch.autograd.Function):
         z: Tensor,  # (M, D), ordered: anchors, other in-distribution rows, negatives
         classes: Tensor,  # (M,)
         anchors: int,
-        inside: int,
+        num_id: int,
         temperature: float,
         log_weight: float,
         scope: str,
@@ -130,12 +133,12 @@ class _MeanLogDenominator(torch.autograd.Function):
             s = logits[: stop - start]  # (B, M)
             torch.mm(query / temperature, z.T, out=s)
             s.diagonal(start).fill_(-torch.inf)  # an anchor is not in its own denominator
-            if inside < rows:
+            if num_id < rows:
                 if log_weight:
-                    s[:, inside:] += log_weight  # lambda exp(s) = exp(s + log lambda); logits are never scaled
+                    s[:, num_id:] += log_weight  # lambda exp(s) = exp(s + log lambda); logits are never scaled
                 if scope != "all":
-                    alien = torch.ne if scope == "own" else torch.eq
-                    s[:, inside:].masked_fill_(alien(classes[start:stop, None], classes[None, inside:]), -torch.inf)
+                    unmet = torch.ne if scope == "own" else torch.eq
+                    s[:, num_id:].masked_fill_(unmet(classes[start:stop, None], classes[None, num_id:]), -torch.inf)
             shift = s.amax(1, keepdim=True)  # finite: an anchor has at least one positive
             mass = s.sub_(shift).exp_().sum(1, keepdim=True)  # (B, 1)
             total += (shift + mass.log()).sum()
@@ -155,44 +158,44 @@ class _MeanLogDenominator(torch.autograd.Function):
         return (gradient * outer, *[None] * 7)
 
 
-def backward_in_chunks(
+def backward_in_micro_batches(
     encode: Callable[[Tensor], Tensor],
     inputs: Tensor,
     loss_of: Callable[[Tensor], Tensor],
-    chunk: int | None = None,
+    micro_batch: int | None = None,
     backward: Callable[[Tensor], None] = Tensor.backward,
     unsynced: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[Tensor, Tensor]:
-    """Back-propagate ``loss_of(encode(inputs))``, in chunks of ``inputs`` where they do not fit the device at once.
+    """Back-propagate ``loss_of(encode(inputs))``, in micro-batches where ``inputs`` do not fit the device at once.
 
     Cached gradients (GradCache, Gao et al. 2021, arXiv 2101.06983): embed everything without a graph, take the loss's
-    gradient with respect to the embeddings, then encode chunk by chunk again and push that gradient through. Loss and
+    gradient with respect to the embeddings, then encode part by part again and push that gradient through. Loss and
     gradients equal the plain path's as long as ``encode`` treats each row alone and repeatably (no batch
     normalisation, no dropout).
 
     Parameters
     ----------
     inputs : (M, ...); ``encode`` maps rows to (rows, D), ``loss_of`` maps (M, D) to a scalar.
-    chunk : rows a pass; None = all in one plain pass.
+    micro_batch : rows per pass; None = all in one plain pass.
     backward : back-propagates a scalar (accelerate's scales it for float16).
-    unsynced : context in which gradients of a distributed model are not yet exchanged; used for all but the last chunk.
+    unsynced : context in which gradients of a distributed model are not yet exchanged; used for all but the last part.
 
     Returns
     -------
     The detached loss and the detached embeddings (M, D).
     """
-    if chunk is None or chunk >= len(inputs):
+    if micro_batch is None or micro_batch >= len(inputs):
         embeddings = encode(inputs)
         loss = loss_of(embeddings)
         backward(loss)
         return loss.detach(), embeddings.detach()
-    parts = inputs.split(chunk)
+    parts = inputs.split(micro_batch)
     with torch.no_grad():
         embeddings = torch.cat([encode(part) for part in parts])
     embeddings.requires_grad_()
     loss = loss_of(embeddings)
     (gradient,) = torch.autograd.grad(loss, embeddings)
-    for index, (part, slope) in enumerate(zip(parts, gradient.split(chunk), strict=True)):
+    for index, (part, slope) in enumerate(zip(parts, gradient.split(micro_batch), strict=True)):
         with nullcontext() if index == len(parts) - 1 else unsynced():
             backward((encode(part).to(slope.dtype) * slope).sum())
     return loss.detach(), embeddings.detach()
@@ -216,7 +219,7 @@ def collapse(loss: float, n: float, feature_variance: float) -> str | None:
     """
     signs = []
     if feature_variance < 0.01:
-        signs.append(f"the embeddings' variance is {feature_variance:.2g} (all pictures look alike to the encoder)")
+        signs.append(f"the embeddings' variance is {feature_variance:.2g} (all images look alike to the encoder)")
     chance = math.log(max(n - 1, 2))
     if loss >= 0.98 * chance:
         signs.append(

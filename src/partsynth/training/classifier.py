@@ -1,0 +1,80 @@
+"""A trained classifier and its files: encoder.safetensors, classifier.safetensors (the linear probe), config.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from partsynth.config.training import Train
+from partsynth.core.backbones.base import Backbone
+from partsynth.core.contrastive import encoder as encoders
+from partsynth.core.contrastive.encoder import Classifier, Encoder
+from partsynth.errors import UserError
+from partsynth.seams import BACKBONES
+from partsynth.store.files import write_bytes_atomic, write_json
+
+ENCODER, PROBE, CONFIG = "encoder.safetensors", "classifier.safetensors", "config.json"
+FIRST_BACKBONE = "narrow_resnet"  # of models that were stored before there was a choice; they do not name it
+
+
+def build_encoder(params: Train, seed: int) -> Encoder:
+    """The encoder that training starts from, its weights drawn from ``seed`` or, of a pretrained backbone, loaded.
+
+    Raises
+    ------
+    UserError
+        where section train does not fit the backbone.
+    """
+    try:
+        encoder = encoders.build(BACKBONES[params.backbone], architecture(params), params.embedding, seed)
+    except ValueError as error:
+        raise UserError(f"train.backbone {params.backbone}: {error}") from None
+    if encoder.input_size not in (None, params.size):
+        raise UserError(f"train.size is {params.size}; the backbone {params.backbone} takes {encoder.input_size} alone")
+    return encoder
+
+
+def architecture(params: Train) -> dict[str, Any]:
+    """What an encoder is built from again, as config.json has it."""
+    backbone: Backbone = BACKBONES[params.backbone]
+    name = {} if params.backbone == FIRST_BACKBONE else {"backbone": params.backbone}
+    return {**name, **{key: getattr(params, key) for key in backbone.keys}, "embedding": params.embedding}
+
+
+def save(model: Classifier, config: dict[str, Any], fingerprint: str, folder: Path) -> None:
+    """Write the three files; the weights carry the fingerprint inside."""
+    from safetensors.torch import save as serialise
+
+    def write(name: str, module: nn.Module) -> None:
+        write_bytes_atomic(folder / name, serialise(encoders.tensors(module), {"fingerprint": fingerprint}))
+
+    write(ENCODER, model.encoder)
+    write(PROBE, model.classifier)
+    write_json(folder / CONFIG, {**config, "size": model.size, "fingerprint": fingerprint})
+
+
+def load(folder: Path, device: str = "cpu") -> tuple[Classifier, dict[str, Any]]:
+    """The classifier that the train stage wrote into ``folder``, in eval mode, and its config.json.
+
+    ``config["classes"]`` are the class names in the order of the logits.
+
+    Raises
+    ------
+    FileNotFoundError
+        where a file lacks.
+    UserError
+        where no backbone has the name that the model was trained with.
+    """
+    from safetensors.torch import load_file
+
+    config = json.loads((folder / CONFIG).read_text())
+    shape = config["architecture"]
+    backbone = BACKBONES[shape.get("backbone", FIRST_BACKBONE)]
+    encoder = encoders.build(backbone, shape, shape["embedding"], seed=None)
+    encoder.load_state_dict(load_file(folder / ENCODER))
+    model = Classifier(encoder, len(config["classes"]), config["size"])
+    model.classifier.load_state_dict(load_file(folder / PROBE))
+    return model.to(device).eval(), config
