@@ -59,11 +59,11 @@ def tokens(
     out: Annotated[Path, typer.Option(help="Folder for <class>.safetensors and manifest.json.")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Learn one Stable Diffusion token a class from its training pictures (textual inversion)."""
-    sections = stage("tokens", params, "tokens", "diffusion")
+    """Learn one Stable Diffusion token per class from its training images (textual inversion)."""
+    section, diffusion = stage("tokens", params, "tokens", "diffusion")
     from partsynth.stages import tokens as step
 
-    step.run(*sections, real, out, Path.cwd())
+    step.run(step.Inputs(params=section, diffusion=diffusion, real=real, out=out, root=Path.cwd()))
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -74,12 +74,26 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="The strength of each class, and how it was found (JSON).")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Find how strongly a set edits each class (strength: auto), by bisection on a few pictures."""
+    """Find how strongly a set edits each class (strength: auto), by bisection on a few images."""
     names = ("calibrate", "generate", "diffusion", "quality", "reference", f"sets.{set_name}")
-    sections = stage("calibrate", params, *names)
-    from partsynth.stages import calibrate as stages_calibrate
+    section, generate, diffusion, quality, reference, augmentation = stage("calibrate", params, *names)
+    from partsynth.stages import calibrate as step
 
-    stages_calibrate.run(*sections, set_name, real, tokens, out, Path.cwd())
+    step.run(
+        step.Inputs(
+            params=section,
+            generate=generate,
+            diffusion=diffusion,
+            quality=quality,
+            reference=reference,
+            augmentation=augmentation,
+            set_name=set_name,
+            real=real,
+            tokens=tokens,
+            out=out,
+            root=Path.cwd(),
+        )
+    )
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -88,14 +102,26 @@ def generate(
     real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
     tokens: Annotated[Path, typer.Option(help="Folder written by tokens.")],
     strengths: Annotated[Path, typer.Option(help="The strength of each class, written by calibrate.")],
-    out: Annotated[Path, typer.Option(help="Folder for the set's pictures and manifest.csv.")],
+    out: Annotated[Path, typer.Option(help="Folder for the set's images and manifest.csv.")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Make one augmentation set: edits of real training pictures at the set's strength (SDEdit)."""
-    sections = stage("generate", params, "generate", "diffusion", f"sets.{set_name}")
+    """Make one augmentation set of real training images, by the set's method (SDEdit by default)."""
+    section, diffusion, augmentation = stage("generate", params, "generate", "diffusion", f"sets.{set_name}")
     from partsynth.stages import generate as step
 
-    step.run(*sections, set_name, real, tokens, strengths, out, Path.cwd())
+    step.run(
+        step.Inputs(
+            params=section,
+            diffusion=diffusion,
+            augmentation=augmentation,
+            set_name=set_name,
+            real=real,
+            tokens=tokens,
+            strengths=strengths,
+            out=out,
+            root=Path.cwd(),
+        )
+    )
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -103,15 +129,26 @@ def quality(
     set_name: Annotated[str, typer.Option("--set", help="Name of the set.")],
     pictures: Annotated[Path, typer.Option(help="The set's folder, written by generate.")],
     real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
-    out: Annotated[Path, typer.Option(help="The table of verdicts (CSV), one row a picture.")],
-    page: Annotated[Path, typer.Option(help="Folder for Data Docs, contact sheets and the flagged pictures' list.")],
+    out: Annotated[Path, typer.Option(help="The table of verdicts (CSV), one row per image.")],
+    page: Annotated[Path, typer.Option(help="Folder for Data Docs, contact sheets and the list of flagged images.")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Measure how far each generated picture drifted from the real parts, and judge it (Great Expectations)."""
-    sections = stage("quality", params, "quality", "reference")
-    from partsynth.stages import quality as stages_quality
+    """Measure how far each generated image drifted from the real parts, and judge it (Great Expectations)."""
+    section, reference = stage("quality", params, "quality", "reference")
+    from partsynth.stages import quality as step
 
-    stages_quality.run(*sections, set_name, pictures, real, out, page, Path.cwd())
+    step.run(
+        step.Inputs(
+            params=section,
+            reference=reference,
+            set_name=set_name,
+            images=pictures,
+            real=real,
+            out=out,
+            page=page,
+            root=Path.cwd(),
+        )
+    )
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -139,14 +176,18 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation, batches and views.")],
     selected: Annotated[Path, typer.Option(help="The setup's training table, written by select.")],
     real: Annotated[Path, typer.Option(help="Folder written by ingest: its val part is watched.")],
-    out: Annotated[Path, typer.Option(help="Folder for encoder, classifier, history and run.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for encoder, linear probe, history and run.json.")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Train one encoder by supervised contrastive learning, then a linear classifier on it (one MLflow run)."""
+    """Train one encoder by supervised contrastive learning, then a linear probe on it (one MLflow run)."""
     shared, chosen = stage("train", params, "train", f"select.{setup}")
-    from partsynth.stages import train as stages_train
+    from partsynth.stages.train import TrainInputs, run
 
-    stages_train.run(chosen.training(shared), setup, seed, selected, real, out, Path.cwd())
+    run(
+        TrainInputs(
+            params=chosen.training(shared), setup=setup, seed=seed, selected=selected, real=real, out=out, root=Path.cwd()
+        )
+    )
 
 
 def recompute(predictions: Path | None) -> None:
@@ -199,11 +240,26 @@ def report(
     out: Annotated[Path, typer.Option(help="The page (HTML, everything inside it).")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Write the page for people: table, contact sheets, curves, embedding map."""
+    """Write the page for people: verdict, tables, figures, contact sheets, in one HTML file."""
     (section,) = stage("report", params, "report")
+    from partsynth.reporting.inputs import Inputs
     from partsynth.stages import report as stages_report
 
-    stages_report.run(section, metrics, plots, quality, augmented, real, out, Path.cwd(), ood, verdicts, studies)
+    stages_report.run(
+        Inputs(
+            params=section,
+            root=Path.cwd(),
+            metrics=metrics,
+            plots=plots,
+            quality=quality,
+            augmented=augmented,
+            real=real,
+            ood=ood,
+            verdicts=verdicts,
+            studies=studies,
+            out=out,
+        )
+    )
 
 
 @app.command(rich_help_panel=PIPELINE)

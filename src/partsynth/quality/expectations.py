@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from partsynth.config.generation import Quality
+from partsynth.config.quality import Quality
 from partsynth.records.rows import VerdictRecord
 from partsynth.store.files import write_text_atomic
 
@@ -25,11 +25,12 @@ def validate(
     import great_expectations as gx
     import pandas as pd
     from great_expectations.core.run_identifier import RunIdentifier
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     table = pd.DataFrame([v.model_dump() for v in verdicts])
     table["flagged"] = (table["reasons"] != "").astype(int)
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     context.add_data_docs_site(
         "page",
         {
@@ -100,9 +101,12 @@ def _plain_result(result: Any) -> dict[str, Any]:
 def _steady(docs: Path) -> None:
     """Take times and random ids out of the pages: the same verdicts give the same bytes, and DVC sees no change."""
     moment = re.compile(r"\d{8}T\d{6}\.\d+Z")
-    identity = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
     for path in sorted(docs.rglob("*.html")):
-        numbers: dict[str, str] = {}
-        text = moment.sub("20000101T000000.000000Z", path.read_text())
-        text = identity.sub(lambda m, n=numbers: n.setdefault(m[0], f"id-{len(n)}"), text)
-        write_text_atomic(path, text)
+        write_text_atomic(path, _numbered(moment.sub("20000101T000000.000000Z", path.read_text())))
+
+
+def _numbered(text: str) -> str:
+    """The text with its random ids numbered as they come."""
+    identity = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+    numbers: dict[str, str] = {}
+    return identity.sub(lambda match: numbers.setdefault(match[0], f"id-{len(numbers)}"), text)

@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from partsynth.config.generation import Quality
+from partsynth.config.quality import Quality
+from partsynth.core.sampling import spread
 from partsynth.records.images import read_image
-from partsynth.records.rows import RealRecord, Record, VerdictRecord
-from partsynth.store.files import prune, write_bytes_atomic, write_json, write_text_atomic
+from partsynth.records.rows import AugmentedRecord, RealRecord, VerdictRecord
+from partsynth.store.files import csv_text, prune, write_bytes_atomic, write_json, write_text_atomic
 from partsynth.store.png import png_bytes
 
-SHEET = 24  # pictures a contact sheet
+SHEET = 24  # images per contact sheet
+Cell = tuple[Image.Image | None, Image.Image, list[str]]  # source or None, image, lines of text
 
 
 def write_page(
     page: Path,
     root: Path,
-    rows: Sequence[Record],
+    rows: Sequence[RealRecord | AugmentedRecord],
     verdicts: Sequence[VerdictRecord],
     results: dict[str, Any],
     params: Quality,
-    sources: dict[str, RealRecord],
+    sources: Mapping[str, RealRecord],
 ) -> None:
+    """Write contact sheets, flagged.csv and suite.json into ``page``, beside the Data Docs; remove all else.
+
+    ``results`` are the suite's, ``sources`` the real training images by path.
+    """
     page.mkdir(parents=True, exist_ok=True)
-    states = {r.path: r.state for r in rows}
     records = {r.path: r for r in rows}
     wanted = [p for p in page.rglob("*") if "data_docs" in p.parts] if verdicts else []
     for name, failed in (("flagged", True), ("accepted", False)):
         chosen = sorted((v for v in verdicts if bool(v.reasons) == failed), key=lambda v: (v.percentile, v.path))
-        chosen = [chosen[i] for i in _spread(len(chosen), SHEET)]
-        sheet = contact_sheet(
-            [
-                (
-                    read_image(root, sources[v.source]) if v.source else None,
-                    read_image(root, records[v.path]),
-                    [v.class_name, f"{states[v.path] or '-'}  p {v.percentile:.3f}", v.reasons.replace(";", ", ")],
-                )
-                for v in chosen
-            ],
-            f"{results['set']}: no {name} picture",
-        )
+        cells = [_cell(v, records[v.path], sources, root) for v in spread(chosen, SHEET)]
+        sheet = contact_sheet(cells, f"{results['set']}: no {name} picture")
         write_bytes_atomic(page / f"{name}.png", png_bytes(sheet))
         wanted.append(page / f"{name}.png")
     write_text_atomic(page / "flagged.csv", flagged_csv(v for v in verdicts if v.reasons))
@@ -54,24 +46,23 @@ def write_page(
     prune(page, [*wanted, page / "flagged.csv", page / "suite.json"])
 
 
-def _spread(count: int, wanted: int) -> list[int]:
-    """Up to ``wanted`` of ``count`` positions, first and last among them."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, wanted)).round()}) if count else []
+def _cell(
+    verdict: VerdictRecord, record: RealRecord | AugmentedRecord, sources: Mapping[str, RealRecord], root: Path
+) -> Cell:
+    source = read_image(root, sources[verdict.source]) if verdict.source else None
+    state = f"{record.state or '-'}  p {verdict.percentile:.3f}"
+    return source, read_image(root, record), [verdict.class_name, state, verdict.reasons.replace(";", ", ")]
 
 
 def flagged_csv(verdicts: Iterable[VerdictRecord]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["path", "class_name", "reasons", "percentile", "drift", "nearest_class"])
+    """The flagged images as a table, the farthest first."""
     ordered = sorted(verdicts, key=lambda v: (-v.percentile, -v.drift, v.path))
-    writer.writerows([v.path, v.class_name, v.reasons, v.percentile, v.drift, v.nearest_class] for v in ordered)
-    return buffer.getvalue()
+    columns = ("path", "class_name", "reasons", "percentile", "drift", "nearest_class")
+    return csv_text(columns, [[getattr(v, name) for name in columns] for v in ordered])
 
 
-def contact_sheet(
-    cells: Sequence[tuple[Image.Image | None, Image.Image, list[str]]], empty: str, columns: int = 6, side: int = 96
-) -> Image.Image:
-    """Cells of (source or None, picture, lines of text) in rows; a line of text where there is none."""
+def contact_sheet(cells: Sequence[Cell], empty: str, columns: int = 6, side: int = 96) -> Image.Image:
+    """Cells in rows, each image ``side`` pixels square; the line ``empty`` where there is none."""
     line, gap = 13, 8
     font = ImageFont.load_default(size=11)
     if not cells:
@@ -84,11 +75,11 @@ def contact_sheet(
     columns = min(columns, len(cells))
     sheet = Image.new("RGB", (columns * width + gap, -(-len(cells) // columns) * height + gap), "white")
     draw = ImageDraw.Draw(sheet)
-    for i, (source, picture, text) in enumerate(cells):
+    for i, (source, image, text) in enumerate(cells):
         left, top = gap + i % columns * width, gap + i // columns * height
-        for place, image in enumerate([picture] if across == 1 else [source, picture]):
-            if image is not None:
-                sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), (left + place * side, top))
+        for place, shown in enumerate([image] if across == 1 else [source, image]):
+            if shown is not None:
+                sheet.paste(shown.resize((side, side), Image.Resampling.NEAREST), (left + place * side, top))
         for n, words in enumerate(text):
             while words and draw.textlength(words, font=font) > width - gap:
                 words = words[:-1]

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from partsynth.config.generation import AugmentationSet, Calibrate
+from partsynth.config.generation import Calibrate
+from partsynth.config.sets import StrengthSet
+from partsynth.core.drift.calibration import band_scores
 from partsynth.errors import UserError
 from partsynth.records.strengths import Probe
 
-if TYPE_CHECKING:
-    pass
-
 DIGITS = 6  # decimals kept of a drift: the rest differs between machines
 FINE = 4  # decimals of a strength
-Measure = Callable[[Mapping[str, float]], Mapping[str, Probe]]  # a strength a class -> what it gives
+Measure = Callable[[Mapping[str, float]], Mapping[str, Probe]]  # a strength per class -> what it gives
 
 
-def limits(augmentation: AugmentationSet, set_name: str, calibration: np.ndarray) -> tuple[float, float]:
+def limits(augmentation: StrengthSet, set_name: str, calibration: np.ndarray) -> tuple[float, float]:
     """Drift at which the set's target begins, and at which the search takes it to end.
 
     The far side is the cap, or the drift at the target's upper percentile, whichever is nearer. Without either it lies
-    as far beyond the near side as the real validation pictures' 95th percentile of drift beyond their median.
+    as far beyond the near side as the real validation images' 95th percentile of drift beyond their median.
     """
     where = f"sets.{set_name}"
     try:
         near, far = band(augmentation, calibration)
     except ValueError as error:
-        raise UserError(f"{where}.target: {error}; widen it, or take more validation pictures") from None
+        raise UserError(f"{where}.target: {error}; widen it, or take more validation images") from None
     if near == -np.inf:
         near = float(calibration.min())
     if far == np.inf:
@@ -37,15 +35,13 @@ def limits(augmentation: AugmentationSet, set_name: str, calibration: np.ndarray
     if augmentation.cap is not None and augmentation.cap <= near:
         raise UserError(
             f"{where}.cap: {augmentation.cap:g} is not beyond the drift at which the target begins, {near:.3f} "
-            f"(percentile {augmentation.target[0]:g} of {len(calibration)} real validation pictures)"
+            f"(percentile {augmentation.target[0]:g} of {len(calibration)} real validation images)"
         )
     return near, far
 
 
-def band(augmentation: AugmentationSet, calibration: np.ndarray) -> tuple[float, float]:
+def band(augmentation: StrengthSet, calibration: np.ndarray) -> tuple[float, float]:
     """Drift at which the target begins and ends; infinite where it does not."""
-    from partsynth.core.drift.calibration import band_scores
-
     near, far = band_scores(*augmentation.target, calibration)
     return near, min(far, np.inf if augmentation.cap is None else augmentation.cap)
 
@@ -83,14 +79,8 @@ def chosen(trail: Sequence[Probe], aim: float) -> Probe:
     return min(trail, key=lambda p: (abs(p.drift - aim), p.strength))
 
 
-def told(
-    set_name: str,
-    augmentation: AugmentationSet,
-    trails: Mapping[str, Sequence[Probe]],
-    aim: float,
-    ends: tuple[float, float],
-) -> list[str]:
-    """A line a class, with a warning where its median lies outside the target ``ends`` (drift, may be infinite)."""
+def messages(set_name: str, trails: Mapping[str, Sequence[Probe]], aim: float, ends: tuple[float, float]) -> list[str]:
+    """A line per class, with a warning where its median lies outside the target ``ends`` (drift, may be infinite)."""
     lines = []
     for name, trail in sorted(trails.items()):
         probe = chosen(trail, aim)

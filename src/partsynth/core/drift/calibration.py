@@ -8,25 +8,25 @@ import numpy as np
 
 from partsynth.core.drift.distances import Bank, class_distances, nearest_and_margin, own
 
-PRIOR = 8  # pictures' worth of trust in the pooled scale: a class of 8 counts its own scale half
+PRIOR = 8  # images' worth of trust in the pooled scale: a class of 8 counts its own scale half
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What real parts' distances are like: per class, and the pooled standardised scores of validation pictures."""
+    """What real parts' distances are like: per class, and the pooled standardised scores of validation images."""
 
-    centre: np.ndarray  # (C,) median leave-group-out distance of a class's training pictures
+    centre: np.ndarray  # (C,) median leave-group-out distance of a class's training images
     scale: np.ndarray  # (C,) robust standard deviation about it, shrunk to the pooled one
     drift: np.ndarray  # (n,) sorted drift scores
     strangeness: np.ndarray  # (n,) sorted strangeness scores
 
 
 def calibrate(bank: Bank, features: np.ndarray, classes: np.ndarray, k: int) -> Calibration:
-    """Calibration from the bank's own leave-group-out distances and from real validation pictures (n, D).
+    """Calibration from the bank's own leave-group-out distances and from real validation images (n, D).
 
     A class's scale is 1.4826 times its median absolute deviation, its variance averaged with the pooled one, weighted
-    n to PRIOR. For each validation picture the group of its nearest training picture is left out: an edit is measured
-    without the part it was made from, its nearest, and has to be compared with real pictures that lack theirs.
+    n to PRIOR. For each validation image the group of its nearest training image is left out: an edit is measured
+    without the part it was made from, its nearest, and has to be compared with real images that lack theirs.
     """
     kinds = bank.kinds
     inside = own(class_distances(bank.features, bank.names, bank.groups, bank, k), bank.classes, kinds)  # (N,)
@@ -48,7 +48,7 @@ def calibrate(bank: Bank, features: np.ndarray, classes: np.ndarray, k: int) -> 
 
 
 def _nearest(features: np.ndarray, classes: np.ndarray, bank: Bank) -> tuple[np.ndarray, np.ndarray]:
-    """Name and group of the nearest training picture of each picture's own class."""
+    """Name and group of the nearest training image of each image's own class."""
     likeness = np.where(classes[:, None] == bank.classes[None], features @ bank.features.T, -np.inf)
     nearest = likeness.argmax(axis=1)
     return bank.names[nearest], bank.groups[nearest]
@@ -80,7 +80,7 @@ def conformal_percentiles(scores: np.ndarray, calibration: np.ndarray) -> np.nda
 
     Beyond all calibration scores it is 1. A score exchangeable with the calibration scores exceeds t with a probability
     of at most 1 - t + 1 / (n + 1), whatever their distribution (conformal prediction, Vovk et al. 2005). n counts
-    pictures: where several show one part, the share differs more from draw to draw than n suggests.
+    images: where several show one part, the share differs more from draw to draw than n suggests.
     """
     ordered = np.sort(calibration)
     return (np.searchsorted(ordered, scores, side="right") + 1) / (len(ordered) + 1)
@@ -100,6 +100,6 @@ def band_scores(low: float, high: float, calibration: np.ndarray) -> tuple[float
     grid = (np.arange(len(ordered) + 1) + 1) / (len(ordered) + 1)  # of a score above r calibration scores
     (inside,) = np.nonzero((grid > low) & (grid <= high))
     if not len(inside):
-        raise ValueError(f"{len(ordered)} calibration pictures have no percentile above {low} and at most {high}")
+        raise ValueError(f"{len(ordered)} calibration images have no percentile above {low} and at most {high}")
     first, last = inside[0], inside[-1]
     return float(ordered[first - 1] if first else -np.inf), float(ordered[last] if last < len(ordered) else np.inf)

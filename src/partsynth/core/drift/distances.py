@@ -14,10 +14,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Bank:
-    """The real training pictures that distances are measured from."""
+    """The real training images that distances are measured from."""
 
     features: np.ndarray  # (N, D)
-    names: np.ndarray  # (N,) identities of the pictures, so that a source can be left out
+    names: np.ndarray  # (N,) identities of the images, so that a source can be left out
     classes: np.ndarray  # (N,)
     groups: np.ndarray  # (N,)
 
@@ -28,10 +28,10 @@ class Bank:
 
 
 def class_distances(features: np.ndarray, names: np.ndarray, groups: np.ndarray, bank: Bank, k: int) -> np.ndarray:
-    """Distances (Q, C) of pictures (Q, D) to every class.
+    """Distances (Q, C) of images (Q, D) to every class.
 
-    ``names`` (Q,) are the pictures' sources and ``groups`` (Q,) the sources' groups. All of the group is left out,
-    the source with it. Where a class has pictures of this group alone, the source alone is left out; where it has the
+    ``names`` (Q,) are the images' sources and ``groups`` (Q,) the sources' groups. All of the group is left out,
+    the source with it. Where a class has images of this group alone, the source alone is left out; where it has the
     source alone, nothing is: few-shot classes are measured leniently rather than not at all.
     """
     distance = 1 - features.astype(np.float64) @ bank.features.astype(np.float64).T  # (Q, N)
@@ -50,12 +50,12 @@ def class_distances(features: np.ndarray, names: np.ndarray, groups: np.ndarray,
 
 
 def own(values: np.ndarray, classes: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """Of values (Q, C), each picture's own class's (Q,)."""
+    """Of values (Q, C), each image's own class's (Q,)."""
     return values[np.arange(len(values)), np.searchsorted(kinds, classes)]
 
 
 def nearest_and_margin(distances: np.ndarray, classes: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest class (Q,) of distances (Q, C), and the distance to the nearest other class less that to the own (Q,).
+    """Nearest class (Q,) of distances (Q, C), and the distance to the nearest other class minus that to the own (Q,).
 
     With one class alone the margin is infinite.
     """

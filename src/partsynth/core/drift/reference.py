@@ -19,7 +19,7 @@ EMBEDDED = "partsynth-reference-encoder"
 class ReferenceNet(nn.Module):
     """A small residual network with group normalisation: (B, 3, S, S) in [-1, 1] -> (B, D), L2-normalised.
 
-    Group rather than batch normalisation: a picture's features must not depend on the pictures beside it.
+    Group rather than batch normalisation: an image's features must not depend on the images beside it.
     """
 
     def __init__(self, widths: Sequence[int] = (32, 64, 96, 128), dimensions: int = 128) -> None:
@@ -52,7 +52,7 @@ class _Block(nn.Module):
 
 
 class ReferenceEncoder:
-    """Pictures in, L2-normalised float32 features out."""
+    """Images in, L2-normalised float32 features out."""
 
     def __init__(self, net: nn.Module, size: int, mean: Sequence[float], std: Sequence[float], device: str) -> None:
         self.net = net.eval().requires_grad_(False).to(device)
@@ -63,7 +63,7 @@ class ReferenceEncoder:
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image.Image] | np.ndarray, batch_size: int = 64) -> np.ndarray:
-        """Features (B, D) float32 of PIL pictures of any size, or of a uint8 array (B, H, W, 3)."""
+        """Features (B, D) float32 of PIL images of any size, or of a uint8 array (B, H, W, 3)."""
         features = []
         for start in range(0, len(images), batch_size):
             features.append(self._embed(images[start : start + batch_size]))
