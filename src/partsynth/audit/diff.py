@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from partsynth.audit.checkout import from_git
-from partsynth.audit.result import Result
-from partsynth.audit.runs import RunRecord, facts, find_run, outputs, stage_graph
-from partsynth.audit.tables import training_table
+from partsynth.audit.result import Fault, Result
+from partsynth.audit.runs import RunRecord, find_run, recorded_graph
+from partsynth.audit.tables import TrainedImage, trained_images
 from partsynth.audit.versions import read_listing
-from partsynth.audit.workspace import Fault
 from partsynth.errors import UserError
-from partsynth.lineage import git as lineage_git
-from partsynth.lineage.digests import folder_files, listing_md5, path_md5
-from partsynth.lineage.graph import covers
+from partsynth.lineage.digests import folder_files, listing_md5, md5_bytes, path_md5
+from partsynth.lineage.git import changed_between, files_at
+from partsynth.lineage.graph import StageGraph, outputs, outside_dependencies
 from partsynth.lineage.objects import Objects
 
+CODE_TAGS = ("git_commit", "git_dirty", "code_sha256", "partsynth_version", "lock_sha256", "base_sha256", "device")
+ABSENT = "(not used)"
 
-def diff(root: Path, first: str, second: str) -> Result:
-    """What differs between two runs: data (picture by picture), parameters, code."""
+
+def diff_runs(root: Path, first: str, second: str) -> Result:
+    """What differs between two runs: data (image by image), parameters, code.
+
+    Raises
+    ------
+    UserError
+        where one of the runs is unknown, or has no sound stage graph.
+    """
     root = root.resolve()
-    a, b = find_run(root, first), find_run(root, second)
-    graph_a, graph_b = stage_graph(root, a), stage_graph(root, b)
+    runs = find_run(root, first), find_run(root, second)
+    graphs = recorded_graph(root, runs[0]), recorded_graph(root, runs[1])
     faults: list[Fault] = []
     with Objects(root) as objects:
+        one, two = (trained_images(objects, run, faults) for run in runs)
         data = {
-            "runs": [facts(a), facts(b)],
-            "training_pictures": _diff_tables(objects, a, b, faults),
-            "files": _diff_outputs(root, objects, [(a, outputs(graph_a)), (b, outputs(graph_b))], faults),
-            "parameters": _diff_values(_parameters(graph_a), _parameters(graph_b)),
-            "code": _diff_code(root, a, b, graph_a, graph_b),
+            "runs": [run.facts() for run in runs],
+            "training_pictures": compare_tables(one, two),
+            "files": _compare_outputs(root, objects, runs, graphs, faults),
+            "parameters": _compare_values(*(_parameters(graph) for graph in graphs)),
+            "code": _compare_code(root, runs, graphs),
         }
     return Result("diff", data, faults)
 
 
-def _diff_tables(objects: Objects, a: RunRecord, b: RunRecord, faults: list[Fault]) -> dict[str, Any]:
-    tables: list[dict[str, dict[str, str]]] = [{}, {}]  # path -> role -> sha256
-    for table, chosen in zip(tables, (a, b), strict=True):
-        for row in training_table(objects, chosen, faults):
-            table.setdefault(row["path"], {})[row["role"]] = row["sha256"]
-    one, two = tables
+def compare_tables(first: tuple[TrainedImage, ...], second: tuple[TrainedImage, ...]) -> dict[str, Any]:
+    """Images (by path) that one of two training tables has, that changed, or that have another role."""
+    one, two = _by_path(first), _by_path(second)
     both = one.keys() & two.keys()
     return {
         "first": sum(map(len, one.values())),
@@ -53,48 +58,57 @@ def _diff_tables(objects: Objects, a: RunRecord, b: RunRecord, faults: list[Faul
     }
 
 
-def _diff_outputs(
-    root: Path, objects: Objects, runs: list[tuple[RunRecord, dict[str, str]]], faults: list[Fault]
+def _by_path(table: tuple[TrainedImage, ...]) -> dict[str, dict[str, str]]:
+    """Path -> role -> sha256."""
+    roles: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in table:
+        roles[row.path][row.role] = row.sha256
+    return roles
+
+
+def _compare_outputs(
+    root: Path,
+    objects: Objects,
+    runs: tuple[RunRecord, RunRecord],
+    graphs: tuple[StageGraph, StageGraph],
+    faults: list[Fault],
 ) -> dict[str, dict[str, list[str]]]:
     """Output -> files added, removed and changed from the first run to the second; equal outputs are left out."""
-    found = {}
-    (_, one), (_, two) = runs
+    differences = {}
+    one, two = (outputs(graph["stages"]) for graph in graphs)
     for path in sorted(one.keys() | two.keys()):
         if one.get(path) == two.get(path):
             continue
         try:
-            left, right = (_files(root, objects, chosen, path, outs.get(path)) for chosen, outs in runs)
+            left = _files(root, objects, runs[0], path, one.get(path))
+            right = _files(root, objects, runs[1], path, two.get(path))
         except UserError as error:
             faults.append(Fault(path, f"cannot be compared file by file: {error}"))
             continue
-        found[path] = {
+        differences[path] = {
             "removed": sorted(left.keys() - right.keys()),
             "added": sorted(right.keys() - left.keys()),
             "changed": sorted(name for name in left.keys() & right.keys() if left[name] != right[name]),
         }
-    return found
+    return differences
 
 
-def _files(root: Path, objects: Objects, chosen: RunRecord, path: str, md5: str | None) -> dict[str, str]:
+def _files(root: Path, objects: Objects, run: RunRecord, path: str, md5: str | None) -> dict[str, str]:
     """Relative path -> md5 of an output; one that DVC does not cache is looked for in the workspace and in git."""
-    name = path.rpartition("/")[2]
     if md5 is None:
         return {}
     if not md5.endswith(".dir"):
-        return {name: md5}
+        return {path.rpartition("/")[2]: md5}
     if not objects.path(md5).is_file():
         if path_md5(root / path) == md5:
             return folder_files(root / path)
-        files = {
-            inner: hashlib.md5(data, usedforsecurity=False).hexdigest()
-            for inner, data in from_git(root, chosen.tags.get("git_commit", ""), path).items()
-        }
+        files = {name: md5_bytes(data) for name, data in files_at(root, run.commit, path).items()}
         if listing_md5(files) == md5:
             return files
     return read_listing(objects, md5)
 
 
-def _parameters(graph: dict[str, Any]) -> dict[str, Any]:
+def _parameters(graph: StageGraph) -> dict[str, Any]:
     """Dotted key -> value over all stages; a train stage's own name does not matter."""
     flat: dict[str, Any] = {}
 
@@ -112,40 +126,26 @@ def _parameters(graph: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _diff_values(one: dict[str, Any], two: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    absent = "(not used)"
+def _compare_values(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
     keys = sorted(one.keys() | two.keys())
-    pairs = {key: {"first": one.get(key, absent), "second": two.get(key, absent)} for key in keys}
+    pairs = {key: {"first": one.get(key, ABSENT), "second": two.get(key, ABSENT)} for key in keys}
     return {key: pair for key, pair in pairs.items() if pair["first"] != pair["second"]}
 
 
-def _diff_code(
-    root: Path, a: RunRecord, b: RunRecord, graph_a: dict[str, Any], graph_b: dict[str, Any]
+def _compare_code(
+    root: Path, runs: tuple[RunRecord, RunRecord], graphs: tuple[StageGraph, StageGraph]
 ) -> dict[str, Any]:
-    tags = ("git_commit", "git_dirty", "code_sha256", "partsynth_version", "lock_sha256", "base_sha256", "device")
     sides = []
-    for chosen, graph in ((a, graph_a), (b, graph_b)):
+    for run, graph in zip(runs, graphs, strict=True):
         patch = graph.get("files", {}).get("uncommitted.patch", "none")
-        sides.append({tag: chosen.tags.get(tag, "unknown") for tag in tags} | {"uncommitted_changes_sha256": patch})
-    found: dict[str, Any] = _diff_values(*sides)
-    deps = []
-    for graph in (graph_a, graph_b):
-        outs = outputs(graph)
-        deps.append(
-            {
-                dep["path"]: dep["md5"]
-                for stage in graph["stages"].values()
-                for dep in stage.get("deps", [])
-                if not any(covers(out, dep["path"]) for out in outs)
-            }
-        )
-    commits = [run.tags.get("git_commit", "") for run in (a, b)]
-    if commits[0] != commits[1]:
-        named = lineage_git.git(root, "diff", "--name-only", "--relative", *commits, "--")
-        found["files changed between the commits"] = (
-            "unknown: git lacks a commit" if named is None else (named.decode().splitlines())
-        )
-    found["dependencies changed"] = sorted(
-        path for path in deps[0].keys() & deps[1].keys() if deps[0][path] != deps[1][path]
-    )
-    return found
+        sides.append({tag: run.tags.get(tag, "unknown") for tag in CODE_TAGS} | {"uncommitted_changes_sha256": patch})
+    differences = _compare_values(*sides)
+    if runs[0].commit != runs[1].commit:
+        changed = changed_between(root, runs[0].commit, runs[1].commit)
+        differences["files changed between the commits"] = "unknown: git lacks a commit" if changed is None else changed
+    one, two = (outside_dependencies(graph["stages"]) for graph in graphs)
+    for name, alone in (("first", one.keys() - two.keys()), ("second", two.keys() - one.keys())):
+        if alone:  # as between runs of two layouts of the code
+            differences[f"dependencies of the {name} alone"] = sorted(alone)
+    differences["dependencies changed"] = sorted(path for path in one.keys() & two.keys() if one[path] != two[path])
+    return differences

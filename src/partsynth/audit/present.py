@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
+
 from partsynth.audit.result import Result
 
 SHOWN = 20  # entries of a list shown to people
@@ -16,9 +19,6 @@ def present(result: Result, as_json: bool = False) -> int:
     if as_json:
         print(json.dumps(result.as_json(), indent=1, sort_keys=True))
         return result.exit_code
-    from rich.console import Console
-    from rich.markup import escape
-
     console = Console(highlight=False, soft_wrap=True)  # hashes must not be cut at the terminal's edge
     console.print(f"[bold]audit {result.command}[/bold]")
     for line in _lines(result.data, 1):
@@ -33,8 +33,7 @@ def present(result: Result, as_json: bool = False) -> int:
 
 
 def _lines(value: dict[str, Any], depth: int) -> Iterator[str]:
-    from rich.markup import escape
-
+    """One line for each entry, indented by depth; what changed as "before -> now", long lists cut."""
     indent = "  " * depth
     for key, inner in value.items():
         label = escape(key if "/" in key or "." in key else key.replace("_", " "))

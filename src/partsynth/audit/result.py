@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from partsynth.audit.workspace import Fault
+
+@dataclass(frozen=True)
+class Fault:
+    """Something missing or unverifiable; ``path`` is relative to the root where it names a file of the project."""
+
+    path: str
+    message: str
 
 
 @dataclass
@@ -25,5 +31,5 @@ class Result:
             "command": self.command,
             "ok": not self.faults,
             **self.data,
-            "faults": [vars(fault) for fault in self.faults],
+            "faults": [asdict(fault) for fault in self.faults],
         }

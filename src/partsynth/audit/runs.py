@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from partsynth.errors import UserError
+from partsynth.lineage.graph import StageGraph
 from partsynth.store.hashing import sha256_bytes
+from partsynth.store.layout import CLASSIFIERS
 from partsynth.tracking.inputs import DataInput
 from partsynth.tracking.query import find_runs, get_run, read_artifact
 from partsynth.tracking.store import tracking_uri
+
+RUN_FILES = f"{CLASSIFIERS}/*/*/run.json"
+FACTS = ("setup", "seed", "stage", "fingerprint", "git_commit", "git_dirty", "base_sha256", "lock_sha256", "device")
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,23 @@ class RunRecord:
     record: dict[str, Any] | None = None  # run.json, where MLflow does not know the run
 
     @property
-    def selected(self) -> tuple[str, str] | None:
-        """Path and md5 of the training table."""
+    def training_table(self) -> tuple[str, str] | None:
+        """Its path and md5; None where the run names none."""
         return next(((i.path, i.digest) for i in self.inputs if i.name.startswith("selected") and i.digest), None)
+
+    @property
+    def commit(self) -> str:
+        return self.tags.get("git_commit", "")
+
+    def digest(self, path: str) -> str | None:
+        """DVC's md5 of one of its data sets."""
+        return next((item.digest for item in self.inputs if item.path == path and item.digest), None)
 
     def brief(self) -> dict[str, Any]:
         return {"run_id": self.run_id, "name": self.name, "status": self.status, "live": self.live}
+
+    def facts(self) -> dict[str, Any]:
+        return self.brief() | {"stored": self.stored} | {key: self.tags[key] for key in FACTS if key in self.tags}
 
 
 def all_runs(root: Path) -> list[RunRecord]:
@@ -44,10 +60,10 @@ def all_runs(root: Path) -> list[RunRecord]:
         for view in find_runs(root, live=False)
         if "lineage_sha256" in view.tags
     }
-    for path in sorted(root.glob("models/supcon/*/*/run.json")):
+    for path in sorted(root.glob(RUN_FILES)):
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn file names no run
-            run = _from_file(path.relative_to(root).as_posix(), json.loads(path.read_text()))
-            found.setdefault(run.run_id, run)
+            record = _from_file(path.relative_to(root).as_posix(), json.loads(path.read_text()))
+            found.setdefault(record.run_id, record)
     return list(found.values())
 
 
@@ -58,32 +74,40 @@ def _from_file(path: str, record: dict[str, Any]) -> RunRecord:
 
 
 def find_run(root: Path, name: str) -> RunRecord:
-    """By run id, registry alias, or run name; from MLflow, else from the run.json files of the workspace."""
+    """By run id, registry alias, or run name; from MLflow, else from the run.json files of the workspace.
+
+    Raises
+    ------
+    UserError
+        where there is none, or several live ones have the name.
+    """
     runs = all_runs(root)
-    try:
-        run_id = get_run(root, name).run_id
-    except UserError:
-        run_id = name
-    fitting = [run for run in runs if run.run_id == run_id] or [run for run in runs if run.live and run.name == name]
+    fitting = [run for run in runs if run.run_id == name]
+    if not fitting:
+        try:
+            run_id = get_run(root, name).run_id
+        except UserError:
+            run_id = name
+        fitting = [r for r in runs if r.run_id == run_id] or [r for r in runs if r.live and r.name == name]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise UserError(f"{len(fitting)} live runs are named {name}: " + ", ".join(run.run_id for run in fitting))
     known = ", ".join(sorted({run.name for run in runs if run.live})) or "none"
     raise UserError(
-        f"no run, alias or run name {name!r} in {tracking_uri(root)}, nor in models/supcon/*/*/run.json "
-        f"(live runs: {known})"
+        f"no run, alias or run name {name!r} in {tracking_uri(root)}, nor in {RUN_FILES} (live runs: {known})"
     )
 
 
-def stage_graph(root: Path, run: RunRecord) -> dict[str, Any]:
-    """The run's own stage graph, checked against the hash in its tags.
+def recorded_graph(root: Path, run: RunRecord) -> StageGraph:
+    """The stage graph that the run kept, checked against the hash in its tags.
 
     Raises
     ------
     UserError
         where it is missing, altered, incomplete, or disagrees with itself.
     """
+    graph: StageGraph
     if run.record is not None:
         graph = run.record["lineage"]
         data = (json.dumps(graph, indent=1, sort_keys=True) + "\n").encode()
@@ -99,24 +123,3 @@ def stage_graph(root: Path, run: RunRecord) -> dict[str, Any]:
     if graph["disagree"]:
         raise UserError(f"run {run.run_id}: dependencies and outputs disagree in its stage graph")
     return graph
-
-
-def outputs(graph: dict[str, Any]) -> dict[str, str]:
-    """Path -> md5 of every output in a run's stage graph."""
-    outs = (out for stage in graph["stages"].values() for out in stage.get("outs", []))
-    return {out["path"]: out["md5"] for out in outs if "md5" in out}
-
-
-def facts(chosen: RunRecord) -> dict[str, Any]:
-    wanted = (
-        "setup",
-        "seed",
-        "stage",
-        "fingerprint",
-        "git_commit",
-        "git_dirty",
-        "base_sha256",
-        "lock_sha256",
-        "device",
-    )
-    return chosen.brief() | {"stored": chosen.stored} | {k: chosen.tags[k] for k in wanted if k in chosen.tags}

@@ -2,60 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from partsynth.audit.manifests import token_metadata
-from partsynth.audit.result import Result
-from partsynth.audit.runs import RunRecord, all_runs, stage_graph
-from partsynth.audit.tables import training_table
-from partsynth.audit.versions import SHA, Version, needles, read_listing, read_object, rows_with, versions
-from partsynth.audit.workspace import OOD, REAL, TOKENS, Fault
+from partsynth.audit.lookup import needles
+from partsynth.audit.result import Fault, Result
+from partsynth.audit.rows import SHA256, images_naming, real_rows, synthetic_rows
+from partsynth.audit.runs import RunRecord, all_runs
+from partsynth.audit.tables import trained_images
+from partsynth.audit.tokens import read_token
+from partsynth.audit.versions import Version, distinct_versions, read_listing, version_of
 from partsynth.errors import UserError
 from partsynth.lineage.objects import Objects
-from partsynth.records.rows import AugmentedRecord, RealRecord
+from partsynth.records.rows import RealRecord
 from partsynth.store.hashing import sha256_bytes
-from partsynth.tracking.registry import model_versions
+from partsynth.store.layout import MANIFEST, OOD, REAL, TOKENS
+from partsynth.tracking.query import model_versions
 
 
-def source(root: Path, what: str) -> Result:
+def trace_source(root: Path, what: str) -> Result:
     """Everything derived from one photograph, now and in every run's data, and the runs affected: for a takedown.
 
-    ``what`` names the framed picture or the original photograph, by path or sha256.
+    ``what`` names the framed image or the original photograph, by path or sha256.
+
+    Raises
+    ------
+    UserError
+        where no manifest knows the photograph, or several fit.
     """
     root = root.resolve()
+    faults: list[Fault] = []
     with Objects(root) as objects:
-        faults: list[Fault] = []
         runs = all_runs(root)
-        wanted, _ = needles(root, what)
-        states: list[tuple[RunRecord | None, Version]] = [(None, Version(root)), *versions(root, objects, runs)]
-        photographs: dict[str, RealRecord] = {}
-        for run, version in states:
-            for row in _photographs(version, wanted):
-                photographs.setdefault(row.source_sha256, row)
-            if photographs and run is None:
-                break  # in the workspace: an older meaning of the same path is another photograph
-        if not photographs:
-            raise UserError(f"{what!r} is no photograph in any manifest of the workspace, nor of any run's data")
-        if len(photographs) > 1:
-            raise UserError(f"{what!r} fits several photographs: " + ", ".join(r.source for r in photographs.values()))
-        ((photo_sha, photo),) = photographs.items()
-        derived = _Derived(photo_sha)
-        for run, version in states:
+        states: list[tuple[str, Version]] = [("workspace", Version(root))]
+        states += [(run.run_id, version) for run, version in distinct_versions(root, objects, runs)]
+        photograph = _only_one(what, _fitting(states, needles(root, what)[0]))
+        derived = Derived(photograph.source_sha256)
+        for label, version in states:
             try:
-                derived.collect(version, None if run is None else run)
+                derived.collect(version)
             except UserError as error:
-                faults.append(Fault(run.run_id if run else "workspace", str(error)))
-        affected = [entry for run in runs if (entry := derived.affected(root, objects, run, faults))]
-        registered = model_versions(root)
-        for entry in affected:
-            entry["registered"] = [
-                f"{v['model']} v{v['version']}" + "".join(f" @{alias}" for alias in v["aliases"])
-                for v in registered
-                if v["run_id"] == entry["run_id"]
-            ]
+                faults.append(Fault(label, str(error)))
+        registered: dict[str, list[str]] = {}
+        for model in model_versions(root):
+            shown = f"{model.model} v{model.version}" + "".join(f" @{alias}" for alias in model.aliases)
+            registered.setdefault(model.run_id, []).append(shown)
+        affected = []
+        for run in runs:
+            uses = _uses(root, objects, run, derived, faults)
+            if any(asdict(uses).values()):
+                affected.append(run.brief() | asdict(uses) | {"registered": registered.get(run.run_id, [])})
     data = {
-        "photograph": {"source": photo.source, "source_sha256": photo_sha, "class_name": photo.class_name},
+        "photograph": {
+            "source": photograph.source,
+            "source_sha256": photograph.source_sha256,
+            "class_name": photograph.class_name,
+        },
         "framed": sorted(derived.framed.values(), key=lambda item: item["path"]),
         "synthetic": sorted(derived.synthetic.values(), key=lambda item: (item["path"], item["sha256"])),
         "tokens": sorted(derived.tokens.values(), key=lambda item: (item["path"], item["sha256"])),
@@ -64,86 +68,112 @@ def source(root: Path, what: str) -> Result:
     return Result("source", data, faults)
 
 
-def _photographs(version: Version, wanted: list[str]) -> list[RealRecord]:
-    found = []
+def _fitting(states: Sequence[tuple[str, Version]], wanted: Sequence[str]) -> list[RealRecord]:
+    """One row of each photograph that ``wanted`` fits; those of the workspace, else of all that runs saw."""
+    photographs: dict[str, RealRecord] = {}
+    for _, version in states:
+        for row in _named(version, wanted):
+            photographs.setdefault(row.source_sha256, row)
+        if photographs and version.is_workspace:
+            break  # an older meaning of the same path is another photograph
+    return list(photographs.values())
+
+
+def _named(version: Version, wanted: Sequence[str]) -> Iterator[RealRecord]:
     for folder in (REAL, OOD):
-        path = f"{folder}/manifest.csv"
         for needle in wanted:
-            for row in rows_with(version.read(path), RealRecord, needle, path):
-                is_sha = bool(SHA.match(needle))
-                if needle in (row.path, row.source) or (
-                    is_sha and (row.sha256.startswith(needle) or row.source_sha256.startswith(needle))
-                ):
-                    found.append(row)
-    return found
+            for row in real_rows(version, folder, needle):
+                by_hash = SHA256.match(needle) and any(h.startswith(needle) for h in (row.sha256, row.source_sha256))
+                if by_hash or needle in (row.path, row.source):
+                    yield row
 
 
-class _Derived:
-    """What came of one photograph, gathered over versions of the data."""
+def _only_one(what: str, photographs: Sequence[RealRecord]) -> RealRecord:
+    if not photographs:
+        raise UserError(f"{what!r} is no photograph in any manifest of the workspace, nor of any run's data")
+    if len(photographs) > 1:
+        raise UserError(f"{what!r} fits several photographs: {', '.join(row.source for row in photographs)}")
+    return photographs[0]
 
-    def __init__(self, photo_sha: str) -> None:
-        self.photo = photo_sha
-        self.framed: dict[str, dict[str, Any]] = {}  # by sha256
+
+class Derived:
+    """What came of one photograph, gathered over versions of the data, the workspace first; each by sha256."""
+
+    def __init__(self, photograph: str) -> None:
+        self.photograph = photograph  # the original's sha256
+        self.classes: set[str] = set()
+        self.framed: dict[str, dict[str, Any]] = {}
         self.synthetic: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, dict[str, Any]] = {}
 
-    def collect(self, version: Version, run: RunRecord | None) -> None:
-        current = run is None
+    def collect(self, version: Version) -> None:
+        """Raises UserError where the version's files cannot be read."""
+        here = {"in_workspace": version.is_workspace}
         for folder in (REAL, OOD):
-            manifest = f"{folder}/manifest.csv"
-            for row in rows_with(version.read(manifest), RealRecord, self.photo, manifest):
+            for row in real_rows(version, folder, self.photograph):
                 entry = {"path": row.path, "sha256": row.sha256, "split": row.split, "role": row.role}
-                if row.mask:
-                    entry["mask"] = row.mask
-                self.framed.setdefault(row.sha256, entry | {"in_workspace": current})
+                mask = {"mask": row.mask} if row.mask else {}
+                self.classes.add(row.class_name)
+                self.framed.setdefault(row.sha256, entry | mask | here)
         for folder in version.sets():
-            manifest = f"{folder}/manifest.csv"
-            data = version.read(manifest)
-            for sha in list(self.framed):
-                for row in rows_with(data, AugmentedRecord, sha, manifest):
-                    if row.source_sha256 == sha:
-                        entry = {"path": row.path, "sha256": row.sha256, "set": row.set_name}
-                        self.synthetic.setdefault(row.sha256, entry | {"in_workspace": current})
-        for name in sorted({Path(e["path"]).parent.name for e in self.framed.values()}):
+            for sha256 in list(self.framed):
+                for made in synthetic_rows(version, folder, sha256):
+                    if made.source_sha256 == sha256:
+                        entry = {"path": made.path, "sha256": made.sha256, "set": made.set_name}
+                        self.synthetic.setdefault(made.sha256, entry | here)
+        for name in sorted(self.classes):
             path = f"{TOKENS}/{name}.safetensors"
             if (data := version.read(path)) is None:
                 continue
-            if {sha for _, sha in token_metadata(data, path)["sources"]} & self.framed.keys():
-                sha = sha256_bytes(data)
-                self.tokens.setdefault(sha, {"path": path, "sha256": sha, "in_workspace": current})
+            if {sha256 for _, sha256 in read_token(data, path).sources} & self.framed.keys():
+                sha256 = sha256_bytes(data)
+                self.tokens.setdefault(sha256, {"path": path, "sha256": sha256} | here)
 
-    def affected(self, root: Path, objects: Objects, run: RunRecord, faults: list[Fault]) -> dict[str, Any] | None:
-        """How a run used the photograph: itself, pictures made from it, or pictures made with a token it taught."""
-        rows = training_table(objects, run, faults)
-        itself = sum(row["sha256"] in self.framed for row in rows)
-        from_it = sum(row["sha256"] in self.synthetic for row in rows)
-        classes = {Path(token["path"]).stem for token in self.tokens.values()}
-        through = 0
-        if any(row["origin"] != "real" and row["class_name"] in classes for row in rows):
-            try:
-                version = Version(root, objects, stage_graph(root, run))
-                taught = set()
-                for name in classes:
-                    data = version.read(f"{TOKENS}/{name}.safetensors")
-                    if data is not None and sha256_bytes(data) in self.tokens:
-                        taught.add(name)
-                through = sum(row["origin"] != "real" and row["class_name"] in taught for row in rows)
-            except UserError as error:
-                faults.append(Fault(run.run_id, str(error)))
-        watched = 0
-        real = next((i for i in run.inputs if i.path == REAL and i.digest), None)
-        if real is not None and any(entry["split"] == "val" for entry in self.framed.values()):
-            try:
-                manifest = read_object(objects, read_listing(objects, real.digest)["manifest.csv"])
-                rows_of_photo = rows_with(manifest, RealRecord, self.photo, f"{REAL}/manifest.csv")
-                watched = sum(row.split == "val" for row in rows_of_photo)
-            except (UserError, KeyError) as error:
-                faults.append(Fault(run.run_id, f"the validation images of run {run.name} cannot be read: {error}"))
-        if not (itself or from_it or through or watched):
-            return None
-        return run.brief() | {
-            "trained_on_it": itself,
-            "trained_on_pictures_made_from_it": from_it,
-            "trained_on_pictures_of_a_token_it_taught": through,
-            "watched_it_as_validation": watched,
-        }
+    @property
+    def watched(self) -> bool:
+        """Whether it is a validation image."""
+        return any(entry["split"] == "val" for entry in self.framed.values())
+
+
+@dataclass
+class Uses:
+    """How often a run used a photograph."""
+
+    trained_on_it: int
+    trained_on_pictures_made_from_it: int
+    trained_on_pictures_of_a_token_it_taught: int
+    watched_it_as_validation: int
+
+
+def _uses(root: Path, objects: Objects, run: RunRecord, derived: Derived, faults: list[Fault]) -> Uses:
+    rows = trained_images(objects, run, faults)
+    through, watched = 0, 0
+    try:
+        synthetic = {row.origin for row in rows} - {"real"}
+        if derived.tokens and synthetic:
+            taught = _made_with(version_of(root, objects, run), derived.tokens, synthetic)
+            through = sum(row.sha256 in taught for row in rows)
+    except UserError as error:
+        faults.append(Fault(run.run_id, str(error)))
+    digest = run.digest(REAL)
+    if digest is not None and derived.watched:
+        try:
+            seen = Version(root, objects, {REAL: digest})
+            if MANIFEST not in read_listing(objects, digest):
+                raise UserError(f"{REAL} has no {MANIFEST}")
+            watched = sum(row.split == "val" for row in real_rows(seen, REAL, derived.photograph))
+        except UserError as error:
+            faults.append(Fault(run.run_id, f"the validation images of run {run.name} cannot be read: {error}"))
+    return Uses(
+        trained_on_it=sum(row.sha256 in derived.framed for row in rows),
+        trained_on_pictures_made_from_it=sum(row.sha256 in derived.synthetic for row in rows),
+        trained_on_pictures_of_a_token_it_taught=through,
+        watched_it_as_validation=watched,
+    )
+
+
+def _made_with(version: Version, tokens: dict[str, dict[str, Any]], sets: set[str]) -> set[str]:
+    """The images (sha256) of these sets whose rows name one of the tokens: their method used it."""
+    folders = [folder for folder in version.sets() if folder.rpartition("/")[2] in sets]
+    manifests = [data for folder in folders if (data := version.read(f"{folder}/{MANIFEST}")) is not None]
+    return {sha256 for data in manifests for token in tokens for sha256 in images_naming(data, token)}

@@ -4,57 +4,69 @@ from __future__ import annotations
 
 import csv
 import functools
-import hashlib
 import io
-from typing import Any
+from typing import Any, NamedTuple
 
+from partsynth.audit.result import Fault
 from partsynth.audit.runs import RunRecord
 from partsynth.audit.versions import read_object
-from partsynth.audit.workspace import Fault
 from partsynth.errors import UserError
+from partsynth.lineage.digests import md5_bytes
 from partsynth.lineage.objects import Objects
 from partsynth.tracking.query import read_artifact
 
 
+class TrainedImage(NamedTuple):
+    """A row of a training table, as text: runs share tables, and a check of types is not what is asked here."""
+
+    path: str
+    sha256: str
+    class_name: str
+    role: str
+    origin: str
+
+
 def trained_on(objects: Objects, runs: list[RunRecord], sha256: str, faults: list[Fault]) -> list[dict[str, Any]]:
-    """Every run whose training table holds the picture."""
+    """Every run whose training table holds the image."""
     return [
-        run.brief() | {"role": row["role"]}
+        run.brief() | {"role": row.role}
         for run in runs
-        for row in training_table(objects, run, faults)
-        if row["sha256"] == sha256
+        for row in trained_images(objects, run, faults)
+        if row.sha256 == sha256
     ]
 
 
 def table_bytes(objects: Objects, run: RunRecord) -> bytes:
-    """A run's training table: DVC's, or of a study's trial with a band of its own the run's artifact."""
-    path, md5 = run.selected
+    """A run's training table: DVC's, or, of a study's trial with a band of its own, the run's artifact.
+
+    Raises
+    ------
+    UserError
+        where the run names none, or it is missing or altered.
+    """
+    if run.training_table is None:
+        raise UserError(f"run {run.run_id} names no training table")
+    path, md5 = run.training_table
     if not path.startswith("lineage/"):
         return read_object(objects, md5)
     data = read_artifact(objects.root, run.run_id, path)
-    if data is None or hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
+    if data is None or md5_bytes(data) != md5:
         raise UserError(f"artifact {path} of run {run.run_id} is missing or altered")
     return data
 
 
 @functools.lru_cache(maxsize=16)
-def _parsed(table: bytes) -> tuple[dict[str, str], ...]:
-    """All rows as text: runs share tables, and a check of types is not what is asked here.
-
-    Raises
-    ------
-    ValueError
-        where it is no training table.
-    """
+def _parsed(table: bytes) -> tuple[TrainedImage, ...]:
+    """Raises ValueError where it is no training table."""
     reader = csv.DictReader(io.StringIO(table.decode()))
-    if lacking := {"path", "sha256", "class_name", "role", "origin"} - set(reader.fieldnames or ()):
+    if lacking := set(TrainedImage._fields) - set(reader.fieldnames or ()):
         raise ValueError(f"it has no column {', '.join(sorted(lacking))}")
-    return tuple(reader)
+    return tuple(TrainedImage(*(row[name] for name in TrainedImage._fields)) for row in reader)
 
 
-def training_table(objects: Objects, run: RunRecord, faults: list[Fault]) -> tuple[dict[str, str], ...]:
-    """A run's training pictures; a table that cannot be read is a fault, not an empty one."""
-    if run.selected is None:
+def trained_images(objects: Objects, run: RunRecord, faults: list[Fault]) -> tuple[TrainedImage, ...]:
+    """A run's training images; a table that cannot be read is a fault, not an empty one."""
+    if run.training_table is None:
         if run.status == "FINISHED":
             faults.append(Fault(run.run_id, f"run {run.name} names no training table: nobody can tell what it saw"))
         return ()

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from partsynth.lineage.digests import listing_md5
+from partsynth.lineage.digests import listing_md5, md5_bytes, path_md5
+from partsynth.store.hashing import sha256_bytes
 
-REAL, OOD, TOKENS = "data/real", "data/ood", "models/tokens"
 
+class Hashes(NamedTuple):
+    """Of one file: DVC's, and the manifests'."""
 
-@dataclass(frozen=True)
-class Fault:
-    """``path`` is relative to the root where it names a file of the project."""
-
-    path: str
-    message: str
+    md5: str
+    sha256: str
 
 
 class Workspace:
     """The files below ``root``, each read once for both of its hashes."""
 
-    def __init__(self, root: Path, ignored: Callable[[str], bool]) -> None:
+    def __init__(self, root: Path, ignored: Callable[[str], bool] = lambda path: False) -> None:
         self.root = root
-        self._ignored = ignored
-        self._hashes: dict[str, tuple[str, str] | None] = {}
+        self._ignored = ignored  # of an absolute path, by .dvcignore
+        self._hashes: dict[str, Hashes | None] = {}
 
-    def hashes(self, path: str) -> tuple[str, str] | None:
-        """(md5, sha256) of a file; None where there is none."""
+    def hashes(self, path: str) -> Hashes | None:
+        """None where there is no such file."""
         if path not in self._hashes:
             try:
                 data = (self.root / path).read_bytes()  # DVC may have linked it to its cache
-                self._hashes[path] = (
-                    hashlib.md5(data, usedforsecurity=False).hexdigest(),
-                    hashlib.sha256(data).hexdigest(),
-                )
+                self._hashes[path] = Hashes(md5_bytes(data), sha256_bytes(data))
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 self._hashes[path] = None
         return self._hashes[path]
@@ -46,11 +40,14 @@ class Workspace:
         top = self.root / folder
         names = sorted(p.relative_to(self.root).as_posix() for p in top.rglob("*") if p.is_file())
         found = {name: self.hashes(name) for name in names if not self._ignored(str(self.root / name))}
-        return {name[len(folder) + 1 :]: both[0] for name, both in found.items() if both is not None}
+        return {name[len(folder) + 1 :]: both.md5 for name, both in found.items() if both is not None}
 
     def digest(self, path: str) -> str | None:
-        """DVC's digest of a file or folder as it lies there."""
+        """DVC's digest of a file or folder as it lies there; None where there is nothing."""
+        outside = Path(path)
+        if outside.is_absolute() or ".." in outside.parts:
+            return path_md5(self.root / outside)
         if (self.root / path).is_dir():
             return listing_md5(self.files(path))
         both = self.hashes(path)
-        return both and both[0]
+        return None if both is None else both.md5

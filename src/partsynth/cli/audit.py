@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from partsynth.cli.app import RESULTS, app
 
+if TYPE_CHECKING:
+    from partsynth.audit.result import Result
+
 audits = typer.Typer(
     no_args_is_help=True,
-    help="Which data made this model, where does this picture come from, what came of this photograph: by hash. "
+    help="Which data made this model, where does this image come from, what came of this photograph: by hash. "
     "Whatever is missing or cannot be verified is named, and the exit code is 1.",
 )
-
-
 app.add_typer(audits, name="audit", rich_help_panel=RESULTS)
-
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 
 
-def tell(result: Any, as_json: bool) -> None:
-    from partsynth.audit import present
+def tell(result: Result, as_json: bool) -> NoReturn:
+    from partsynth.audit.present import present
 
-    raise typer.Exit(present.present(result, as_json))
+    raise typer.Exit(present(result, as_json))
 
 
 @audits.command("run")
@@ -35,21 +35,21 @@ def audit_run(
     as_json: AsJson = False,
 ) -> None:
     """Check out exactly one run's data, tokens and parameters by hash, and verify every file."""
-    from partsynth.audit import checkout
+    from partsynth.audit.checkout import checkout_run
 
-    tell(checkout.run(Path.cwd(), name, out), as_json)
+    tell(checkout_run(Path.cwd(), name, out), as_json)
 
 
 @audits.command("image")
 def audit_image(
-    what: Annotated[str, typer.Argument(metavar="PICTURE", help="Path, or sha256 (eight digits or more).")],
-    regenerate: Annotated[bool, typer.Option("--regenerate", help="Make the picture again and compare.")] = False,
+    what: Annotated[str, typer.Argument(metavar="IMAGE", help="Path, or sha256 (eight digits or more).")],
+    regenerate: Annotated[bool, typer.Option("--regenerate", help="Make the image again and compare.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """One picture's chain: photograph, set, prompt, token, seed, strength, base, verdict, and who trained on it."""
-    from partsynth.audit import image as audit_image
+    """One image's chain: photograph, what it was made from and how, verdict, and who trained on it."""
+    from partsynth.audit.image import trace_image
 
-    tell(audit_image.image(Path.cwd(), what, regenerate), as_json)
+    tell(trace_image(Path.cwd(), what, regenerate), as_json)
 
 
 @audits.command("source")
@@ -58,9 +58,9 @@ def audit_source(
     as_json: AsJson = False,
 ) -> None:
     """Everything derived from one photograph, and the runs affected: for a takedown."""
-    from partsynth.audit import source as audit_source
+    from partsynth.audit.source import trace_source
 
-    tell(audit_source.source(Path.cwd(), what), as_json)
+    tell(trace_source(Path.cwd(), what), as_json)
 
 
 @audits.command("diff")
@@ -69,18 +69,18 @@ def audit_diff(
     second: Annotated[str, typer.Argument(metavar="RUN_B")],
     as_json: AsJson = False,
 ) -> None:
-    """What differs between two runs: data by picture, parameters, code."""
-    from partsynth.audit import diff as audit_diff
+    """What differs between two runs: data by image, parameters, code."""
+    from partsynth.audit.diff import diff_runs
 
-    tell(audit_diff.diff(Path.cwd(), first, second), as_json)
+    tell(diff_runs(Path.cwd(), first, second), as_json)
 
 
 @audits.command("verify")
 def audit_verify(as_json: AsJson = False) -> None:
     """The workspace against its hashes, manifests and the leak rules."""
-    from partsynth.audit import workspace_check
+    from partsynth.audit.verify import verify
 
-    tell(workspace_check.verify(Path.cwd()), as_json)
+    tell(verify(Path.cwd()), as_json)
 
 
 @audits.command("push")
@@ -89,6 +89,6 @@ def audit_push(
     as_json: AsJson = False,
 ) -> None:
     """Send what every live run refers to to a DVC remote (`dvc push` knows the present state only)."""
-    from partsynth.audit import push
+    from partsynth.audit.push import push_runs
 
-    tell(push.push(Path.cwd(), remote), as_json)
+    tell(push_runs(Path.cwd(), remote), as_json)

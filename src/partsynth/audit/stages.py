@@ -1,0 +1,91 @@
+"""What each stage used when it ran, against what there is now: commands, parameters, dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from partsynth.audit.outputs import Files
+from partsynth.audit.result import Fault
+from partsynth.audit.workspace import Workspace
+from partsynth.lineage.digests import listing_md5
+from partsynth.lineage.graph import LOCK, Stages, covers
+from partsynth.lineage.objects import PipelineStage
+
+
+def check_stages(
+    space: Workspace, stages: Stages, pipeline: Mapping[str, PipelineStage], listings: Mapping[str, Files]
+) -> Iterator[Fault]:
+    """``listings``: the files of every output as dvc.lock has them."""
+    for name, known in sorted(pipeline.items()):
+        if name not in stages and not known.frozen:
+            yield Fault(LOCK, f"stage {name} has not run (dvc repro)")
+    values: dict[str, Any] = {}
+    for name, stage in sorted(stages.items()):
+        if pipeline[name].frozen:
+            continue
+        if stage.get("cmd") != pipeline[name].cmd:
+            yield Fault("dvc.yaml", f"the command of {name} changed since it ran (dvc repro)")
+        for file, params in stage.get("params", {}).items():
+            if file not in values:
+                values[file] = _read_yaml(space.root / file)
+            for key, value in params.items():
+                for changed in _changed(key, value, _lookup(values[file], key)):
+                    yield Fault(file, f"{changed} changed since {name} ran (dvc repro)")
+        for dep in stage.get("deps", []):
+            now = _digest_now(space, dep["path"], listings)
+            if now is None:
+                yield Fault(dep["path"], f"missing, {name} depends on it")
+            elif now != dep.get("md5"):
+                yield Fault(dep["path"], f"{name} ran on another version (md5 {dep.get('md5')}): dvc repro")
+
+
+def _digest_now(space: Workspace, path: str, listings: Mapping[str, Files]) -> str | None:
+    """The digest of a dependency: of an output (or a part of one) what dvc.lock says, of another file what lies there.
+
+    So one flipped byte is named once, and not again for every stage that reads the folder.
+    """
+    for out, files in listings.items():
+        if out == path:
+            return listing_md5(files) if "" not in files else files[""]
+        if covers(out, path):
+            inner = path[len(out) + 1 :]
+            below = {name[len(inner) + 1 :]: md5 for name, md5 in files.items() if name.startswith(inner + "/")}
+            return files.get(inner) or (listing_md5(below) if below else None)
+    held = {out: files for out, files in listings.items() if covers(path, out)}
+    if not held:
+        return space.digest(path)
+    joined = {
+        name: md5 for name, md5 in space.files(path).items() if not any(covers(out, f"{path}/{name}") for out in held)
+    }
+    for out, files in held.items():
+        prefix = out[len(path) + 1 :]
+        joined |= {f"{prefix}/{name}" if name else prefix: md5 for name, md5 in files.items()}
+    return listing_md5(joined)
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError):
+        return {}
+
+
+def _lookup(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return None
+        values = values[part]
+    return values
+
+
+def _changed(key: str, before: Any, now: Any) -> Iterator[str]:
+    """The innermost keys whose values differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            yield from _changed(f"{key}.{name}", before.get(name), now.get(name))
+    elif before != now:
+        yield key
