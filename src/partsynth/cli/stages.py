@@ -165,9 +165,14 @@ def select(
 ) -> None:
     """Write the training table of one setup: the setup before it and one set in one role."""
     (section,) = stage("select", params, f"select.{setup}")
-    from partsynth.stages import select as stages_select
+    from partsynth.stages import select as step
+    from partsynth.store.layout import MANIFEST
 
-    stages_select.run(section, setup, onto, manifest, verdicts, out, real / "manifest.csv")
+    step.run(
+        step.Inputs(
+            params=section, setup=setup, onto=onto, manifest=manifest, verdicts=verdicts, real=real / MANIFEST, out=out
+        )
+    )
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -185,7 +190,13 @@ def train(
 
     run(
         TrainInputs(
-            params=chosen.training(shared), setup=setup, seed=seed, selected=selected, real=real, out=out, root=Path.cwd()
+            params=chosen.training(shared),
+            setup=setup,
+            seed=seed,
+            selected=selected,
+            real=real,
+            out=out,
+            root=Path.cwd(),
         )
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from partsynth.errors import UserError
 from partsynth.records.rows import RealRecord, SelectedRecord
 
 
-def refuse_leaks(rows: Sequence[SelectedRecord], real_rows: Sequence[RealRecord], out: Path) -> None:
+def leaks(rows: Sequence[SelectedRecord], real_rows: Sequence[RealRecord]) -> list[str]:
+    """What is wrong with each row: its source is no training image, its group is held out too, or it is there twice
+    (a real image may be a positive of its class and a negative of the others)."""
     training = {r.path: r for r in real_rows if r.split == "train"}
     held_out = {r.group: r.split for r in real_rows if r.split != "train"}
     faults: list[str] = []
@@ -17,7 +17,7 @@ def refuse_leaks(rows: Sequence[SelectedRecord], real_rows: Sequence[RealRecord]
     for row in rows:
         source = training.get(row.source)
         if source is None:
-            faults.append(f"{row.path}: its source {row.source} is no training picture")
+            faults.append(f"{row.path}: its source {row.source} is no training image")
         elif (source.class_name, source.group) != (row.class_name, row.group):
             told = f"{row.class_name}, {row.group}"
             faults.append(f"{row.path}: class and group are {told}; its source's {source.class_name}, {source.group}")
@@ -27,6 +27,4 @@ def refuse_leaks(rows: Sequence[SelectedRecord], real_rows: Sequence[RealRecord]
         if again and (row.role in again or {row.origin, *again.values()} != {"real"}):
             faults.append(f"{row.path}: selected twice")
         again[row.role] = row.origin
-    if faults:
-        more = f"\n  ... and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise UserError(f"{out} is not written, {len(faults)} fault(s):\n  " + "\n  ".join(faults[:10]) + more)
+    return faults

@@ -142,7 +142,17 @@ class Objective:
             onto, manifest, verdicts = (self.root / path for path in self.data.band)
             real = self.root / space.REAL / "manifest.csv"
             with contextlib.redirect_stdout(io.StringIO()):  # what the stage tells of itself
-                stages_select.run(select, self.params.study.setup, onto, manifest, verdicts, out, real)
+                stages_select.run(
+                    stages_select.Inputs(
+                        params=select,
+                        setup=self.params.study.setup,
+                        onto=onto,
+                        manifest=manifest,
+                        verdicts=verdicts,
+                        real=real,
+                        out=out,
+                    )
+                )
             table = out.read_bytes()
             rows = tuple(read_manifest(out, SelectedRecord))
         return rows, table, hashlib.md5(table, usedforsecurity=False).hexdigest()
