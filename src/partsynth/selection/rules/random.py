@@ -19,9 +19,7 @@ class Random(Rule):
     def draw(self, params: SelectSetup, taken: Sequence[Candidate], setup: str) -> list[Candidate]:
         """An image's place in the lot depends on setup and content alone."""
         band = [c for c in taken if c.verdict is not None and in_band(params, c.verdict)]
-        counts = {
-            name: len(members) for name, members in by_class(nearest_per_class(band, params.max_per_class)).items()
-        }
+        counts = Counter(c.image.class_name for c in nearest_per_class(band, params.max_per_class))
         lot = sorted(taken, key=lambda c: (seed_from("random", setup, c.image.sha256), c.image.path))
         return [c for name, members in by_class(lot).items() for c in members[: counts[name]]]
 
