@@ -39,6 +39,11 @@ class Registry:
         load_plugins()
         return (*self._modules, *(name for name in self._members if name not in self._modules))
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The full names of the modules of the package's own members."""
+        return tuple(f"{self.package}.{name}" for name in self._modules)
+
     def __contains__(self, name: object) -> bool:
         return name in self.names
 
@@ -79,6 +84,41 @@ class Registry:
         self._members.pop(name, None)
 
 
+class Rows(Registry):
+    """Members that are rows of one module, by name under ``MEMBERS``; it is imported when one is first asked for.
+
+    Parameters
+    ----------
+    what : one of them, in words ("metric")
+    module : where the rows stand
+    """
+
+    def __init__(self, what: str, module: str) -> None:
+        super().__init__(what, module, [])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        self._read()
+        return super().names
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return (self.package,)
+
+    def register(self, name: str, member: Any) -> None:
+        self._read()
+        super().register(name, member)
+
+    def unregister(self, name: str) -> None:
+        self._read()
+        super().unregister(name)
+
+    def _read(self) -> None:
+        if not self._modules:
+            rows = importlib.import_module(self.package).MEMBERS
+            self._members, self._modules = {**rows, **self._members}, list(rows)
+
+
 @functools.cache
 def load_plugins() -> None:
     """Import the modules that register members from outside, once.
@@ -106,3 +146,4 @@ METHODS = Registry("augmentation method", "partsynth.augmentation.methods", ["sd
 SOURCES = Registry("source", "partsynth.sources", ["rendered", "mvip", "folder"])
 BACKBONES = Registry("backbone", "partsynth.core.backbones", ["narrow_resnet"])
 RULES = Registry("selection rule", "partsynth.selection.rules", ["all", "accepted", "band", "random"])
+METRICS = Rows("metric", "partsynth.evaluation.metrics")

@@ -6,11 +6,12 @@ import ast
 import functools
 from pathlib import Path
 
+from partsynth import seams
 from partsynth.store.hashing import fingerprint, sha256_file
 
 PACKAGE = Path(__file__).parents[1]
 # Formats and messages that are checked where they are read, and what the products do not depend on.
-CHECKED = frozenset({"__init__", "config", "errors", "lineage", "records", "store", "tracking"})
+CHECKED = frozenset({"__init__", "config", "errors", "lineage", "records", "seams", "store", "tracking"})
 
 
 def imports(module: Path, package: Path = PACKAGE) -> list[Path]:
@@ -35,6 +36,17 @@ def imports(module: Path, package: Path = PACKAGE) -> list[Path]:
     return sorted(found)
 
 
+def members(module: Path) -> list[Path]:
+    """The members of the seams that ``module`` imports: no text imports them, but they run."""
+    found = []
+    for node in ast.walk(ast.parse(module.read_text(), str(module))):
+        if isinstance(node, ast.ImportFrom) and node.module == seams.__name__:
+            registries = [getattr(seams, alias.name) for alias in node.names]
+            names = [name for one in registries if isinstance(one, seams.Registry) for name in one.modules]
+            found += [PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in names]
+    return found
+
+
 def room_of(module: Path) -> str:
     """The folder of the package that a module lies in; of a module of the package itself, its own name."""
     return module.relative_to(PACKAGE).with_suffix("").parts[0]
@@ -46,19 +58,20 @@ def stage_module(stage: str) -> Path:
 
 @functools.cache
 def code_of(stage: str) -> tuple[Path, ...]:
-    """The modules whose text decides what a stage makes: its stage and all it imports, minus the rooms in ``CHECKED``."""
+    """The modules whose text decides what a stage makes: its stage, all that it imports and all members of the seams
+    that it uses, minus the rooms in ``CHECKED``. Members from outside are not among them."""
     todo, seen = [stage_module(stage)], set()
     while todo:
         module = todo.pop()
         if module in seen or room_of(module) in CHECKED:
             continue
         seen.add(module)
-        todo += imports(module)
+        todo += [*imports(module), *members(module)]
     return tuple(sorted(path for path in seen if path.read_text().strip()))
 
 
 def code_paths(stage: str) -> list[str]:
-    """What dvc.yaml names as the code of a stage, relative to the package: folders that it needs whole, else modules."""
+    """What dvc.yaml names as a stage's code, relative to the package: folders that it needs whole, else modules."""
     needed = set(code_of(stage))
 
     def named(folder: Path) -> list[Path]:
