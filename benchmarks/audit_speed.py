@@ -52,17 +52,17 @@ def copied(project: Path | None, folder: Path) -> Path:
 
 def grow(root: Path, count: int) -> list[Any]:
     """Fill the set's manifest up to ``count`` rows; returns all of them."""
+    from partsynth.augmentation.methods.sdedit import SdeditRecord
     from partsynth.records.manifest import read_manifest, write_manifest
-    from partsynth.records.rows import AugmentedRecord
     from partsynth.store.hashing import sha256_bytes
 
     path = root / MANIFEST
-    rows = read_manifest(path, AugmentedRecord)
+    rows = read_manifest(path, SdeditRecord)
     for i in range(count - len(rows)):
         name = f"data/augmented/id/{rows[0].class_name}/x{i:05d}.png"
         rows.append(rows[0].model_copy(update={"path": name, "sha256": sha256_bytes(b"%d" % i)}))
     path.unlink()
-    write_manifest(path, rows, AugmentedRecord)
+    write_manifest(path, rows, SdeditRecord)
     return rows
 
 
@@ -70,13 +70,14 @@ def lookups(root: Path, rows: list[Any], repeats: int) -> dict[str, list[float]]
     """Seconds of the floor and of three look-ups, after one that pays for start-up."""
     from partsynth.audit import image as audit_image
     from partsynth.audit import source as audit_source
+    from partsynth.augmentation.methods.sdedit import SdeditRecord
     from partsynth.records.manifest import read_manifest
-    from partsynth.records.rows import AugmentedRecord, RealRecord
+    from partsynth.records.rows import RealRecord
 
     text = (root / MANIFEST).read_text()
     real = next(r for r in read_manifest(root / "data/real/manifest.csv", RealRecord) if r.split == "train")
     audit_image.image(root, real.path)
-    assert isinstance(rows[-1], AugmentedRecord)
+    assert isinstance(rows[-1], SdeditRecord)
     return {
         "floor: csv.DictReader over the manifest": timed(lambda: list(csv.DictReader(text.splitlines())), repeats),
         "audit image, a path of the set": timed(lambda: audit_image.image(root, rows[0].path), repeats),
@@ -90,13 +91,20 @@ def stamps(root: Path, repeats: int) -> dict[str, list[float]]:
     from partsynth.lineage.graph import read_lock
     from partsynth.tracking import store as tracking_store
     from partsynth.tracking.inputs import DataInput
-    from partsynth.tracking.run import training_run
+    from partsynth.tracking.run import RunSpec, training_run
     from partsynth.tracking.store import experiment_id
 
     stage = next(name for name in sorted(read_lock(root)) if name.startswith("train@real_id-"))
     _, _, seed = stage.rpartition("-")
     os.environ["DVC_STAGE"] = stage
-    inputs = [DataInput("real", "data/real"), DataInput("selected-real_id", "data/selected/real_id.csv")]
+    spec = RunSpec(
+        stage="train",
+        setup="real_id",
+        seed=int(seed),
+        fingerprint="benchmark",
+        params={"train": {"steps": 1}},
+        inputs=[DataInput("real", "data/real"), DataInput("selected-real_id", "data/selected/real_id.csv")],
+    )
 
     def bare() -> None:
         store = tracking_store.client(root)
@@ -105,7 +113,7 @@ def stamps(root: Path, repeats: int) -> dict[str, list[float]]:
         store.set_terminated(run.info.run_id)
 
     def stamped() -> None:
-        with training_run(root, "train", "real_id", int(seed), "benchmark", {"train": {"steps": 1}}, inputs) as run:
+        with training_run(root, spec) as run:
             run.log_metrics({"loss": 1.0})
 
     bare()

@@ -149,7 +149,10 @@ def test_heavy_libraries_are_imported_late(path: Path) -> None:
         "rendering": {"trimesh", "scipy", "manifold3d"},
         "training": {"torch"},
         "stages": {"torch"},
+        "study": {"optuna", "torch"},
     }.get(room(name_of(path)), set())
+    if name_of(path) == "tracking/dataset_source":  # MLflow itself imports it
+        allowed = {"mlflow"}
     assert not (at_start & HEAVY) - allowed
 
 

@@ -259,12 +259,14 @@ def _has_tiny_base() -> bool:
 
 def tokens(params: dict) -> None:
     if _has_tiny_base():
-        from partsynth.config.generation import Diffusion, Tokens
+        from partsynth.config.generation import Tokens
+        from partsynth.config.models import Diffusion
         from partsynth.stages import tokens as step
 
         learning = Tokens(steps=1, batch_size=1, vectors=1, warmup=0)
-        base = Diffusion(device="cpu")
-        return step.run(learning, base, Path("data/real"), Path("models/tokens"), Path())
+        real, out = Path("data/real"), Path("models/tokens")
+        step.run(step.Inputs(params=learning, diffusion=Diffusion(device="cpu"), real=real, out=out, root=Path()))
+        return
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -295,19 +297,32 @@ def calibrate(params: dict, name: str) -> None:
 
 
 def generate(params: dict, name: str) -> None:
+    from partsynth.augmentation.methods.sdedit import SdeditRecord
     from partsynth.records.manifest import read_manifest, write_manifest
-    from partsynth.records.rows import AugmentedRecord, RealRecord
+    from partsynth.records.rows import RealRecord
     from partsynth.store.hashing import fingerprint, sha256_file
 
     strength = params["sets"][name]["strength"]
     if _has_tiny_base():
-        from partsynth.config.generation import AugmentationSet, Diffusion, Generate
+        from partsynth.augmentation.methods.sdedit import SdeditSet
+        from partsynth.config.generation import Generate
+        from partsynth.config.models import Diffusion
         from partsynth.stages import generate as step
 
-        settings, base = Generate(steps=4, batch_size=4), Diffusion(device="cpu")
-        augmentation, out = AugmentationSet(strength=strength), Path(f"data/augmented/{name}")
-        sources = (Path("data/real"), Path("models/tokens"), Path(f"data/strengths/{name}.json"))
-        return step.run(settings, base, augmentation, name, *sources, out, Path())
+        step.run(
+            step.Inputs(
+                params=Generate(steps=4, batch_size=4),
+                diffusion=Diffusion(device="cpu"),
+                augmentation=SdeditSet(strength=strength),
+                set_name=name,
+                real=Path("data/real"),
+                tokens=Path("models/tokens"),
+                strengths=Path(f"data/strengths/{name}.json"),
+                out=Path(f"data/augmented/{name}"),
+                root=Path(),
+            )
+        )
+        return
     rows = []
     for parent in read_manifest(Path("data/real/manifest.csv"), RealRecord):
         if parent.split != "train":
@@ -318,7 +333,7 @@ def generate(params: dict, name: str) -> None:
             mark = fingerprint([parent.sha256, name, variant, strength, token])
             sha = _picture(mark, mark=mark, path=Path(path))
             rows.append(
-                AugmentedRecord(
+                SdeditRecord(
                     path=path,
                     sha256=sha,
                     class_name=parent.class_name,
@@ -341,12 +356,13 @@ def generate(params: dict, name: str) -> None:
                     fingerprint=mark,
                 )
             )
-    write_manifest(Path(f"data/augmented/{name}/manifest.csv"), rows, AugmentedRecord)
+    write_manifest(Path(f"data/augmented/{name}/manifest.csv"), rows, SdeditRecord)
 
 
 def quality(params: dict, name: str) -> None:
+    from partsynth.augmentation.methods.sdedit import SdeditRecord
     from partsynth.records.manifest import read_manifest, write_manifest
-    from partsynth.records.rows import AugmentedRecord, VerdictRecord
+    from partsynth.records.rows import VerdictRecord
 
     rows = [
         VerdictRecord(
@@ -367,14 +383,15 @@ def quality(params: dict, name: str) -> None:
             verdict="accept",
             reasons="",
         )
-        for r in read_manifest(Path(f"data/augmented/{name}/manifest.csv"), AugmentedRecord)
+        for r in read_manifest(Path(f"data/augmented/{name}/manifest.csv"), SdeditRecord)
     ]
     write_manifest(Path(f"data/quality/{name}.csv"), rows, VerdictRecord)
 
 
 def select(params: dict, setup: str, onto: str, manifest: str) -> None:
+    from partsynth.augmentation.methods.sdedit import SdeditRecord
     from partsynth.records.manifest import read_manifest, write_manifest
-    from partsynth.records.rows import AugmentedRecord, RealRecord, SelectedRecord
+    from partsynth.records.rows import RealRecord, SelectedRecord
 
     if onto == "data/real":
         real = [r for r in read_manifest(Path(manifest), RealRecord) if r.split == "train"]
@@ -403,7 +420,7 @@ def select(params: dict, setup: str, onto: str, manifest: str) -> None:
                 group=r.source_group,
                 percentile=0.5,
             )
-            for r in read_manifest(Path(manifest), AugmentedRecord)
+            for r in read_manifest(Path(manifest), SdeditRecord)
         ]
     write_manifest(Path(f"data/selected/{setup}.csv"), rows, SelectedRecord)
 
@@ -415,13 +432,20 @@ def train(params: dict, setup: str, seed: str) -> None:
     from partsynth.store.files import write_json
     from partsynth.store.hashing import fingerprint, sha256_file
     from partsynth.tracking.inputs import DataInput
-    from partsynth.tracking.run import training_run
+    from partsynth.tracking.run import RunSpec, training_run
 
     out = Path(f"models/supcon/{setup}/{seed}")
     out.mkdir(parents=True, exist_ok=True)
     mark = fingerprint([params["train"], setup, seed, sha256_file(Path(f"data/selected/{setup}.csv"))])
-    inputs = [DataInput("real", "data/real")]
-    with training_run(Path(), "train", setup, int(seed), mark, {"train": params["train"]}, inputs) as run:
+    spec = RunSpec(
+        stage="train",
+        setup=setup,
+        seed=int(seed),
+        fingerprint=mark,
+        params={"train": params["train"]},
+        inputs=[DataInput("real", "data/real")],
+    )
+    with training_run(Path(), spec) as run:
         save_file(
             {"w": np.full(2, float(seed), np.float32)}, out / "encoder.safetensors", metadata={"fingerprint": mark}
         )

@@ -20,7 +20,7 @@ from partsynth.reporting.text import render_table
 from partsynth.stages.evaluate import _log, _runs
 from partsynth.store.hashing import sha256_file
 from partsynth.tracking.query import get_run
-from partsynth.tracking.run import training_run
+from partsynth.tracking.run import RunSpec, training_run
 
 PREDICTIONS, SUMMARY = Path("reports/metrics/predictions.csv"), Path("reports/metrics/summary.json")
 
@@ -82,7 +82,7 @@ def test_summary_has_the_shape_that_other_tools_read(evaluated):
 def test_each_model_s_figures_go_to_its_run(project, evaluated, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root}/mlflow.db")
     folder = Path("models/supcon/real_id/1")
-    with training_run(project.root, "train", "real_id", 1, "mark", {}, []) as run:
+    with training_run(project.root, RunSpec(stage="train", setup="real_id", seed=1, fingerprint="mark")) as run:
         (folder / "run.json").write_text(json.dumps(run.identity))
     (folder.parent / "0/run.json").write_text(json.dumps({"run_id": "0" * 32}))
     _log(_runs(folder.parents[1], Matrix(seeds=[0, 1])), evaluated, project.root)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from partsynth.errors import UserError
 from partsynth.lineage import git as lineage_git
 from partsynth.lineage.digests import md5_file
-from partsynth.lineage.graph import covers, digest_of, read_lock
-from partsynth.lineage.objects import Objects
-from partsynth.tracking.store import import_mlflow
+from partsynth.lineage.graph import StageGraph, covers, digest_of, read_lock
+from partsynth.store.layout import AUGMENTED, REAL, SELECTED, TOKENS
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CONTEXT = "mlflow.data.context"  # MLflow's own tag of a data set: what a run used it for
+TRIES = 5  # at logging the data sets of a run
 
 
 @dataclass(frozen=True)
@@ -26,101 +29,53 @@ class DataInput:
     context: str = "training"
 
 
-@functools.cache
-def _source_class() -> type:
-    """The class is made on first use: importing this module must not import mlflow."""
-    from mlflow.data.dataset_source import DatasetSource
-
-    class DvcDatasetSource(DatasetSource):
-        """A file or folder kept by DVC, named by its path and md5: it reads back whatever the workspace holds now."""
-
-        def __init__(self, path: str, md5: str, root: str | None = None) -> None:
-            self.path, self.md5, self.root = path, md5, root
-
-        @staticmethod
-        def _get_source_type() -> str:
-            return "dvc"
-
-        def load(self, destination: str | None = None) -> Path:
-            """Check the data out by hash from cache or remote, every file verified; returns where it lies."""
-            target = Path(destination or tempfile.mkdtemp(prefix="partsynth-")) / self.path
-            with Objects(Path(self.root or ".")) as objects:
-                objects.fetch([self.md5])
-                objects.restore(self.md5, target)
-            return target
-
-        @staticmethod
-        def _can_resolve(raw_source: Any) -> bool:
-            return False  # a path alone does not say which version
-
-        @classmethod
-        def _resolve(cls, raw_source: Any) -> DvcDatasetSource:
-            raise UserError("a DVC source is made from a path and an md5")
-
-        def to_dict(self) -> dict[str, Any]:
-            return {"path": self.path, "md5": self.md5, "root": self.root}
-
-        @classmethod
-        def from_dict(cls, source_dict: dict[Any, Any]) -> DvcDatasetSource:
-            return cls(source_dict["path"], source_dict["md5"], source_dict.get("root"))
-
-    DvcDatasetSource.__module__, DvcDatasetSource.__qualname__ = __name__, "DvcDatasetSource"
-    return DvcDatasetSource
-
-
-def __getattr__(name: str) -> Any:
-    if name == "DvcDatasetSource":  # the entry point in group mlflow.dataset_source
-        return _source_class()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def resolve_inputs(root: Path, inputs: list[DataInput], graph: dict[str, Any]) -> list[DataInput]:
-    """Fill in digests, and add the data sets among the run's ancestors that the caller did not name.
+def resolve_inputs(root: Path, inputs: Sequence[DataInput], graph: StageGraph) -> list[DataInput]:
+    """Fill in digests, and add the data sets among the run's ancestors that the caller did not name; by path.
 
     A plain file's digest is that of its bytes; a folder's is taken from dvc.lock.
     """
-    stages = graph.get("stages", {})
+    stages, own = graph["stages"], graph["stage"]
     locked = read_lock(root)
     resolved = []
     for item in inputs:
         digest = item.digest
         if digest is None:
-            path = root / item.path
-            digest = md5_file(path) if path.is_file() else digest_of({**locked, **stages}, item.path)
+            file = root / item.path
+            digest = md5_file(file) if file.is_file() else digest_of({**locked, **stages}, item.path)
         resolved.append(DataInput(item.name, item.path, digest, item.context))
     named = {item.path for item in inputs}
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
-    direct = {dep["path"] for dep in stages.get(graph.get("stage"), {}).get("deps", [])}
+    direct = {dep["path"] for dep in stages.get(own or "", {}).get("deps", [])}
     for path, md5 in outs.items():
-        is_set = path in ("data/real", "models/tokens") or covers("data/augmented", path)
-        is_table = path in direct and covers("data/selected", path)  # which pictures, in which role
+        is_set = path in (REAL, TOKENS) or covers(AUGMENTED, path)
+        is_table = path in direct and covers(SELECTED, path)  # which images, in which role
         if (is_set or is_table) and path not in named:
-            context = "tokens" if path == "models/tokens" else "training"
+            context = "tokens" if path == TOKENS else "training"
             name = "selected" if is_table else path.rpartition("/")[2]
             resolved.append(DataInput(name, path, md5, context))
     return sorted(resolved, key=lambda item: item.path)
 
 
-def dataset_inputs(root: Path, inputs: list[DataInput]) -> list[Any]:
-    from mlflow.data.meta_dataset import MetaDataset
-    from mlflow.entities import DatasetInput, InputTag
+def log_inputs(store: MlflowClient, run_id: str, root: Path, inputs: Sequence[DataInput]) -> None:
+    """Add data sets to a run.
 
-    made = []
+    MLflow looks for a data set and adds it where missing, in two steps: of two runs that begin together one fails,
+    and finds the other's when it tries again.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
+
+    from partsynth.tracking.dataset_source import DvcDatasetSource
+
+    home, kept = str(lineage_git.home(root)), []
     for item in inputs:
-        source = _source_class()(item.path, item.digest or "", str(lineage_git.home(root)))
-        dataset = MetaDataset(source, name=item.name, digest=item.digest or "unknown")
-        made.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", item.context)]))
-    return made
-
-
-def log_inputs(store: Any, run_id: str, inputs: list[Any], tries: int = 5) -> None:
-    """MLflow looks for a data set and adds it where missing, in two steps: of two runs that begin together one fails,
-    and finds the other's when it tries again."""
-    mlflow = import_mlflow()
-    for left in reversed(range(tries)):
+        source = DvcDatasetSource(item.path, item.digest or "", home)
+        dataset = Dataset(item.name, item.digest or "unknown", source._get_source_type(), source.to_json())
+        kept.append(DatasetInput(dataset, [InputTag(CONTEXT, item.context)]))
+    for left in reversed(range(TRIES)):
         try:
-            store.log_inputs(run_id, datasets=inputs)
+            store.log_inputs(run_id, datasets=kept)
             return
-        except mlflow.MlflowException:
+        except MlflowException:
             if not left:
                 raise

@@ -1,39 +1,14 @@
-"""What is stored of runs."""
+"""What is stored of runs: a project's own database is read without MLflow, anything else through its client."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from partsynth.errors import UserError
-from partsynth.tracking.inputs import DataInput
-from partsynth.tracking.store import EXPERIMENT, LIVE, MODEL, PARENT, client, import_mlflow, tracking_uri
-
-
-@dataclass(frozen=True)
-class RunView:
-    """What is stored of one run."""
-
-    run_id: str
-    name: str
-    status: str  # RUNNING | FINISHED | FAILED | KILLED
-    experiment: str
-    start_time: int  # milliseconds since 1970
-    end_time: int | None
-    tags: dict[str, str]
-    params: dict[str, str]
-    metrics: dict[str, float]
-    inputs: tuple[DataInput, ...] = field(default=())
-
-    @property
-    def live(self) -> bool:
-        """Neither failed nor replaced by a rerun."""
-        return self.status in LIVE and "superseded_by" not in self.tags
+from partsynth.tracking import private, store
+from partsynth.tracking.artifacts import Artifacts
+from partsynth.tracking.served import ClientReader
+from partsynth.tracking.views import PARENT, ModelVersion, Reader, RunView, Wanted
 
 
 def find_runs(
@@ -52,33 +27,16 @@ def find_runs(
 
     All experiments are searched where ``experiment`` is None.
     """
-    if not exists(root):
+    if (reader := open_reader(root)) is None:
         return []
-    store = client(root)
-    experiments = store.search_experiments()
-    chosen = {e.experiment_id: e.name for e in experiments if experiment in (None, e.name)}
-    if not chosen:
-        return []
-    wanted = {
-        "tags.fingerprint": fingerprint,
-        "tags.setup": setup,
-        "tags.seed": None if seed is None else str(seed),
-        "datasets.digest": digest,
-        f"tags.`{PARENT}`": parent_run_id,
-        "attributes.run_name": name,
-    }
-    query = " and ".join(f"{key} = '{quoted(value)}'" for key, value in wanted.items() if value is not None)
-    found, token = [], None
-    while True:
-        page = store.search_runs(
-            list(chosen), filter_string=query, order_by=["attributes.start_time ASC"], page_token=token
-        )
-        found += page
-        token = page.token
-        if not token:
-            break
-    views = [_view(run, chosen[run.info.experiment_id]) for run in found]
-    return [view for view in views if view.live or not live]
+    tags = {"fingerprint": fingerprint, "setup": setup, "seed": seed, PARENT: parent_run_id}
+    wanted = Wanted(
+        tags={key: str(value) for key, value in tags.items() if value is not None},
+        digest=digest,
+        name=name,
+        experiment=experiment,
+    )
+    return [view for view in reader.runs(wanted) if view.live or not live]
 
 
 def get_run(root: Path, name: str) -> RunView:
@@ -89,56 +47,46 @@ def get_run(root: Path, name: str) -> RunView:
     UserError
         where there is none, or the name fits several.
     """
-    mlflow = import_mlflow()
-    if exists(root):
-        store = client(root)
-        with contextlib.suppress(mlflow.MlflowException):
-            run = store.get_run(name)
-            return _view(run, store.get_experiment(run.info.experiment_id).name)
+    if (reader := open_reader(root)) is not None:
+        if (run := reader.run(name)) is not None:
+            return run
         model, _, alias = name.rpartition("@")
-        with contextlib.suppress(mlflow.MlflowException):
-            return get_run(root, store.get_model_version_by_alias(model or MODEL, alias).run_id)
-        named = find_runs(root, name=name, experiment=EXPERIMENT)
+        if (run_id := reader.aliased(model or store.MODEL, alias)) is not None:
+            return get_run(root, run_id)
+        named = find_runs(root, name=name, experiment=store.EXPERIMENT)
         if len(named) == 1:
             return named[0]
         if named:
             raise UserError(f"{len(named)} live runs are named {name}: " + ", ".join(run.run_id for run in named))
-    raise UserError(f"no MLflow run, alias or run name {name!r} in {tracking_uri(root)}")
+    raise UserError(f"no MLflow run, alias or run name {name!r} in {store.tracking_uri(root)}")
 
 
 def read_artifact(root: Path, run_id: str, path: str) -> bytes | None:
     """The bytes of a run's artifact; None where it is missing."""
-    mlflow = import_mlflow()
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(mlflow.MlflowException, OSError):
-        return Path(client(root).download_artifacts(run_id, path, folder)).read_bytes()
-    return None
+    reader = open_reader(root)
+    if reader is None or (run := reader.run(run_id)) is None:
+        return None
+    return Artifacts(run.artifact_uri, store.tracking_uri(root)).read(path)
 
 
-def exists(root: Path) -> bool:
-    """Looking must not make a database."""
-    uri = tracking_uri(root)
-    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
+def model_versions(root: Path) -> list[ModelVersion]:
+    """The registered models by name, those changed last first."""
+    reader = open_reader(root)
+    return [] if reader is None else reader.versions()
 
 
-def quoted(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("'", "\\'")
+def open_reader(root: Path) -> Reader | None:
+    """A look into the project's store; None where there is none yet: looking must not make one.
 
-
-def _view(run: Any, experiment: str) -> RunView:
-    inputs = []
-    for item in run.inputs.dataset_inputs:
-        context = next((tag.value for tag in item.tags if tag.key == "mlflow.data.context"), "")
-        path = json.loads(item.dataset.source).get("path", "") if item.dataset.source_type == "dvc" else ""
-        inputs.append(DataInput(item.dataset.name, path, item.dataset.digest, context))
-    return RunView(
-        run_id=run.info.run_id,
-        name=run.info.run_name,
-        status=run.info.status,
-        experiment=experiment,
-        start_time=run.info.start_time,
-        end_time=run.info.end_time,
-        tags=dict(run.data.tags),
-        params=dict(run.data.params),
-        metrics={k: v for k, v in run.data.metrics.items() if not (isinstance(v, float) and math.isnan(v))},
-        inputs=tuple(sorted(inputs, key=lambda item: item.path)),
-    )
+    Raises
+    ------
+    UserError
+        where a moved project's store cannot be made to point to its own artifacts, or cannot be read.
+    """
+    if not store.exists(root):
+        return None
+    if (path := store.database(root)) is not None:
+        store.settle(root, path)
+        if (reader := private.reader(path)) is not None:
+            return reader
+    return ClientReader(store.client(root))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from partsynth.errors import UserError
-from partsynth.tracking.query import exists, get_run, quoted
-from partsynth.tracking.store import MODEL, client, import_mlflow
+from partsynth.tracking.artifacts import Artifacts
+from partsynth.tracking.query import get_run
+from partsynth.tracking.store import MODEL, client, import_mlflow, tracking_uri
 
 
 def register_model(
@@ -27,8 +27,7 @@ def register_model(
     UserError
         where the run did not finish, was replaced by a rerun, or logged no model.
     """
-    mlflow = import_mlflow()
-    store = client(root)
+    mlflow, store = import_mlflow(), client(root)
     run = get_run(root, run_id)
     if run.status != "FINISHED" or not run.live:
         raise UserError(f"run {run_id} cannot be registered: it is {run.status}{'' if run.live else ' and replaced'}")
@@ -42,10 +41,9 @@ def register_model(
     if known:
         version = max(known, key=lambda v: int(v.version)).version
     else:
-        source = f"{store.get_run(run_id).info.artifact_uri}/model"
-        version = store.create_model_version(model, source=source, run_id=run_id).version
+        version = store.create_model_version(model, source=f"{run.artifact_uri}/model", run_id=run_id).version
     store.update_model_version(model, version, description=card)
-    store.log_text(run_id, card, "model_card.md")
+    Artifacts(run.artifact_uri, tracking_uri(root)).add_files({"model_card.md": card.encode()})
     tags = {f"data.{item.path}": item.digest or "unknown" for item in run.inputs}
     tags |= {key: run.tags.get(key, "") for key in ("setup", "seed", "fingerprint", "git_commit", "base_sha256")}
     tags |= {f"metric.{key}": repr(float(value)) for key, value in (metrics or {}).items()}
@@ -53,26 +51,3 @@ def register_model(
         store.set_model_version_tag(model, version, key, value)
     store.set_registered_model_alias(model, alias, version)
     return str(version)
-
-
-def model_versions(root: Path) -> list[dict[str, Any]]:
-    """Registered models: ``model``, ``version``, ``run_id``, ``aliases``."""
-    if not exists(root):
-        return []
-    store = client(root)
-    found = []
-    for registered in store.search_registered_models():
-        aliases: dict[str, list[str]] = {}
-        for alias, version in registered.aliases.items():
-            aliases.setdefault(str(version), []).append(alias)
-        for version in store.search_model_versions(f"name = '{quoted(registered.name)}'"):
-            number = str(version.version)
-            found.append(
-                {
-                    "model": registered.name,
-                    "version": number,
-                    "run_id": version.run_id,
-                    "aliases": sorted(aliases.get(number, [])),
-                }
-            )
-    return found

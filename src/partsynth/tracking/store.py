@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from partsynth.errors import UserError
 from partsynth.lineage import git as lineage_git
-from partsynth.tracking.relocate import follow
+from partsynth.tracking import private
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 EXPERIMENT = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "partsynth"  # of training runs
 STUDIES = "partsynth-studies"  # the experiment of studies and their trials
 MODEL = "partsynth"  # name in the model registry
-LIVE = ("FINISHED", "RUNNING")
-PARENT = "mlflow.parentRunId"
+SQLITE = "sqlite:///"
 
 
 def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI where set, else the SQLite file at the home of ``root`` (absolute: stages, experiments in
     temporary copies and the UI must meet in one store)."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{lineage_git.home(root) / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{lineage_git.home(root) / 'mlflow.db'}"
+
+
+def database(root: Path) -> Path | None:
+    """The store's SQLite file, there or not; None for a server or another database."""
+    uri = tracking_uri(root)
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def exists(root: Path) -> bool:
+    """Whether there is something to look into: looking must not make a database."""
+    path = database(root)
+    return path is None or path.is_file()
+
+
+def settle(root: Path, path: Path) -> None:
+    """Let a database that is the project's own, not one that several share, point to the artifacts beside it.
+
+    Raises
+    ------
+    UserError
+        where it names a former folder and cannot be changed.
+    """
+    shared = os.environ.get("MLFLOW_TRACKING_URI")  # where it is not set there is no need to ask git again
+    if not shared or path == lineage_git.home(root) / "mlflow.db":
+        private.follow(path, path.with_name("mlartifacts"))
 
 
 def import_mlflow() -> Any:
+    """The module ``mlflow``, quiet and without telemetry: seconds of CPU, so not before something is written."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -41,48 +68,34 @@ def import_mlflow() -> Any:
     return mlflow
 
 
-def client(root: Path) -> Any:
-    """The project's ``mlflow.MlflowClient``."""
-    uri, mlflow = tracking_uri(root), import_mlflow()
-    if uri.startswith("sqlite:///"):
-        database = Path(uri.removeprefix("sqlite:///"))
-        _found(mlflow, database)
-        named = os.environ.get("MLFLOW_TRACKING_URI")  # else it is the project's own: no need to ask git again
-        if not named or database == lineage_git.home(root) / "mlflow.db":  # not a store that several projects share
-            follow(database, database.with_name("mlartifacts"))
-    _forget_others(uri)
-    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+def client(root: Path) -> MlflowClient:
+    """The project's client; a missing database is made.
 
-
-@functools.lru_cache(maxsize=1)
-def _forget_others(uri: str) -> None:
-    """When the store changes: MLflow writes to the folder it remembers by a run's id, were it that of another copy."""
-    from mlflow.tracking._tracking_service import utils
-
-    utils._artifact_repos_cache.clear()
-
-
-def _found(mlflow: Any, database: Path) -> None:
-    """Make a missing database beside its place and move it there whole: MLflow cannot go on from half its tables."""
-    if database.is_file():
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    draft = database.with_name(f"{database.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    try:
-        mlflow.MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
-        with contextlib.suppress(FileExistsError):  # another process was first
-            os.link(draft, database)
-    finally:
-        draft.unlink(missing_ok=True)
+    Raises
+    ------
+    UserError
+        as ``settle``.
+    """
+    path = database(root)
+    if path is not None:
+        if not path.is_file():
+            _make(path)
+        settle(root, path)
+    uri = tracking_uri(root)
+    return import_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def experiment_id(root: Path, name: str = EXPERIMENT) -> str:
-    """The experiment's id, made where it is missing (two processes may do so at once)."""
-    mlflow = import_mlflow()
-    store = client(root)
+    """The experiment's id, made where it is missing (two processes may do so at once).
+
+    Raises
+    ------
+    UserError
+        where it was deleted.
+    """
+    mlflow, store = import_mlflow(), client(root)
     location = None
-    if tracking_uri(root).startswith("sqlite"):  # a server decides by itself
+    if database(root) is not None:  # a server decides by itself
         location = (lineage_git.home(root) / "mlartifacts" / name).as_uri()
     if (found := store.get_experiment_by_name(name)) is None:
         try:
@@ -93,3 +106,16 @@ def experiment_id(root: Path, name: str = EXPERIMENT) -> str:
     if found.lifecycle_stage == "deleted":
         raise UserError(f"MLflow experiment {name!r} is deleted: restore it in the UI, or name another one")
     return found.experiment_id
+
+
+def _make(path: Path) -> None:
+    """Make a database beside its place and move it there whole: MLflow cannot go on from half its tables."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    try:
+        import_mlflow().MlflowClient(tracking_uri=f"{SQLITE}{draft}").search_experiments(max_results=1)
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
