@@ -2,29 +2,73 @@
 
 from __future__ import annotations
 
-from partsynth.records.rows import AugmentedRecord, RealRecord
+from typing import Any
+
+from partsynth.augmentation.methods.sdedit import SdeditRecord
+from partsynth.records.rows import RealRecord, VerdictRecord
 
 
-def augmented(source: RealRecord, name: str, sha256: str = "", set_name: str = "id") -> AugmentedRecord:
-    return AugmentedRecord(
-        path=f"data/augmented/{set_name}/{source.class_name}/{name}.png",
-        sha256=sha256,
-        class_name=source.class_name,
-        set_name=set_name,
-        source=source.path,
-        source_sha256=source.sha256,
-        source_group=source.group,
-        variant=0,
-        prompt="",
-        state="rusty",
-        seed=0,
-        strength=0.2,
-        guidance=4.0,
-        steps=25,
-        token_noise=0.0,
-        masked=False,
-        size=48,
-        token_sha256="",
-        base_sha256="",
-        fingerprint="",
-    )
+def real_row(name: str, split: str, group: str, **changes: Any) -> RealRecord:
+    """Of the image ``<class>/<stem>``."""
+    told = {
+        "path": f"data/real/{split}/{name}.png",
+        "sha256": f"real-{name}",
+        "class_name": name.split("/")[0],
+        "split": split,
+        "group": group,
+        "state": "used",
+        "source": f"{name}.jpg",
+        "source_sha256": "x",
+    }
+    return RealRecord(**(told | changes))
+
+
+def augmented(source: RealRecord, name: str, /, set_name: str = "id", **changes: Any) -> SdeditRecord:
+    """Of an edit of ``source``, in a file of that name."""
+    told = {
+        "path": f"data/augmented/{set_name}/{source.class_name}/{name}.png",
+        "sha256": f"{set_name}-{source.class_name}/{name}",
+        "class_name": source.class_name,
+        "set_name": set_name,
+        "source": source.path,
+        "source_sha256": source.sha256,
+        "source_group": source.group,
+        "variant": 0,
+        "prompt": "a photo of a rusty <gear>",
+        "state": "rusty",
+        "seed": 0,
+        "strength": 0.2,
+        "guidance": 4.0,
+        "steps": 25,
+        "token_noise": 0.0,
+        "masked": False,
+        "size": 48,
+        "token_sha256": "t",
+        "base_sha256": "b",
+        "fingerprint": "f",
+    }
+    return SdeditRecord(**(told | changes))
+
+
+def verdict(
+    row: SdeditRecord, percentile: float, verdict: str = "accept", reasons: str = "", **changes: Any
+) -> VerdictRecord:
+    told = {
+        "path": row.path,
+        "sha256": row.sha256,
+        "class_name": row.class_name,
+        "set_name": row.set_name,
+        "source": row.source,
+        "drift": percentile * 4,
+        "percentile": percentile,
+        "calibration_n": 20,
+        "nearest_class": row.class_name,
+        "class_margin": 0.1,
+        "sharpness": 0.1,
+        "brightness": 0.5,
+        "contrast": 0.2,
+        "copy_similarity": 0.5,
+        "verdict": verdict,
+        "reasons": reasons,
+    }
+    return VerdictRecord(**(told | changes))

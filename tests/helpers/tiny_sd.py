@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from partsynth.config.generation import Generate, Tokens
+    from partsynth.config.sets import AugmentationSet
 
 CAPTIONS = [
     f"a photo of a {state} {part}"
@@ -172,3 +177,44 @@ def write_real(
                 )
     write_manifest(root / "data/real/manifest.csv", rows, RealRecord)
     return root / "data/real"
+
+
+def learn_tokens(root: Path, settings: Tokens | None = None, base: str = "models/base", size: int = 64) -> Path:
+    """Run stage tokens below ``root`` on the CPU, few steps; returns its folder."""
+    from partsynth.config.generation import Tokens
+    from partsynth.config.models import Diffusion
+    from partsynth.stages import tokens
+
+    out = root / "models/tokens"
+    tokens.run(
+        tokens.Inputs(
+            params=settings or Tokens(steps=2, batch_size=2, vectors=2, warmup=1),
+            diffusion=Diffusion(model=base, size=size, device="cpu"),
+            real=root / "data/real",
+            out=out,
+            root=root,
+        )
+    )
+    return out
+
+
+def make_set(root: Path, name: str, settings: Generate, augmentation: AugmentationSet) -> Path:
+    """Run stage generate below ``root`` on the CPU; returns the set's folder."""
+    from partsynth.config.models import Diffusion
+    from partsynth.stages import generate
+
+    out = root / "data/augmented" / name
+    generate.run(
+        generate.Inputs(
+            params=settings,
+            diffusion=Diffusion(device="cpu"),
+            augmentation=augmentation,
+            set_name=name,
+            real=root / "data/real",
+            tokens=root / "models/tokens",
+            strengths=root / f"data/strengths/{name}.json",
+            out=out,
+            root=root,
+        )
+    )
+    return out

@@ -11,22 +11,26 @@ import pytest
 import torch
 from helpers import tiny_sd
 
-from partsynth.augmentation import sdedit
-from partsynth.config.generation import AugmentationSet, Calibrate, Diffusion, Generate, Quality, Reference, Tokens
+from partsynth.augmentation import materials
+from partsynth.augmentation.methods.sdedit import MEMBER, SdeditSet
+from partsynth.config.generation import Calibrate, Generate
+from partsynth.config.models import Diffusion, Reference
+from partsynth.config.quality import Quality
 from partsynth.core.drift.reference import ReferenceNet, save
 from partsynth.errors import UserError
 from partsynth.quality import strength_search
 from partsynth.quality.features import Encoder
+from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
-from partsynth.records.rows import AugmentedRecord, VerdictRecord
+from partsynth.records.rows import VerdictRecord
 from partsynth.records.strengths import Probe, read_strengths
-from partsynth.stages import calibrate, generate, quality, tokens
+from partsynth.stages import calibrate, quality
 
 SETTINGS = Generate(steps=8, batch_size=4)
 BASE = Diffusion(device="cpu")
 REFERENCE = Reference(model="encoder", batch_size=8, device="cpu")
 SEARCH = Calibrate(sources=3, rounds=4)
-AUTO = AugmentationSet(strength="auto", target=(0.0, 0.9))
+AUTO = SdeditSet(strength="auto", target=(0.0, 0.9))
 
 
 # --- the search, without pictures ---------------------------------------------------------------------------------
@@ -65,7 +69,7 @@ def test_a_class_that_never_crosses_gets_the_end_and_others_keep_theirs() -> Non
         "even": 0.485,
         "bent": 0.95,
     }
-    said = "\n".join(strength_search.told("far", AUTO, found, 5.0, (4.0, 6.0)))
+    said = "\n".join(strength_search.messages("far", found, 5.0, (4.0, 6.0)))
     assert said.count("warning") == 3
     for sentence in ("tame stays inside its class even at 0.95", "wild lies beyond its target already at 0.02"):
         assert f"warning: {sentence}" in said
@@ -80,15 +84,15 @@ def test_the_end_of_a_search_that_just_missed_it_can_win() -> None:
 def test_the_target_in_drift() -> None:
     calibration = np.arange(1.0, 20.0)  # 19 pictures: percentiles are twentieths
     wide = {"strength": "auto", "target": (0.5, 0.9)}
-    assert strength_search.limits(AugmentationSet(**wide), "s", calibration) == (10.0, 18.0)
-    assert strength_search.limits(AugmentationSet(**wide, cap=12.0), "s", calibration) == (10.0, 12.0)
-    near, far = strength_search.limits(AugmentationSet(strength="auto"), "s", calibration)
+    assert strength_search.limits(SdeditSet(**wide), "s", calibration) == (10.0, 18.0)
+    assert strength_search.limits(SdeditSet(**wide, cap=12.0), "s", calibration) == (10.0, 12.0)
+    near, far = strength_search.limits(SdeditSet(strength="auto"), "s", calibration)
     assert near == 19.0 and far == pytest.approx(19.0 + np.quantile(calibration, 0.95) - 10.0)
     assert strength_search.limits(AUTO, "s", calibration)[0] == 1.0
     with pytest.raises(UserError, match=r"sets.s.cap: 9 is not beyond .* 10.000 \(percentile 0.5 of 19"):
-        strength_search.limits(AugmentationSet(**wide, cap=9.0), "s", calibration)
-    with pytest.raises(UserError, match="sets.s.target: 19 calibration pictures have no percentile above 0.96"):
-        strength_search.limits(AugmentationSet(strength="auto", target=(0.96, 0.99)), "s", calibration)
+        strength_search.limits(SdeditSet(**wide, cap=9.0), "s", calibration)
+    with pytest.raises(UserError, match="sets.s.target: 19 calibration images have no percentile above 0.96"):
+        strength_search.limits(SdeditSet(strength="auto", target=(0.96, 0.99)), "s", calibration)
 
 
 # --- the stage ----------------------------------------------------------------------------------------------------
@@ -99,8 +103,7 @@ def finished(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("project")
     tiny_sd.build(root / "models/base")
     tiny_sd.write_real(root, pictures=5)
-    learning = Tokens(steps=2, batch_size=2, vectors=2, warmup=1)
-    tokens.run(learning, BASE, root / "data/real", root / "models/tokens", root)
+    tiny_sd.learn_tokens(root)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         save(ReferenceNet((8, 8, 16, 16), 16), root / "encoder", 64)
@@ -113,19 +116,36 @@ def project(finished, tmp_path) -> Path:
 
 
 def go(root: Path, chosen=AUTO, search=SEARCH, measured=Quality(), settings=SETTINGS) -> bytes:
-    where = (root / "data/real", root / "models/tokens", root / "data/strengths/auto.json", root)
-    calibrate.run(search, settings, BASE, measured, REFERENCE, chosen, "auto", *where)
-    return where[2].read_bytes()
+    out = root / "data/strengths/auto.json"
+    calibrate.run(
+        calibrate.Inputs(
+            params=search,
+            generate=settings,
+            diffusion=BASE,
+            quality=measured,
+            reference=REFERENCE,
+            augmentation=chosen,
+            set_name="auto",
+            real=root / "data/real",
+            tokens=root / "models/tokens",
+            out=out,
+            root=root,
+        )
+    )
+    return out.read_bytes()
 
 
 @pytest.mark.parametrize("strength", [0.3, [0.2, 0.9]])
 def test_a_given_strength_is_passed_on_without_anything_heavy(project, strength) -> None:
     code = (
-        "import sys; from pathlib import Path; from partsynth.config import generation as params; from partsynth.stages import calibrate\n"
-        f"given = params.AugmentationSet(strength={strength})\n"
-        "rest = (params.Calibrate(), params.Generate(), params.Diffusion(), params.Quality(), params.Reference())\n"
-        "out = Path('data/strengths/auto.json')\n"
-        "calibrate.run(*rest, given, 'auto', Path('data/real'), Path('models/tokens'), out, Path.cwd())\n"
+        "import sys; from pathlib import Path; from partsynth.config.params import Params\n"
+        "from partsynth.augmentation.methods.sdedit import SdeditSet; from partsynth.stages import calibrate\n"
+        f"given, all_ = SdeditSet(strength={strength}), Params()\n"
+        "sections = {name: getattr(all_, name) for name in ('generate', 'diffusion', 'quality', 'reference')}\n"
+        "paths = {'real': Path('data/real')}\n"
+        "paths |= {'tokens': Path('models/tokens'), 'out': Path('data/strengths/auto.json')}\n"
+        "told = {**sections, **paths, 'augmentation': given, 'set_name': 'auto', 'root': Path.cwd()}\n"
+        "calibrate.run(calibrate.Inputs(params=all_.calibrate, **told))\n"
         "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=project, check=True)
@@ -145,7 +165,7 @@ def test_the_same_bytes_again_and_nothing_is_loaded(project, monkeypatch) -> Non
         assert all(np.isfinite(p["drift"]) and round(3 * p["in_band"], 4) in (0, 1, 2, 3) for p in one["trail"])
     shutil.rmtree(project / ".work")
     assert go(project) == first
-    monkeypatch.setattr(sdedit, "load_model", lambda *_: pytest.fail("loaded the base model"))
+    monkeypatch.setattr(materials, "load_model", lambda *_: pytest.fail("loaded the base model"))
     monkeypatch.setattr(Encoder, "__call__", lambda *_: pytest.fail("loaded the encoder"))
     assert go(project) == first
 
@@ -153,15 +173,15 @@ def test_the_same_bytes_again_and_nothing_is_loaded(project, monkeypatch) -> Non
 def test_a_killed_search_goes_on_after_its_last_round(project, monkeypatch) -> None:
     whole = go(project)
     shutil.rmtree(project / ".work")
-    painted, paint = [], sdedit.paint
+    painted, paint = [], MEMBER.paint_probes
 
-    def dying(model, rows, *rest, **named):
+    def dying(rows, materials):
         painted.append(len(rows))
         if len(painted) == 3:
             raise KeyboardInterrupt
-        return paint(model, rows, *rest, **named)
+        return paint(rows, materials)
 
-    monkeypatch.setattr(sdedit, "paint", dying)
+    monkeypatch.setattr(MEMBER, "paint_probes", dying)
     with pytest.raises(KeyboardInterrupt):
         go(project)
     assert not (project / "data/strengths/auto.json").exists()
@@ -182,15 +202,22 @@ def test_a_probes_drift_is_the_one_that_quality_measures(project) -> None:
     """At the strength found, the probes are the set's own first variants: the share in the target is quality's."""
     go(project, search=Calibrate(sources=5, rounds=3))
     found = read_strengths(project / "data/strengths/auto.json")
-    where = (project / "data/real", project / "models/tokens", project / "data/strengths/auto.json")
-    chosen = AUTO.model_copy(update={"variants": 1})
-    generate.run(SETTINGS, BASE, chosen, "auto", *where, project / "data/augmented/auto", project)
+    pictures = tiny_sd.make_set(project, "auto", SETTINGS, AUTO.model_copy(update={"variants": 1}))
     table, page = project / "data/quality/auto.csv", project / "reports/quality/auto"
-    settings = Quality(on_flagged="warn")
-    pictures = project / "data/augmented/auto"
-    quality.run(settings, REFERENCE, "auto", pictures, project / "data/real", table, page, project)
+    quality.run(
+        quality.Inputs(
+            params=Quality(on_flagged="warn"),
+            reference=REFERENCE,
+            set_name="auto",
+            images=pictures,
+            real=project / "data/real",
+            out=table,
+            page=page,
+            root=project,
+        )
+    )
     verdicts = read_manifest(table, VerdictRecord)
-    strengths = {r.class_name: r.strength for r in read_manifest(pictures / "manifest.csv", AugmentedRecord)}
+    strengths = {r.class_name: r.strength for r in read_augmented(pictures / "manifest.csv")}
     for name, one in found.classes.items():
         own = [v for v in verdicts if v.class_name == name]
         probe = next(p for p in one.trail if p.strength == one.strength)
@@ -214,5 +241,5 @@ def test_a_missing_token_and_no_validation_picture_are_said_so(project) -> None:
     away.rename(token)
     manifest = project / "data/real/manifest.csv"
     manifest.write_text("".join(line for line in manifest.read_text().splitlines(True) if ",val," not in line))
-    with pytest.raises(UserError, match="has no validation pictures"):
+    with pytest.raises(UserError, match="has no validation images"):
         go(project)

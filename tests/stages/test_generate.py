@@ -14,14 +14,17 @@ import pytest
 from helpers import tiny_sd
 from PIL import Image
 
-from partsynth.config.generation import AugmentationSet, Diffusion, Generate, Tokens
-from partsynth.core.diffusion import model as diffusion_model
-from partsynth.core.diffusion.images import to_pictures, to_tensor
+from partsynth.augmentation import materials
+from partsynth.augmentation.again import regenerate
+from partsynth.augmentation.methods.sdedit import MEMBER, SdeditRecord, SdeditSet
+from partsynth.config.generation import Generate, Tokens
+from partsynth.config.models import Diffusion
+from partsynth.core.diffusion.images import to_images, to_tensor
+from partsynth.core.diffusion.loading import load
 from partsynth.errors import UserError
 from partsynth.records.manifest import read_manifest, write_manifest
-from partsynth.records.rows import AugmentedRecord, RealRecord
+from partsynth.records.rows import RealRecord
 from partsynth.records.strengths import ClassStrength, Strengths
-from partsynth.stages import generate, tokens
 from partsynth.store.files import write_json
 from partsynth.store.hashing import sha256_bytes, sha256_file
 from partsynth.store.png import png_bytes, png_fingerprint
@@ -35,8 +38,7 @@ def finished(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("project")
     tiny_sd.build(root / "models/base")
     tiny_sd.write_real(root)
-    learning = Tokens(steps=2, batch_size=2, vectors=2, warmup=1)
-    tokens.run(learning, Diffusion(device="cpu"), root / "data/real", root / "models/tokens", root)
+    tiny_sd.learn_tokens(root)
     return root
 
 
@@ -52,16 +54,12 @@ def give(root: Path, name: str, strengths: dict) -> Path:
     return path
 
 
-def make(root: Path, name: str = "id", settings: Generate = SETTINGS, **augmentation) -> dict[str, AugmentedRecord]:
-    chosen = AugmentationSet(**{"strength": 0.5} | augmentation)
-    base = Diffusion(device="cpu")
-    out = root / "data/augmented" / name
-    strengths = give(root, name, dict.fromkeys(("gear_t12", "gear_t24"), chosen.strength))
-    generate.run(settings, base, chosen, name, root / "data/real", root / "models/tokens", strengths, out, root)
-    return {Path(row.path).name: row for row in read_manifest(out / "manifest.csv", AugmentedRecord)}
+def make(root: Path, name: str = "id", settings: Generate = SETTINGS, **augmentation) -> dict[str, SdeditRecord]:
+    out = tiny_sd.make_set(root, name, settings, SdeditSet(**{"strength": 0.5} | augmentation))
+    return {Path(row.path).name: row for row in read_manifest(out / "manifest.csv", SdeditRecord)}
 
 
-def shas(rows: dict[str, AugmentedRecord]) -> dict[str, str]:
+def shas(rows: dict[str, SdeditRecord]) -> dict[str, str]:
     return {name: row.sha256 for name, row in rows.items()}
 
 
@@ -87,7 +85,7 @@ def test_states_differ_between_a_sources_variants_and_between_sources(project) -
     orders = {}
     for row in sorted(rows, key=lambda r: (r.source, r.variant)):
         orders.setdefault(row.source, []).append(row.state)
-    assert all(sorted(o) == sorted(AugmentationSet(strength=0).states) for o in orders.values())
+    assert all(sorted(o) == sorted(SdeditSet(strength=0).states) for o in orders.values())
     assert len({tuple(o) for o in orders.values()}) > 3
 
 
@@ -97,19 +95,19 @@ def test_a_list_of_strengths_is_taken_in_turn(project) -> None:
 
 
 def test_each_class_has_the_strength_that_calibrate_found(project) -> None:
-    where = (project / "data/real", project / "models/tokens")
-    rest = (project / "data/augmented/auto", project)
-    told = (SETTINGS, Diffusion(device="cpu"), AugmentationSet(strength="auto"), "auto", *where)
-    generate.run(*told, give(project, "auto", {"gear_t12": 0.3, "gear_t24": 0.6}), *rest)
-    rows = read_manifest(project / "data/augmented/auto/manifest.csv", AugmentedRecord)
+    give(project, "auto", {"gear_t12": 0.3, "gear_t24": 0.6})
+    rows = list(make(project, "auto", strength="auto").values())
     assert {(r.class_name, r.strength) for r in rows} == {("gear_t12", 0.3), ("gear_t24", 0.6)}
-    again = generate.regenerate(rows[0], told[1], *where, project)
+    where = (project / "data/real", project / "models/tokens", project)
+    again = regenerate(rows[0], Diffusion(device="cpu"), *where)
     assert sha256_bytes(png_bytes(again, rows[0].fingerprint)) == rows[0].sha256
+    give(project, "auto", {"gear_t12": 0.3})
     with pytest.raises(UserError, match="no strength for gear_t24: dvc repro calibrate@auto"):
-        generate.run(*told, give(project, "auto", {"gear_t12": 0.3}), *rest)
-    fixed = (*told[:2], AugmentationSet(strength=0.5), *told[3:])
-    with pytest.raises(UserError, match="another strength than sets.auto.strength"):
-        generate.run(*fixed, give(project, "auto", {"gear_t12": 0.3, "gear_t24": 0.5}), *rest)
+        make(project, "auto", strength="auto")
+    (project / "data/strengths/auto.json").unlink()
+    with pytest.raises(UserError, match=r"auto.json is missing"):
+        make(project, "auto", strength="auto")
+    assert {r.strength for r in make(project, "auto", strength=0.5).values()} == {0.5}  # params.yaml says it all
 
 
 @pytest.mark.parametrize(
@@ -119,7 +117,7 @@ def test_a_picture_is_made_again_from_its_row_alone(project, augmentation) -> No
     rows = make(project, **augmentation)
     base = Diffusion(device="cpu")
     for name in random.Random(0).sample(sorted(rows), 3):
-        picture = generate.regenerate(rows[name], base, project / "data/real", project / "models/tokens", project)
+        picture = regenerate(rows[name], base, project / "data/real", project / "models/tokens", project)
         assert sha256_bytes(png_bytes(picture, rows[name].fingerprint)) == rows[name].sha256
 
 
@@ -133,8 +131,8 @@ def test_what_is_missing_is_remade_with_the_same_bytes_whatever_came_before(proj
         (project / rows[name].path).unlink()
     (folder / "gear_t12/stranger.png").write_bytes(b"x")
     painted = []
-    paint = generate.paint
-    monkeypatch.setattr(generate, "paint", lambda m, r, *a: painted.extend(x.path for x in r) or paint(m, r, *a))
+    paint = MEMBER.paint
+    monkeypatch.setattr(MEMBER, "paint", lambda r, m: painted.extend(x.path for x in r) or paint(r, m))
     again = make(project)
     assert sorted(painted) == sorted(rows[n].path for n in gone)
     assert again == rows and not (folder / "gear_t12/stranger.png").exists()
@@ -142,7 +140,7 @@ def test_what_is_missing_is_remade_with_the_same_bytes_whatever_came_before(proj
 
 def test_nothing_to_do_loads_no_model(project, monkeypatch) -> None:
     rows = make(project)
-    monkeypatch.setattr(generate, "load_model", lambda *a: pytest.fail("loaded the model"))
+    monkeypatch.setattr(materials, "load_model", lambda *a: pytest.fail("loaded the model"))
     assert make(project) == rows
 
 
@@ -155,15 +153,15 @@ def test_a_change_remakes_what_it_touches(project) -> None:
     more = make(project, variants=3)
     assert shas(more).items() > shas(make(project)).items() == shas(rows).items()
     learning = Tokens(steps=3, batch_size=2, vectors=2, warmup=1)
-    tokens.run(learning, Diffusion(device="cpu"), project / "data/real", project / "models/tokens", project)
+    tiny_sd.learn_tokens(project, learning)
     assert not set(shas(make(project)).values()) & set(shas(rows).values())
 
 
 def test_strength_zero_is_the_vae_round_trip(project) -> None:
-    model = diffusion_model.load(project / "models/base")
+    model = load(project / "models/base")
     for row in make(project, strength=0, variants=1).values():
         source = Image.open(project / row.source)
-        trip = to_pictures(model.decode(model.encode(to_tensor([source], 64))))[0]
+        trip = to_images(model.decode(model.encode(to_tensor([source], 64))))[0]
         assert trip.tobytes() == Image.open(project / row.path).tobytes()
 
 
@@ -226,16 +224,16 @@ def test_only_training_pictures_with_their_own_bytes_are_edited(project) -> None
     moved = [r.model_copy(update={"split": "test"}) if r.path == row.source else r for r in real]
     write_manifest(project / "data/real/manifest.csv", moved, RealRecord)
     where = (Diffusion(device="cpu"), project / "data/real", project / "models/tokens", project)
-    with pytest.raises(UserError, match="only training pictures are edited"):
-        generate.regenerate(row, *where)
+    with pytest.raises(UserError, match="only training images are edited"):
+        regenerate(row, *where)
     with pytest.raises(UserError, match="token 000, here is"):
-        generate.regenerate(row.model_copy(update={"token_sha256": "000"}), *where)
+        regenerate(row.model_copy(update={"token_sha256": "000"}), *where)
     with pytest.raises(UserError, match="another fingerprint"):
-        generate.regenerate(row.model_copy(update={"prompt": "a photo of a clean <gear_t12>"}), *where)
+        regenerate(row.model_copy(update={"prompt": "a photo of a clean <gear_t12>"}), *where)
     other = next(r for r in rows.values() if r.source != row.source)
     (project / other.source).write_bytes(b"x")
     with pytest.raises(UserError, match="differs from its manifest"):
-        generate.regenerate(other, *where)
+        regenerate(other, *where)
 
 
 def test_masked_sets_need_masks_and_the_prompt_must_fit(project) -> None:
@@ -250,13 +248,14 @@ def test_masked_sets_need_masks_and_the_prompt_must_fit(project) -> None:
 def test_a_killed_run_goes_on_and_gives_the_same_set(project, tmp_path) -> None:
     whole = make(Path(shutil.copytree(project, tmp_path / "whole")), variants=8)
     code = (
-        "from pathlib import Path; from partsynth.config import generation as params; from partsynth.stages import generate\n"
-        "generate.run(params.Generate(steps=6, batch_size=4), params.Diffusion(device='cpu'),"
-        " params.AugmentationSet(strength=0.5, variants=8), 'id', Path('data/real'), Path('models/tokens'),"
-        " Path('data/strengths/id.json'), Path('data/augmented/id'), Path.cwd())"
+        "from pathlib import Path; from helpers import tiny_sd\n"
+        "from partsynth.augmentation.methods.sdedit import SdeditSet\n"
+        "from partsynth.config.generation import Generate\n"
+        "given = SdeditSet(strength=0.5, variants=8)\n"
+        "tiny_sd.make_set(Path.cwd(), 'id', Generate(steps=6, batch_size=4), given)"
     )
-    give(project, "id", {"gear_t12": 0.5, "gear_t24": 0.5})
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=project, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(tiny_sd.__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=project, env=environment)
     folder, deadline = project / "data/augmented/id", time.monotonic() + 120
     while len(list(folder.rglob("*.png"))) < 5 and time.monotonic() < deadline:
         assert process.poll() is None

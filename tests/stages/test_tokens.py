@@ -12,7 +12,7 @@ import pytest
 from helpers import tiny_sd
 from safetensors.torch import load_file
 
-from partsynth.config.generation import Diffusion, Tokens
+from partsynth.config.generation import Tokens
 from partsynth.errors import UserError
 from partsynth.stages import tokens
 from partsynth.store.hashing import sha256_file
@@ -32,10 +32,9 @@ def project(tmp_path) -> Path:
     return tmp_path
 
 
-def learn(root: Path, base: Path, settings: Tokens = SETTINGS, **diffusion) -> dict[str, str]:
-    chosen = Diffusion(model=str(base), device="cpu", **diffusion)
-    tokens.run(settings, chosen, root / "data/real", root / "models/tokens", root)
-    return {p.name: sha256_file(p) for p in sorted((root / "models/tokens").iterdir())}
+def learn(root: Path, base: Path, settings: Tokens = SETTINGS) -> dict[str, str]:
+    out = tiny_sd.learn_tokens(root, settings, str(base))
+    return {p.name: sha256_file(p) for p in sorted(out.iterdir())}
 
 
 def test_one_file_a_class_with_its_provenance(project, base) -> None:
@@ -60,7 +59,7 @@ def test_one_file_a_class_with_its_provenance(project, base) -> None:
 def test_what_is_current_is_kept_without_loading_the_model(project, base, monkeypatch) -> None:
     files = learn(project, base)
     (project / "models/tokens/stranger.safetensors").write_bytes(b"x")
-    monkeypatch.setattr("partsynth.core.diffusion.model.load", lambda *a: pytest.fail("loaded the model"))
+    monkeypatch.setattr("partsynth.core.diffusion.loading.load", lambda *a: pytest.fail("loaded the model"))
     assert learn(project, base) == files
 
 
@@ -68,8 +67,8 @@ def test_one_more_class_trains_one_token_and_leaves_the_others_bytes(project, ba
     files = learn(project, base)
     tiny_sd.write_real(project, ("gear_t12", "gear_t24", "flange_h4"))
     trained = []
-    prepare = tokens._prepare
-    monkeypatch.setattr(tokens, "_prepare", lambda *a: trained.extend(a[3]) or prepare(*a))
+    prepare = tokens.prepare
+    monkeypatch.setattr(tokens, "prepare", lambda *a: trained.extend(a[3]) or prepare(*a))
     more = learn(project, base)
     assert trained == ["flange_h4"]
     assert all(more[name] == sha for name, sha in files.items() if name != "manifest.json")
@@ -109,7 +108,7 @@ def test_a_model_card_beside_the_weights_changes_nothing(project, tmp_path, monk
     (base / "README.md").write_text("a model card")
     (base / "reference_encoder").mkdir()
     (base / "reference_encoder/config.json").write_text("{}")
-    monkeypatch.setattr("partsynth.core.diffusion.model.load", lambda *a: pytest.fail("loaded the model"))
+    monkeypatch.setattr("partsynth.core.diffusion.loading.load", lambda *a: pytest.fail("loaded the model"))
     assert learn(project, Path("models/base")) == files
 
 
@@ -148,12 +147,14 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(project, base, tmp_pa
     tiny_sd.write_real(other)
     whole = learn(other, base, settings)
     code = (
-        "import sys; from pathlib import Path; from partsynth.config import generation as params; from partsynth.stages import tokens\n"
-        "tokens.CHECKPOINT_SECONDS = 0\n"
-        f"tokens.run(params.Tokens.model_validate_json({settings.model_dump_json()!r}),"
-        f" params.Diffusion(model={str(base)!r}, device='cpu'), Path('data/real'), Path('models/tokens'), Path.cwd())"
+        "from pathlib import Path; from helpers import tiny_sd\n"
+        "from partsynth.augmentation import learning; from partsynth.config.generation import Tokens\n"
+        "learning.CHECKPOINT_SECONDS = 0\n"
+        f"settings = Tokens.model_validate_json({settings.model_dump_json()!r})\n"
+        f"tiny_sd.learn_tokens(Path.cwd(), settings, {str(base)!r})"
     )
-    command = {"args": [sys.executable, "-c", code], "cwd": project, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(tiny_sd.__file__).parents[1])}
+    command = {"args": [sys.executable, "-c", code], "cwd": project, "env": environment}
     process = subprocess.Popen(**command)
     deadline = time.monotonic() + 120
     while not list((project / ".work/tokens").glob("*.safetensors")) and time.monotonic() < deadline:

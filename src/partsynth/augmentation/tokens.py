@@ -27,6 +27,13 @@ class Token:
 
 
 def learned_tokens(folder: Path, classes: Sequence[str], base: str) -> dict[str, Token]:
+    """Class -> its token in ``folder``; ``base`` is the base model's identity.
+
+    Raises
+    ------
+    UserError
+        naming every token that is missing, of another class, or learned with another base model.
+    """
     found, faults = {}, []
     for name in classes:
         path = folder / f"{name}.safetensors"
@@ -44,12 +51,18 @@ def learned_tokens(folder: Path, classes: Sequence[str], base: str) -> dict[str,
     return found
 
 
-def install(model: StableDiffusion, classes: set[str], tokens: Mapping[str, Token]) -> dict[str, Tensor]:
+def install(model: StableDiffusion, tokens: Mapping[str, Token]) -> dict[str, Tensor]:
+    """Teach the model the tokens; returns their vectors (V, width) by the name they have in prompts.
+
+    Raises
+    ------
+    UserError
+        where one does not fit the model.
+    """
     from safetensors.torch import load_file
 
     vectors = {}
-    for name in sorted(classes):
-        token = tokens[name]
+    for _, token in sorted(tokens.items()):
         vectors[token.name] = load_file(token.path)["vectors"]
         try:
             model.install_token(token.name, vectors[token.name])

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import field_validator, model_validator
 
 from partsynth.config.base import NAME, Section
 from partsynth.config.benchmark import Benchmark
 from partsynth.config.data import Ingest, Ood, Render
-from partsynth.config.generation import (
-    AugmentationSet,
-    Base,
-    Calibrate,
-    Diffusion,
-    Generate,
-    Quality,
-    Reference,
-    Tokens,
-)
+from partsynth.config.generation import Base, Calibrate, Diffusion, Generate, Quality, Reference, Tokens
+from partsynth.config.sets import AugmentationSet, by_method
 from partsynth.config.study import Study
 from partsynth.config.training import Evaluate, Matrix, Report, SelectSetup, Train
 
@@ -35,7 +27,7 @@ class Params(Section):
     tokens: Tokens = Tokens()
     calibrate: Calibrate = Calibrate()
     generate: Generate = Generate()
-    sets: dict[str, AugmentationSet] = {}
+    sets: dict[str, Annotated[AugmentationSet, by_method()]] = {}
     quality: Quality = Quality()
     select: dict[str, SelectSetup] = {}
     matrix: Matrix = Matrix()

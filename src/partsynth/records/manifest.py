@@ -26,10 +26,11 @@ def write_manifest(path: Path, rows: Sequence[Record], kind: type[Record]) -> No
             raise ValueError(f"{path}: two rows for {row.path}")
         seen.add(row.key)
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(kind.model_fields), lineterminator="\n")
+    writer = csv.DictWriter(buffer, fieldnames=kind.columns(), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: repr(v) if isinstance(v, float) else v for k, v in row.model_dump().items()})
+        told = row.model_dump(include=set(row.columns()))
+        writer.writerow({k: repr(v) if isinstance(v, float) else v for k, v in told.items()})
     write_text_atomic(path, buffer.getvalue())
 
 
@@ -41,16 +42,31 @@ def read_manifest(path: Path, kind: type[R]) -> list[R]:
     UserError
         naming the file, the line and the column of every fault (the first ten are listed).
     """
+    return parse_manifest(read_text(path), kind, str(path))
+
+
+def read_text(path: Path) -> str:
+    """A manifest's text.
+
+    Raises
+    ------
+    UserError
+        where the file is missing, or no text.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the stage that writes it (dvc repro)") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no table (CSV in UTF-8): {error}") from None
+
+
+def parse_manifest(text: str, kind: type[R], name: str) -> list[R]:
+    """The rows of a manifest's text; ``name`` is how faults call it. Raises as ``read_manifest`` does."""
     reader = csv.DictReader(io.StringIO(text))
     missing = [f for f, info in kind.model_fields.items() if info.is_required() and f not in (reader.fieldnames or [])]
     if missing:
-        raise UserError(f"{path}: missing columns {', '.join(missing)}")
+        raise UserError(f"{name}: missing columns {', '.join(missing)}")
     rows, faults = [], []
     for row in reader:
         try:
@@ -58,5 +74,5 @@ def read_manifest(path: Path, kind: type[R]) -> list[R]:
         except ValidationError as error:
             faults += [f"line {reader.line_num}, {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
     if faults:
-        raise UserError(f"{path} has faulty rows:\n  {listed(faults)}")
+        raise UserError(f"{name} has faulty rows:\n  {listed(faults)}")
     return rows

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
+
+Split = Literal["train", "val", "test", "shifted"]
+Role = Literal["target", "near_ood", "far_ood"]  # what a photograph is to the classifiers
+UseRole = Literal["positive", "negative"]  # what an image is to the loss
+VerdictName = Literal["accept", "warn", "drop"]
 
 
 class Record(BaseModel):
@@ -21,6 +27,11 @@ class Record(BaseModel):
         """What a manifest holds once."""
         return (self.path,)
 
+    @classmethod
+    def columns(cls) -> list[str]:
+        """Of the manifest, in order."""
+        return list(cls.model_fields)
+
     @field_validator("path")
     @classmethod
     def _relative(cls, value: str) -> str:
@@ -30,12 +41,26 @@ class Record(BaseModel):
         return value
 
 
-class RealRecord(Record):
+class ImageRecord(Record):
+    """A real image, or one made from it: both go back to one photograph, and neither may meet its group in two splits."""
+
+    @property
+    def origin_path(self) -> str:
+        """Of the real image it goes back to: of a real one its own."""
+        raise NotImplementedError
+
+    @property
+    def origin_group(self) -> str:
+        """The physical part or spot of that real image."""
+        raise NotImplementedError
+
+
+class RealRecord(ImageRecord):
     """A framed real photograph (data/real, data/ood). Paths are relative to the repository's root."""
 
-    split: str  # train | val | test | shifted
-    role: str = "target"  # target | near_ood | far_ood
-    group: str  # pictures of one physical part or spot; never in two splits
+    split: Split
+    role: Role = "target"
+    group: str  # images of one physical part or spot; never in two splits
     state: str = ""  # wear word where the source knows it
     camera: str = ""
     mask: str = ""  # path of the framed mask, empty where there is none
@@ -43,62 +68,77 @@ class RealRecord(Record):
     source_sha256: str
     box: str = ""  # ROI crop in the original's pixels: "left,top,right,bottom"
 
+    @property
+    def origin_path(self) -> str:
+        return self.path
 
-class AugmentedRecord(Record):
-    """One SDEdit picture: everything needed to make it again."""
+    @property
+    def origin_group(self) -> str:
+        return self.group
 
+
+class AugmentedRecord(ImageRecord):
+    """One image of an augmentation set: what all methods tell of theirs.
+
+    A method's own row adds what its images are made from; the row must hold everything needed to make the image again.
+    Rows of a file are typed by ``augmentation.manifest``.
+    """
+
+    method: str
     set_name: str
-    source: str  # path of the real training picture, relative to the repository's root
+    source: str  # path of the real training image, relative to the repository's root
     source_sha256: str
     source_group: str
     variant: int
-    prompt: str
-    state: str
+    state: str = ""
     seed: int
-    strength: float
-    guidance: float
-    steps: int
-    token_noise: float
-    masked: bool
-    restore: float = 0.0  # share of the source's detail, lost in the VAE, that was put back
-    size: int
-    token_sha256: str
-    base_sha256: str
-    batch_size: int = 32  # of the fixed-shape batch it was made in: another shape rounds differently
-    dtype: str = "float32"  # the U-Net's
-    fingerprint: str
+    size: int  # pixels a side the method works at
+    fingerprint: str  # of everything the image is made from; the image carries it
+
+    @property
+    def origin_path(self) -> str:
+        return self.source
+
+    @property
+    def origin_group(self) -> str:
+        return self.source_group
+
+    @property
+    def caption(self) -> str:
+        """What it was made to show, in a few words, for pages of images."""
+        return self.state
 
 
 class VerdictRecord(Record):
-    """What the quality stage says of one picture (data/quality/<set>.csv)."""
+    """What the quality stage says of one image (data/quality/<set>.csv)."""
 
     set_name: str
     source: str = ""
     drift: float  # class-standardised distance from the real parts of its class, own source's group left out
-    percentile: float  # conformal (r + 1) / (n + 1) of drift among real validation pictures, in (0, 1]
+    percentile: float  # conformal (r + 1) / (n + 1) of drift among real validation images, in (0, 1]
     calibration_n: int
     nearest_class: str
-    class_margin: float  # distance to the nearest other class less that to its own; > 0 where its own is nearest
+    class_margin: float  # distance to the nearest other class minus that to its own; > 0 where its own is nearest
     sharpness: float
     brightness: float
     contrast: float
     copy_similarity: float  # to its own source, in [-1, 1]; 1 = a copy
-    verdict: str  # accept | warn | drop
+    verdict: VerdictName
     reasons: str  # semicolon-separated names of the failed checks, empty where none failed
 
 
 class SelectedRecord(Record):
-    """One training picture of one setup (data/selected/<setup>.csv). Paths are relative to the repository's root."""
+    """One training image of one setup (data/selected/<setup>.csv). Paths are relative to the repository's root."""
 
-    role: str  # positive | negative
+    role: UseRole
     origin: str  # "real" or the augmentation set's name
-    source: str  # the real training picture it goes back to (itself for a real one)
+    source: str  # the real training image it goes back to (itself for a real one)
     group: str
     state: str = ""
     percentile: float = float("nan")
-    rule: str = ""  # of section select, that took it
+    rule: str = ""  # of section select, that took it (a member of seams.RULES)
 
     @property
     def key(self) -> tuple[str, ...]:
-        """A real picture may be a positive of its class and a negative of the others."""
+        """A real image may be a positive of its class and a negative of the others."""
         return (self.path, self.role)

@@ -1,138 +1,114 @@
-"""Stage ``generate``: one augmentation set, edits of real training pictures by SDEdit under their class's token.
+"""Stage ``generate``: one augmentation set, made by its method from real training images.
 
-Every picture is made from its manifest row and nothing else (``regenerate``): the row has its source, prompt, seed and
-settings, the hashes of token and base, and the shape of the batch it was computed in.
+Every image is made from its manifest row and nothing else (``augmentation.again``), so a killed run goes on.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from partsynth.augmentation.sdedit import load_model, mark, paint, plan
+from partsynth.augmentation.materials import Materials
+from partsynth.augmentation.method import Method, Order
 from partsynth.augmentation.sources import drawn_sources
-from partsynth.augmentation.tokens import learned_tokens
-from partsynth.config.generation import AugmentationSet, Diffusion, Generate
+from partsynth.config.generation import Generate
+from partsynth.config.models import Diffusion
+from partsynth.config.sets import AugmentationSet, StrengthSet
 from partsynth.errors import UserError
 from partsynth.records.manifest import read_manifest, write_manifest
-from partsynth.records.rows import AugmentedRecord, RealRecord
-from partsynth.records.strengths import read_strengths
-from partsynth.store.base_model import locate_base
+from partsynth.records.rows import RealRecord
+from partsynth.records.strengths import Strength, read_strengths
+from partsynth.seams import METHODS
 from partsynth.store.files import prune
 from partsynth.store.hashing import sha256_file
+from partsynth.store.layout import MANIFEST, Layout
 from partsynth.store.png import png_fingerprint, write_png
 
-if TYPE_CHECKING:
-    from partsynth.core.diffusion.model import StableDiffusion
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the stage reads, and where it writes."""
+
+    params: Generate
+    diffusion: Diffusion
+    augmentation: AugmentationSet
+    set_name: str
+    real: Path
+    """Folder written by ingest."""
+    tokens: Path
+    """Folder written by tokens."""
+    strengths: Path
+    """The set's strengths, written by calibrate; read for ``strength: auto`` alone."""
+    out: Path
+    """Folder for the set."""
+    root: Path
 
 
-def run(
-    params: Generate,
-    diffusion: Diffusion,
-    augmentation: AugmentationSet,
-    set_name: str,
-    real: Path,
-    tokens: Path,
-    strengths: Path,
-    out: Path,
-    root: Path,
-) -> None:
-    """Write ``out/<class>/<source>-v<variant>.png`` for every training picture of ``real``, then ``out/manifest.csv``.
+def run(inputs: Inputs) -> None:
+    """Write ``out/<class>/<source>-v<variant>.png`` for every training image of ``real``, then ``out/manifest.csv``.
 
-    ``strengths`` is what calibrate wrote for the set: a strength, or several, for each class.
-
-    A picture that carries the wanted fingerprint is kept, so a killed run goes on and gives the same set.
+    An image that carries the wanted fingerprint is kept, so a killed run goes on and gives the same set.
 
     Raises
     ------
     UserError
-        where a class has no token, or one learned with another base model, or no strength, or another one than the
-        parameters say; where a source differs from its manifest
-        or (masked sets) has no mask; where the base model cannot be loaded.
+        where there is nothing to edit, where calibrate found no strength for a class, or where something is missing
+        that the method makes its images from.
     """
-    (out / "manifest.csv").unlink(missing_ok=True)
-    location, base = locate_base(diffusion.model, diffusion.revision, root)
-    sources = drawn_sources(read_manifest(real / "manifest.csv", RealRecord), params.seed, params.max_sources)
+    out, root, name = inputs.out, inputs.root, inputs.set_name
+    (out / MANIFEST).unlink(missing_ok=True)
+    method: Method = METHODS[inputs.augmentation.method]
+    real = read_manifest(inputs.real / MANIFEST, RealRecord)
+    sources = drawn_sources(real, inputs.params.seed, inputs.params.max_sources)
     if not sources:
-        raise UserError(f"{real / 'manifest.csv'} has no training pictures to edit")
-    classes = sorted({row.class_name for row in sources})
-    learned = learned_tokens(tokens, classes, base)
-    found = _strengths(strengths, augmentation, set_name, classes)
-    folder = out.absolute().relative_to(root.absolute()).as_posix()
-    rows = plan(params, diffusion, augmentation, set_name, sources, learned, found, base, folder, root)
+        raise UserError(f"{inputs.real / MANIFEST} has no training images to edit")
+    materials = Materials(real=real, tokens=inputs.tokens, diffusion=inputs.diffusion, root=root)
+    order = Order(
+        set_name=name,
+        parameters=inputs.augmentation,
+        shared=inputs.params,
+        sources=sources,
+        strengths=_strengths(inputs, sorted({row.class_name for row in sources})),
+        folder=Layout(root).relative(out),
+    )
+    rows = method.plan(order, materials)
     paths = {row.path: root / row.path for row in rows}
     missing = [row for row in rows if png_fingerprint(paths[row.path]) != row.fingerprint]
-    print(f"generate {set_name}: {len(rows)} pictures, {len(rows) - len(missing)} of them kept")
+    print(f"generate {name}: {len(rows)} images, {len(rows) - len(missing)} of them kept")
     if missing:
-        model = load_model(location, diffusion)
         start = time.monotonic()
         with Progress(*_columns(), transient=True) as progress:
-            task = progress.add_task(f"generating {set_name}", total=len(missing))
-            for row, picture in paint(model, missing, {s.path: s for s in sources}, learned, root):
-                write_png(paths[row.path], picture, row.fingerprint)
+            task = progress.add_task(f"generating {name}", total=len(missing))
+            for row, image in method.paint(missing, materials):
+                write_png(paths[row.path], image, row.fingerprint)
                 progress.advance(task)
-        print(f"generate {set_name}: {len(missing) / (time.monotonic() - start):.1f} pictures/s")
+        print(f"generate {name}: {len(missing) / (time.monotonic() - start):.1f} images/s")
     prune(out, paths.values())
     made = [row.model_copy(update={"sha256": sha256_file(paths[row.path])}) for row in rows]
-    write_manifest(out / "manifest.csv", made, AugmentedRecord)
+    write_manifest(out / MANIFEST, made, method.Row)
 
 
-def regenerate(
-    row: AugmentedRecord,
-    diffusion: Diffusion,
-    real: Path,
-    tokens: Path,
-    root: Path,
-    model: StableDiffusion | None = None,
-) -> Image.Image:
-    """Make one picture again from its manifest row: on the same machine ``png_bytes(picture, row.fingerprint)`` is it.
-
-    ``model`` saves loading the base again; it must have been loaded in the row's dtype.
-
-    Raises
-    ------
-    UserError
-        where its source, mask, token or base model is missing or is not the one it was made with.
-    """
-    location, base = locate_base(diffusion.model, diffusion.revision, root)
-    found = {r.path: r for r in read_manifest(real / "manifest.csv", RealRecord)}
-    source = found.get(row.source)
-    if source is None:
-        raise UserError(f"{row.path}: its source {row.source} is not in {real / 'manifest.csv'}")
-    token = learned_tokens(tokens, [row.class_name], base)
-    wanted = {"base model": row.base_sha256, "token": row.token_sha256, "source": row.source_sha256}
-    present = {"base model": base, "token": token[row.class_name].sha256, "source": source.sha256}
-    faults = [f"{k} {wanted[k]}, here is {present[k]}" for k in wanted if wanted[k] != present[k]]
-    if row.fingerprint != mark(row, source, root):
-        faults.append("another fingerprint than its row, mask and this version of partsynth give")
-    if faults:
-        raise UserError(f"{row.path} was made with " + "; ".join(faults))
-    if model is None:
-        model = load_model(location, diffusion.model_copy(update={"dtype": row.dtype}))
-    return next(paint(model, [row], {source.path: source}, token, root))[1]
-
-
-def _strengths(
-    path: Path, augmentation: AugmentationSet, set_name: str, classes: Sequence[str]
-) -> dict[str, float | list[float]]:
-    found = {name: one.strength for name, one in read_strengths(path).classes.items()}
-    again = f"dvc repro calibrate@{set_name}"
+def _strengths(inputs: Inputs, classes: Sequence[str]) -> Mapping[str, Strength]:
+    """Each class's strength: as given, or as calibrate found it; none where the method has no strengths."""
+    if not isinstance(inputs.augmentation, StrengthSet):
+        return {}
+    if inputs.augmentation.strength != "auto":
+        return dict.fromkeys(classes, inputs.augmentation.strength)
+    found = {name: one.strength for name, one in read_strengths(inputs.strengths).classes.items()}
     if lacking := [name for name in classes if name not in found]:
-        raise UserError(f"{path} has no strength for {', '.join(lacking)}: {again}")
-    if augmentation.strength != "auto" and any(found[name] != augmentation.strength for name in classes):
-        raise UserError(f"{path} is of another strength than sets.{set_name}.strength: {again}")
+        again = f"dvc repro calibrate@{inputs.set_name}"
+        raise UserError(f"{inputs.strengths} has no strength for {', '.join(lacking)}: {again}")
     return found
 
 
 class _Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} pictures/s" if task.speed else "")
+        return Text(f"{task.speed:.1f} images/s" if task.speed else "")
 
 
 def _columns() -> tuple[ProgressColumn, ...]:

@@ -7,7 +7,8 @@ import torch
 from helpers import tiny_sd
 
 from partsynth.core.diffusion.inversion import Concept, Inversion
-from partsynth.core.diffusion.model import StableDiffusion, load
+from partsynth.core.diffusion.loading import load
+from partsynth.core.diffusion.model import StableDiffusion
 
 STATES = ("used", "rusty")
 

@@ -9,9 +9,10 @@ import torch
 from helpers import tiny_sd
 from PIL import Image
 
-from partsynth.core.diffusion import model as diffusion_model
-from partsynth.core.diffusion.images import fill, latent_mask, padded, paste, to_pictures, to_tensor
-from partsynth.core.diffusion.model import load
+from partsynth.core.diffusion.images import latent_mask, padded, paste, to_images, to_tensor
+from partsynth.core.diffusion.loading import load
+from partsynth.core.diffusion.loading import load as load_diffusion
+from partsynth.core.diffusion.prompts import fill
 
 FORMS = {"epsilon": {}, "v": {"prediction": "v_prediction"}, "sd15": {"sd15": True}}
 
@@ -243,7 +244,7 @@ def test_batches_are_padded_to_one_size() -> None:
 
 def test_pictures_survive_the_way_to_tensors_and_back() -> None:
     picture = Image.effect_noise((64, 64), 80).convert("RGB")
-    assert to_pictures(to_tensor([picture], 64))[0].tobytes() == picture.tobytes()
+    assert to_images(to_tensor([picture], 64))[0].tobytes() == picture.tobytes()
     assert to_tensor([picture], 32).shape == (1, 3, 32, 32)
 
 
@@ -275,7 +276,7 @@ def test_a_wrong_folder_is_named(folders, tmp_path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_on_a_gpu_bytes_do_not_depend_on_the_batch(folders, images, dtype) -> None:
-    model = diffusion_model.load(folders["sd15"], device="cuda", dtype=dtype)
+    model = load_diffusion(folders["sd15"], device="cuda", dtype=dtype)
     latents = model.encode(images)
     edited = edit(model, latents, range(6), prompt="a part")
     order = [4, 1, 0, 5, 2, 3]

@@ -10,15 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 
-def fill(template: str, state: str, token: str) -> str:
-    """The template with its {state} (may be empty) and {token} filled in, spaces tidied."""
-    return " ".join(template.replace("{state}", state).replace("{token}", token).split())
-
-
 def padded(count: int, size: int) -> Iterator[tuple[list[int], int]]:
     """Batches of exactly ``size`` indices of ``range(count)``, the last one padded with its last; and how many count.
 
-    A picture's floating-point result can depend on the shape of its batch, so that shape never changes.
+    An image's floating-point result can depend on the shape of its batch, so that shape never changes.
     """
     for start in range(0, count, size):
         indices = list(range(start, min(start + size, count)))
@@ -26,20 +21,20 @@ def padded(count: int, size: int) -> Iterator[tuple[list[int], int]]:
 
 
 def to_tensor(images: Sequence[Image.Image], size: int) -> Tensor:
-    """PIL pictures -> (N, 3, size, size) in [-1, 1], resized where they have another size (bicubic)."""
+    """PIL images -> (N, 3, size, size) in [-1, 1], resized where they have another size (bicubic)."""
     fitted = [i if i.size == (size, size) else i.resize((size, size), Image.Resampling.BICUBIC) for i in images]
     arrays = np.stack([np.asarray(i.convert("RGB")) for i in fitted])
     return torch.from_numpy(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def to_pictures(images: Tensor) -> list[Image.Image]:
-    """(N, 3, H, W) in [-1, 1] -> PIL pictures."""
+def to_images(images: Tensor) -> list[Image.Image]:
+    """(N, 3, H, W) in [-1, 1] -> PIL images."""
     arrays = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(a) for a in arrays]
 
 
 def latent_mask(mask: Image.Image, size: int, factor: int) -> Tensor:
-    """A mask picture (part > 127) -> (1, size / factor, size / factor) of {0, 1}: 1 where a latent sees the part."""
+    """A mask (part > 127) -> (1, size / factor, size / factor) of {0, 1}: 1 where a latent sees the part."""
     fitted = mask.convert("L").resize((size, size), Image.Resampling.NEAREST)
     part = torch.from_numpy(np.array(fitted) > 127).float()[None, None]
     return torch.nn.functional.max_pool2d(part, factor)[0]

@@ -1,0 +1,81 @@
+"""What edits are made from, each read when a method first asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from partsynth.augmentation.base_model import load_model
+from partsynth.augmentation.tokens import Token, learned_tokens
+from partsynth.config.models import Diffusion
+from partsynth.errors import UserError, listed
+from partsynth.records.images import read_image
+from partsynth.records.rows import RealRecord
+from partsynth.store.base_model import locate_base
+from partsynth.store.files import inside
+from partsynth.store.hashing import sha256_file
+
+if TYPE_CHECKING:
+    from partsynth.core.diffusion.model import StableDiffusion
+
+
+class Materials:
+    """Real images, tokens and base model of one project; a method that needs no base model never loads it.
+
+    Parameters
+    ----------
+    real : the real images' rows
+    tokens : the folder of learned tokens
+    root : the folder that holds dvc.yaml
+    """
+
+    def __init__(self, *, real: Sequence[RealRecord], tokens: Path, diffusion: Diffusion, root: Path) -> None:
+        self.real = {row.path: row for row in real}
+        self.diffusion, self.root = diffusion, root
+        self._tokens = tokens
+        self._models: dict[str, StableDiffusion] = {}
+
+    @cached_property
+    def base(self) -> tuple[str, str]:
+        """Where the base model is loaded from, and its identity. Raises UserError where there is none."""
+        return locate_base(self.diffusion.model, self.diffusion.revision, self.root)
+
+    def model(self, dtype: str) -> StableDiffusion:
+        """The base model, its U-Net in ``dtype``; loaded once. Raises UserError where it cannot be."""
+        if dtype not in self._models:
+            self._models[dtype] = load_model(self.base[0], self.diffusion.model_copy(update={"dtype": dtype}))
+        return self._models[dtype]
+
+    def tokens(self, classes: Iterable[str]) -> dict[str, Token]:
+        """The classes' tokens. Raises UserError where one is missing, foreign, or was learned with another base model."""
+        return learned_tokens(self._tokens, sorted(set(classes)), self.base[1])
+
+    def source(self, path: str) -> Image.Image:
+        """A training image, its bytes checked. Raises UserError where it is none, or is not as its manifest says."""
+        row = self.real[path]
+        if row.split != "train" or row.role != "target":
+            raise UserError(f"{path} is a {row.split} image ({row.role}): only training images are edited")
+        return read_image(self.root, row)
+
+    def check_masks(self, sources: Iterable[RealRecord], key: str) -> None:
+        """Raise UserError where one of the sources has no mask; ``key`` is the one in params.yaml that wants masks."""
+        without = [s.path for s in sources if not s.mask or not inside(self.root, s.mask).is_file()]
+        if without:
+            raise UserError(f"{key} is true, but these have no mask:\n  {listed(without)}")
+
+    def mask(self, path: str) -> Image.Image:
+        """Of a real image: white where the part is. Raises UserError where it cannot be read."""
+        name = self.real[path].mask
+        try:
+            with Image.open(inside(self.root, name)) as mask:
+                return mask.convert("L")
+        except OSError as error:
+            raise UserError(f"{name}: not a readable mask: {error}") from None
+
+    def mask_sha256(self, path: str) -> str:
+        """Of a real image's mask file."""
+        return sha256_file(inside(self.root, self.real[path].mask))
