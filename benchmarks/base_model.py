@@ -28,13 +28,14 @@ import probes
 import torch
 from torch import Tensor
 
+from partsynth.augmentation.methods.sdedit import SdeditSet
 from partsynth.config import load as config_load
-from partsynth.config.generation import AugmentationSet
 from partsynth.config.params import Params
-from partsynth.core.diffusion import model as diffusion_model
-from partsynth.core.diffusion.images import fill, padded, to_tensor
+from partsynth.core.diffusion.images import padded, to_tensor
 from partsynth.core.diffusion.inversion import Concept, Inversion
+from partsynth.core.diffusion.loading import load as load_diffusion
 from partsynth.core.diffusion.model import StableDiffusion
+from partsynth.core.diffusion.prompts import fill
 from partsynth.core.drift import calibration, distances, reference
 from partsynth.core.drift.calibration import drift_scores
 from partsynth.core.drift.distances import Bank, class_distances
@@ -627,7 +628,7 @@ def seeds_differ(bench: Bench, sources: Sources, strength: float, guidance: floa
     }
 
 
-def sdedit(bench: Bench, own: AugmentationSet) -> tuple[list[Figure], dict[str, Any]]:
+def sdedit(bench: Bench, own: SdeditSet) -> tuple[list[Figure], dict[str, Any]]:
     """``own`` is the project's `id` set: its guidance is used throughout; its strength for states and seeds."""
     guidance = own.guidance
     strength, corpus, gentle = choose_strength(bench, guidance)
@@ -977,14 +978,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.base,
         args.quick,
         args.workers,
-        diffusion_model.load(location),
+        load_diffusion(location),
         reference.load(str(args.base / "reference_encoder")),
         judge,
         sha256,
         settings,
     )
     install_tokens(bench)
-    own = settings.sets.get("id", AugmentationSet(strength=0.25))
+    own = settings.sets.get("id", SdeditSet(strength=0.25))
     results: dict[str, Any] = {"judge": judged}
     figures = [
         Figure(

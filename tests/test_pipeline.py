@@ -16,9 +16,10 @@ import yaml
 from helpers import tiny_sd
 from PIL import Image, ImageDraw
 
+from partsynth.augmentation.methods.sdedit import SdeditRecord
 from partsynth.project import init
 from partsynth.records.manifest import read_manifest
-from partsynth.records.rows import AugmentedRecord, RealRecord, SelectedRecord, VerdictRecord
+from partsynth.records.rows import RealRecord, SelectedRecord, VerdictRecord
 from partsynth.store.hashing import sha256_file
 
 pytestmark = pytest.mark.slow
@@ -137,7 +138,7 @@ def test_everything_lies_under_its_fixed_name(own: Path) -> None:
     tokens = {p.name for p in (own / "models/tokens").iterdir()}
     assert {"flange.safetensors", "gear.safetensors", "manifest.json"} <= tokens
     for name in SETS:
-        rows = read_manifest(own / f"data/augmented/{name}/manifest.csv", AugmentedRecord)
+        rows = read_manifest(own / f"data/augmented/{name}/manifest.csv", SdeditRecord)
         assert len(rows) == 8
         for row in rows:
             assert re.fullmatch(rf"data/augmented/{name}/(flange|gear)/[^/]+\.png", row.path)
@@ -208,7 +209,7 @@ def test_editing_one_sets_strength_reruns_what_uses_it_and_nothing_else(own: Pat
         "evaluate",
         "report",
     ]
-    rows = read_manifest(own / "data/augmented/near_ood/manifest.csv", AugmentedRecord)
+    rows = read_manifest(own / "data/augmented/near_ood/manifest.csv", SdeditRecord)
     assert {r.strength for r in rows} == {0.7}
     assert kept == {s: sha256_file(own / f"models/supcon/{s}/0/encoder.safetensors") for s in kept}
 
@@ -255,7 +256,7 @@ def test_stable_diffusion_15_in_its_place(tmp_path: Path, photos: Path, base: Pa
     edit(root, lambda loaded: merge(loaded, small))
     done = subprocess.run(["dvc", "repro", "quality@id"], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = read_manifest(root / "data/augmented/id/manifest.csv", AugmentedRecord)
+    rows = read_manifest(root / "data/augmented/id/manifest.csv", SdeditRecord)
     assert len(rows) == 4
     assert all(Image.open(root / row.path).size == (64, 64) for row in rows)
     assert len(read_manifest(root / "data/quality/id.csv", VerdictRecord)) == 4

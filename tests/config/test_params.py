@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from partsynth.augmentation.methods.sdedit import SdeditSet
 from partsynth.config import load as config_load
-from partsynth.config.generation import AugmentationSet
 from partsynth.config.params import Params
 from partsynth.config.training import Evaluate, Train
 from partsynth.errors import UserError
@@ -35,8 +35,8 @@ def faults(folder: Path, content: object) -> str:
 def test_an_empty_section_has_the_defaults(tmp_path: Path) -> None:
     path = write(tmp_path, "train:\nsets: {id: {strength: 0.2}}\n")
     assert config_load.load("train", path) == Train()
-    assert config_load.load("sets.id", path) == AugmentationSet(strength=0.2)
-    assert config_load.load("sets", path) == {"id": AugmentationSet(strength=0.2)}
+    assert config_load.load("sets.id", path) == SdeditSet(strength=0.2)
+    assert config_load.load("sets", path) == {"id": SdeditSet(strength=0.2)}
     assert config_load.load("evaluate", path) == Evaluate()
 
 
@@ -188,7 +188,7 @@ def test_values_never_change_after_loading(section: str) -> None:
 def test_good_sets_survive_the_way_through_yaml(
     tmp_path: Path, strength: object, variants: int, states: list[str]
 ) -> None:
-    made = AugmentationSet(strength=strength, variants=variants, states=states)
+    made = SdeditSet(strength=strength, variants=variants, states=states)
     path = write(tmp_path, {"sets": {"a": made.model_dump(mode="json")}})
     assert config_load.load("sets.a", path) == made
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from partsynth.config.generation import Base
-from partsynth.core.diffusion import model as diffusion_model
-from partsynth.core.diffusion.images import to_pictures, to_tensor
+from partsynth.core.diffusion.images import to_images, to_tensor
+from partsynth.core.diffusion.loading import load as load_diffusion
 from partsynth.core.drift import reference
 from partsynth.errors import UserError
 from partsynth.rendering import corpus
@@ -57,8 +57,8 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
 
 def test_the_folder_loads_as_pipeline_and_reference_encoder(trained) -> None:
     out, work = trained
-    model = diffusion_model.load(out)
-    latents = model.encode(to_tensor(to_pictures(model.generate(["a part"], [0], 1, 1, 64, 1)), 64))
+    model = load_diffusion(out)
+    latents = model.encode(to_tensor(to_images(model.generate(["a part"], [0], 1, 1, 64, 1)), 64))
     assert latents.shape == (1, 4, 16, 16)
     scale = json.loads((work / "scaling.json").read_text())["scaling_factor"]
     assert model.vae.config.scaling_factor == pytest.approx(scale) and scale != 0.18215

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from partsynth.cli.app import PARAMS, PIPELINE, ParamsFile, app
+from partsynth.cli.evaluate import instead_of_evaluate
 
 
 def stage(name: str, path: Path, *sections: str) -> list[Any]:
@@ -30,13 +31,13 @@ def stage(name: str, path: Path, *sections: str) -> list[Any]:
 
 @app.command(rich_help_panel=PIPELINE)
 def render(
-    out: Annotated[Path, typer.Option(help="Folder for the pictures, in MVIP's layout.")], params: ParamsFile = PARAMS
+    out: Annotated[Path, typer.Option(help="Folder for the images, in MVIP's layout.")], params: ParamsFile = PARAMS
 ) -> None:
     """Render the embedded data set: used industrial parts with masks and metadata."""
     (section,) = stage("render", params, "render")
-    from partsynth.stages import render as step
+    from partsynth.stages.render import RenderInputs, run
 
-    step.run(section, out)
+    run(RenderInputs(params=section, out=out))
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -201,23 +202,11 @@ def train(
     )
 
 
-def recompute(predictions: Path | None) -> None:
-    """Option of evaluate that ends the command: the table, from the stored predictions alone."""
-    if predictions is not None:
-        from partsynth.config import load as config_load
-        from partsynth.evaluation import predictions as evaluation_predictions
-        from partsynth.reporting.text import render_table
-
-        section = config_load.load("evaluate", PARAMS) if PARAMS.exists() else None
-        typer.echo(render_table(evaluation_predictions.recompute(predictions, section)))
-        raise typer.Exit()
-
-
 @app.command(rich_help_panel=PIPELINE)
 def evaluate(
     models: Annotated[Path, typer.Option(help="Folder of all trained models: <setup>/<seed>/.")],
     real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
-    ood: Annotated[Path, typer.Option(help="Out-of-distribution pictures, written by ingest.")],
+    ood: Annotated[Path, typer.Option(help="Out-of-distribution images, written by ingest.")],
     augmented: Annotated[Path, typer.Option(help="Folder of all augmentation sets.")],
     selected: Annotated[Path, typer.Option(help="Folder of the training tables.")],
     quality: Annotated[Path, typer.Option(help="Folder of the tables of verdicts.")],
@@ -226,16 +215,33 @@ def evaluate(
     from_predictions: Annotated[
         Path | None,
         typer.Option(
-            metavar="CSV", is_eager=True, callback=recompute, help="Only print the table, from stored predictions."
+            metavar="CSV",
+            is_eager=True,
+            callback=instead_of_evaluate,
+            help="The command `partsynth recompute` under its old name.",
         ),
     ] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Measure all models on test, shifted and out-of-distribution pictures; means and intervals over seeds."""
+    """Measure all models on test, shifted and out-of-distribution images; means and intervals over seeds."""
     section, matrix = stage("evaluate", params, "evaluate", "matrix")
-    from partsynth.stages import evaluate as stages_evaluate
+    from partsynth.stages import evaluate as step
 
-    stages_evaluate.run(section, models, real, ood, augmented, selected, quality, out, plots, Path.cwd(), matrix)
+    step.run(
+        step.Inputs(
+            params=section,
+            matrix=matrix,
+            models=models,
+            real=real,
+            ood=ood,
+            augmented=augmented,
+            selected=selected,
+            quality=quality,
+            out=out,
+            plots=plots,
+            root=Path.cwd(),
+        )
+    )
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -279,6 +285,6 @@ def base(
 ) -> None:
     """Train the embedded Stable Diffusion and reference encoder (hours; frozen in dvc.yaml, its result is shipped)."""
     (section,) = stage("base", params, "base")
-    from partsynth.stages import base as step
+    from partsynth.stages.base import BaseInputs, run
 
-    step.run(section, out)
+    run(BaseInputs(params=section, out=out))

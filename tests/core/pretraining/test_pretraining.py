@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from partsynth.core.diffusion import model as diffusion_model
+from partsynth.core.diffusion.loading import load as load_diffusion
 from partsynth.core.drift import reference
 from partsynth.core.pretraining.loop import Loop
 from partsynth.core.pretraining.networks import (
@@ -237,7 +237,7 @@ def test_the_saved_folder_is_a_stable_diffusion(words, tmp_path: Path) -> None:
     assert not [p for p in out.rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
     with safe_open(out / "unet/diffusion_pytorch_model.safetensors", "pt") as file:
         assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
-    model = diffusion_model.load(out)
+    model = load_diffusion(out)
     assert model.prediction == "v_prediction" and model.factor == 4 and model.length == TEXT_LENGTH
     made = model.generate(["a rusty gear", "a used flange"], [1, 2], 2.0, 2, 64, batch_size=2)
     assert made.shape == (2, 3, 64, 64) and made.isfinite().all() and made.abs().max() <= 1
