@@ -13,10 +13,13 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
+from partsynth.augmentation.methods.sdedit import SdeditRecord
 from partsynth.config.training import Evaluate, Matrix, Report
+from partsynth.core.backbones.narrow_resnet import MEMBER
 from partsynth.core.contrastive import encoder
+from partsynth.evaluation.results import Summary
 from partsynth.records.manifest import write_manifest
-from partsynth.records.rows import AugmentedRecord, RealRecord, SelectedRecord, VerdictRecord
+from partsynth.records.rows import RealRecord, SelectedRecord, VerdictRecord
 from partsynth.store.files import write_json
 from partsynth.store.hashing import seed_from
 from partsynth.store.png import write_png
@@ -86,7 +89,7 @@ class Project:
             source_sha256=digest,
         )
 
-    def _set(self, name: str, train: list[RealRecord]) -> list[AugmentedRecord]:
+    def _set(self, name: str, train: list[RealRecord]) -> list[SdeditRecord]:
         rows, verdicts = [], []
         for source in train:
             original = np.asarray(Image.open(self.root / source.path), dtype=float)
@@ -101,7 +104,7 @@ class Project:
                 digest = write_png(self.root / path, np.clip(original + blob, 0, 255).astype(np.uint8))
                 state = STATES[variant]
                 rows.append(
-                    AugmentedRecord(
+                    SdeditRecord(
                         path=path,
                         sha256=digest,
                         class_name=source.class_name,
@@ -146,11 +149,11 @@ class Project:
                         reasons="drift" if too_far else "",
                     )
                 )
-        write_manifest(self.root / f"data/augmented/{name}/manifest.csv", rows, AugmentedRecord)
+        write_manifest(self.root / f"data/augmented/{name}/manifest.csv", rows, SdeditRecord)
         write_manifest(self.root / f"data/quality/{name}.csv", verdicts, VerdictRecord)
         return rows
 
-    def _select(self, train: list[RealRecord], edits: dict[str, list[AugmentedRecord]]) -> None:
+    def _select(self, train: list[RealRecord], edits: dict[str, list[SdeditRecord]]) -> None:
         def chosen(rows: list, origin: str, role: str) -> list[SelectedRecord]:
             return [
                 SelectedRecord(
@@ -179,9 +182,8 @@ class Project:
         folder = self.root / "models/supcon" / setup / str(seed)
         folder.mkdir(parents=True, exist_ok=True)
         classes = sorted({r.class_name for r in train})
-        model = encoder.Classifier(
-            encoder.build(8 * (1 + self.setups.index(setup)), [1, 1], 8, seed=seed), len(classes), self.size
-        )
+        shape = {"width": 8 * (1 + self.setups.index(setup)), "blocks": [1, 1]}
+        model = encoder.Classifier(encoder.build(MEMBER, shape, 8, seed), len(classes), self.size)
         pictures = np.stack([np.asarray(Image.open(self.root / r.path)) for r in train])
         features, _ = encoder.embed(model, pictures)
         labels = np.array([classes.index(r.class_name) for r in train])
@@ -195,7 +197,7 @@ class Project:
         }
         save_file({k: v.contiguous() for k, v in model.encoder.state_dict().items()}, folder / "encoder.safetensors")
         save_file(state, folder / "classifier.safetensors")
-        architecture = {"width": 8 * (1 + self.setups.index(setup)), "blocks": [1, 1], "embedding": 8}
+        architecture = {**shape, "embedding": 8}
         write_json(
             folder / "config.json",
             {
@@ -218,41 +220,45 @@ class Project:
             "\n".join(["step,loss,learning_rate,feature_variance,val_accuracy_knn", *lines]) + "\n"
         )
 
-    def evaluate(self, params: Evaluate | None = None) -> dict:
-        """Run the step in the current folder, which must be ``root``."""
-        from partsynth.stages import evaluate as stages_evaluate
+    def evaluate(self, params: Evaluate | None = None) -> Summary:
+        """Run the stage in the current folder, which must be ``root``."""
+        from partsynth.stages import evaluate
 
-        return stages_evaluate.run(
-            params or Evaluate(k=[1, 3]),
-            Path("models/supcon"),
-            Path("data/real"),
-            Path("data/ood"),
-            Path("data/augmented"),
-            Path("data/selected"),
-            Path("data/quality"),
-            Path("reports/metrics"),
-            Path("reports/plots"),
-            Path(),
-            Matrix(setups=list(self.setups), seeds=list(self.seeds)),
+        return evaluate.run(
+            evaluate.Inputs(
+                params=params or Evaluate(k=[1, 3]),
+                matrix=Matrix(setups=list(self.setups), seeds=list(self.seeds)),
+                models=Path("models/supcon"),
+                real=Path("data/real"),
+                ood=Path("data/ood"),
+                augmented=Path("data/augmented"),
+                selected=Path("data/selected"),
+                quality=Path("data/quality"),
+                out=Path("reports/metrics"),
+                plots=Path("reports/plots"),
+                root=Path(),
+            )
         )
 
     def report(self, params: Report | None = None) -> str:
+        from partsynth.reporting.inputs import Inputs
         from partsynth.stages import report as stages_report
 
-        stages_report.run(
-            params or Report(),
-            Path("reports/metrics"),
-            Path("reports/plots"),
-            Path("reports/quality"),
-            Path("data/augmented"),
-            Path("data/real"),
-            Path("reports/index.html"),
-            Path(),
-            Path("data/ood"),
-            Path("data/quality"),
-            Path("reports/studies"),
+        inputs = Inputs(
+            params=params or Report(),
+            root=Path(),
+            metrics=Path("reports/metrics"),
+            plots=Path("reports/plots"),
+            quality=Path("reports/quality"),
+            augmented=Path("data/augmented"),
+            real=Path("data/real"),
+            ood=Path("data/ood"),
+            verdicts=Path("data/quality"),
+            studies=Path("reports/studies"),
+            out=Path("reports/index.html"),
         )
-        return Path("reports/index.html").read_text()
+        stages_report.run(inputs)
+        return inputs.out.read_text()
 
     def but(self, **changes: object) -> Project:
         return dataclasses.replace(self, **changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from partsynth.config.base import Count, Fraction, Section, member_of
 from partsynth.seams import SCORES
@@ -21,6 +21,8 @@ class Evaluate(Section):
     """Level of the confidence intervals over seeds."""
     batch_size: Count = 256
     """Images per forward pass."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models are run: auto is cuda where there is a device."""
 
 
 class Report(Section):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from partsynth.errors import UserError
+from partsynth.evaluation.metrics import metrics
 from partsynth.evaluation.results import read_summary
 from partsynth.store.files import read_json
 from partsynth.store.hashing import sha256_file
@@ -15,14 +15,6 @@ from partsynth.tracking.registry import register_model
 from partsynth.tracking.store import MODEL
 
 MODELS, SUMMARY = Path("models/supcon"), Path("reports/metrics/summary.json")
-SHOWN = {
-    "accuracy_test": "accuracy, test",
-    "accuracy_shifted": "accuracy, shifted (other wear, light, angles)",
-    "near_ood_auroc": "near-OOD AUROC",
-    "near_ood_fpr95": "near-OOD FPR@95",
-    "far_ood_auroc": "far-OOD AUROC",
-    "far_ood_fpr95": "far-OOD FPR@95",
-}
 LONGEST = 5000  # characters that MLflow's registry keeps
 
 
@@ -51,7 +43,7 @@ def trained(root: Path) -> list[Trained]:
 def choose(models: list[Trained]) -> Trained:
     """The setup of the highest mean validation accuracy, and its seed of the highest; the first of equals.
 
-    Test pictures have no say: the card's test figures stay an estimate for a model that was not chosen by them.
+    Test images have no say: the card's test figures stay an estimate for a model that was not chosen by them.
     """
     by_setup: dict[str, list[Trained]] = {}
     for model in models:
@@ -69,8 +61,9 @@ def results(root: Path, setup: str, seed: int) -> dict[str, float]:
     folder = root / MODELS / setup / str(seed)
     if run is None or any(sha256_file(folder / name) != digest for name, digest in run.sha256.items()):
         return {}
+    shown = {metric.name for metric in metrics("card")}
     place = summary.seeds[setup].index(seed)
-    return {name: m.values[place] for name, m in summary.setups[setup].items() if name in SHOWN}
+    return {name: m.values[place] for name, m in summary.setups[setup].items() if name in shown}
 
 
 def register(root: Path, name: str | None = None, alias: str = "champion") -> str:
@@ -112,8 +105,9 @@ def card(run: RunView, why: str, figures: dict[str, float], alias: str) -> str:
         "## Figures",
         "",
     ]
-    shown: dict[str, Any] = {"accuracy, validation": run.metrics.get("final_val_accuracy")}
-    shown |= {label: figures.get(key) for key, label in SHOWN.items()}
+    shown = {"accuracy, validation": run.metrics.get("final_val_accuracy")}
+    for metric in metrics("card"):
+        shown[f"{metric.title} ({metric.about})" if metric.about else metric.title] = figures.get(metric.name)
     lines += [f"- {label}: {value:.3f}" for label, value in shown.items() if value is not None]
     if not figures:
         lines.append("- no evaluation of these weights in reports/metrics/summary.json")
@@ -121,12 +115,13 @@ def card(run: RunView, why: str, figures: dict[str, float], alias: str) -> str:
     lines += [f"- `{item.path}` ({item.context}): `{item.digest}`" for item in run.inputs]
     lines += [
         "",
-        f"Base model of the synthetic pictures: `{run.tags.get('base_sha256', 'unknown')}`.",
+        f"Base model of the synthetic images: `{run.tags.get('base_sha256', 'unknown')}`.",
         f"`partsynth audit run {alias} --out DIR` checks all of it out and verifies it.",
         "",
         "## Origin",
         "",
-        f"- run `{run.run_id}`, commit `{run.tags.get('git_commit')}`, uncommitted changes: {run.tags.get('git_dirty')}",
+        f"- run `{run.run_id}`, commit `{run.tags.get('git_commit')}`, "
+        f"uncommitted changes: {run.tags.get('git_dirty')}",
         f"- environment (requirements.lock) `{run.tags.get('lock_sha256')}`, device {run.tags.get('device')}",
         "",
         "## Not for",

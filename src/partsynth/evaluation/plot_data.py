@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from partsynth.core.evaluation.metrics import roc
+from partsynth.evaluation.runs import ModelRun
+from partsynth.store.files import csv_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,46 +18,64 @@ if TYPE_CHECKING:
 GRID = np.linspace(0, 1, 101)  # OOD accepted, in the ROC files
 
 
-def plot_tables(table: pd.DataFrame, maps: dict[str, Any], history: str) -> dict[str, str]:
-    """File name -> CSV: ROC curves (one column a setup), confusion (one file a setup), the embedding map, histories."""
-    files: dict[str, str] = {}
-    runs = {key: rows for key, rows in table.groupby(["setup", "seed", "part"], sort=False)}
+class MapPoint(NamedTuple):
+    """What a point of the embedding map is."""
+
+    seed: int
+    part: str
+    class_name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Points:
+    """Images of one setup to be drawn as a map."""
+
+    rows: list[MapPoint]
+    features: np.ndarray  # (n, D) unit
+
+
+def plot_tables(table: pd.DataFrame, score: str, maps: dict[str, Points], history: str) -> dict[str, str]:
+    """File name -> CSV: ROC curves (one column per setup), confusion (one file per setup), embedding map, histories.
+
+    Parameters
+    ----------
+    table : of predictions
+    score : the OOD score of the ROC curves; without its column they are empty, as without OOD images
+    maps : setup -> what to draw
+    history : as ``read_histories`` gives it
+    """
     setups = list(dict.fromkeys(table.setup))
-    for kind in ("near", "far"):
-        # a file without OOD has a header only, so that what dvc.yaml names exists
-        curves = {
-            s: np.mean(
-                [
-                    roc(runs[s, seed, "test"].knn, rows.knn, GRID)
-                    for (name, seed, part), rows in runs.items()
-                    if (name, part) == (s, f"{kind}_test")
-                ],
-                axis=0,
-            )
-            for s in setups
-            if any(key[0] == s and key[2] == f"{kind}_test" for key in runs)
-        }
-        lines = [",".join(["fpr", *setups])]
-        if curves:
-            lines += [",".join([f"{g:.2f}", *(f"{curves[s][i]:.6f}" for s in setups)]) for i, g in enumerate(GRID)]
-        files[f"roc_{kind}.csv"] = "\n".join(lines) + "\n"
+    points = (
+        [setup, *about, f"{x:.3f}", f"{y:.3f}"]
+        for setup, found in maps.items()
+        for about, (x, y) in zip(found.rows, _flatten(found.features), strict=True)
+    )
+    files = {f"roc_{kind}.csv": _roc(table, score, f"{kind}_test", setups) for kind in ("near", "far")}
     for setup in setups:
         rows = table[(table.setup == setup) & (table.part == "test")]
-        files[f"confusion/{setup}.csv"] = (
-            rows[["seed", "class_name", "predicted"]]
-            .rename(columns={"class_name": "actual"})
-            .to_csv(index=False, lineterminator="\n")
-        )
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["setup", "seed", "part", "class_name", "path", "x", "y"])
-    for setup, points in maps.items():
-        for row, (x, y) in zip(points["rows"], _flatten(points["features"]), strict=True):
-            writer.writerow([setup, *row, f"{x:.3f}", f"{y:.3f}"])
-    files["embedding.csv"] = buffer.getvalue()
+        counted = rows[["seed", "class_name", "predicted"]].itertuples(index=False)
+        files[f"confusion/{setup}.csv"] = csv_text(["seed", "actual", "predicted"], counted)
+    files["embedding.csv"] = csv_text(["setup", "seed", "part", "class_name", "path", "x", "y"], points)
     if history:
         files["history.csv"] = history
     return files
+
+
+def _roc(table: pd.DataFrame, score: str, part: str, setups: list[str]) -> str:
+    """Mean curve over seeds of each setup; a header alone where nothing was measured, for dvc.yaml names the file."""
+    lines: list[list[str]] = []
+    if score in table and (table.part == part).any():
+        curves = []
+        for setup in setups:
+            rows = table[table.setup == setup]
+            pairs = [
+                (of[of.part == "test"][score].to_numpy(), of[of.part == part][score].to_numpy())
+                for _, of in rows.groupby("seed")
+            ]
+            curves.append(np.mean([roc(*pair, GRID) for pair in pairs], axis=0))
+        lines = [[f"{g:.2f}", *(f"{curve[i]:.6f}" for curve in curves)] for i, g in enumerate(GRID)]
+    return csv_text(["fpr", *setups], lines)
 
 
 def _flatten(features: np.ndarray) -> np.ndarray:
@@ -75,15 +94,15 @@ def _flatten(features: np.ndarray) -> np.ndarray:
         )
 
 
-def read_histories(runs: list[tuple[str, int, Path]]) -> str:
+def read_histories(runs: Iterable[ModelRun]) -> str:
     """The runs' history.csv files under one header with setup and seed; columns that one lacks stay empty."""
     import pandas as pd
 
     found = []
-    for setup, seed, folder in runs:
-        if (folder / "history.csv").exists():
-            history = pd.read_csv(folder / "history.csv")
-            history.insert(0, "setup", setup)
-            history.insert(1, "seed", seed)
+    for run in runs:
+        if (run.folder / "history.csv").exists():
+            history = pd.read_csv(run.folder / "history.csv")
+            history.insert(0, "setup", run.setup)
+            history.insert(1, "seed", run.seed)
             found.append(history)
     return pd.concat(found).to_csv(index=False, lineterminator="\n") if found else ""

@@ -1,47 +1,75 @@
-"""The table of predictions: one row per run and image."""
+"""The table of predictions: one row per trained model and image."""
 
 from __future__ import annotations
 
-import csv
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from partsynth.config.training import Evaluate
-from partsynth.core.evaluation import ood as scoring
+from partsynth.config.evaluation import Evaluate
 from partsynth.errors import UserError
 from partsynth.evaluation.results import Summary
 from partsynth.evaluation.summary import summarise, summarise_replicates
+from partsynth.seams import SCORES
+from partsynth.store.files import csv_text
 from partsynth.store.hashing import sha256_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PREDICTIONS = "predictions.csv"
+WORDS = ("setup", "part", "path", "class_name", "group", "predicted", "knn_predicted")
+NUMBERS = ("seed", "confidence")
 
 
-def to_csv(rows: list[dict[str, Any]]) -> str:
+@dataclass(frozen=True)
+class Prediction:
+    """What one model makes of one image."""
+
+    setup: str
+    seed: int
+    part: str  # a split, near_val, near_test, far_val, far_test, or set_<name>
+    path: str
+    class_name: str
+    group: str  # physical part or spot of the real image it is, or was made from
+    predicted: str  # class of the linear probe
+    knn_predicted: str  # class of the nearest training images
+    confidence: float  # the largest softmax probability
+    scores: dict[str, float]  # OOD scores, a column each
+
+
+def to_csv(rows: Sequence[Prediction]) -> str:
     """Six significant digits: below them, machines and thread counts differ."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    return buffer.getvalue()
+    columns = [name for name in Prediction.__dataclass_fields__ if name != "scores"]
+    values = ([*(getattr(row, name) for name in columns), *row.scores.values()] for row in rows)
+    text = ([f"{value:.6g}" if isinstance(value, float) else value for value in line] for line in values)
+    return csv_text([*columns, *rows[0].scores], text)
 
 
 def read_predictions(source: Path | io.StringIO) -> pd.DataFrame:
-    """The table of predictions: one row a run and picture, columns as in ``_rows``; a benchmark's has more of them,
-    is compressed, and leaves out scores that no figure needs."""
+    """The table of predictions, columns as in ``Prediction`` with each OOD score as one.
+
+    A benchmark's has more columns (shots, against), is compressed, and leaves out scores that no figure needs. A score
+    may have no column: predictions may be older than it.
+
+    Raises
+    ------
+    UserError
+        where the file is missing or no such table.
+    """
     import pandas as pd
 
-    words = dict.fromkeys(["setup", "part", "path", "class_name", "group", "predicted", "knn_predicted"], str)
-    empty = {name: [""] for name in scoring.SCORES}
+    empty = {name: [""] for name in SCORES}
     try:
-        table = pd.read_csv(source, dtype=words | {"against": str}, keep_default_na=False, na_values=empty)
+        table = pd.read_csv(
+            source, dtype=dict.fromkeys([*WORDS, "against"], str), keep_default_na=False, na_values=empty
+        )
     except FileNotFoundError:
         raise UserError(f"{source} is missing: run the evaluate stage (dvc repro)") from None
-    missing = sorted({*words, "seed", "confidence", *scoring.SCORES} - set(table.columns))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{source} cannot be read as a table of predictions: {error}") from None
+    missing = sorted({*WORDS, *NUMBERS} - set(table.columns))
     if missing:
         raise UserError(f"{source} has no columns {', '.join(missing)}: it is not a table of predictions")
     return table

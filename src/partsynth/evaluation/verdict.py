@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from partsynth.evaluation.format import level, points
+from partsynth.evaluation.metrics import Metric, metrics
 from partsynth.evaluation.results import Difference, Effect, Interval, Sentence
-from partsynth.records.rows import SelectedRecord
+from partsynth.records.rows import SelectedRecord, UseRole
 
 FEW_CLUSTERS = 5  # below it a bootstrap is too narrow to be told in a sentence
-# measures of the verdict, as sentences name them
-SPOKEN = {
-    "accuracy_shifted": "shifted accuracy",
-    "accuracy_test": "test accuracy",
-    "near_ood_auroc": "near-OOD AUROC",
-    "far_ood_auroc": "far-OOD AUROC",
-}
 
 
 class Change(NamedTuple):
     """What a setup adds to the one that it is compared with."""
 
     what: str  # in words
-    role: str = ""  # of the added images where they have one: positive | negative
+    role: UseRole | Literal[""] = ""  # of the added images where they have one
 
 
 Changes = Mapping[tuple[str, str], Change]  # (setup, the setup that it is compared with)
@@ -65,7 +60,7 @@ def _overrides(setup: str, base: str, used: dict[str, dict], settings: dict[str,
     }
 
 
-def _name_of(added: set[tuple[str, str, str]] | None, overrides: dict[str, Any], setup: str, base: str) -> Change:
+def _name_of(added: set[tuple[str, UseRole, str]] | None, overrides: dict[str, Any], setup: str, base: str) -> Change:
     """What was changed, in words, and the role of the added pictures where they have one."""
     spoken = {"real": "Real", "id": "ID", "near_ood": "Near-OOD", "far_ood": "Far-OOD"}
     changed = ["RandAugment" if (k, v) == ("augment", "randaugment") else f"{k} {v}" for k, v in overrides.items()]
@@ -78,7 +73,7 @@ def _name_of(added: set[tuple[str, str, str]] | None, overrides: dict[str, Any],
         f"{'negatives' if role == 'negative' else 'photographs' if origin == 'real' else 'augmentations'}"
         for origin, role, rule in sorted(added)
     ]
-    roles = {role for _, role, _ in added}
+    roles: set[UseRole] = {role for _, role, _ in added}
     if not added and any(key.startswith("negative") for key in overrides):
         roles = {"negative"}
     return Change(" and ".join([*names, *changed]), roles.pop() if len(roles) == 1 else "")
@@ -87,44 +82,54 @@ def _name_of(added: set[tuple[str, str, str]] | None, overrides: dict[str, Any],
 def verdict(differences: Sequence[Difference], changes: Changes, confidence: float) -> list[Sentence]:
     """A sentence per change and metric; the metric that the change is meant for comes first.
 
-    "helps" / "hurts": the t interval over seeds lies above / below 0. The bootstrap is told beside it.
+    "helps" / "hurts": the t interval over seeds lies wholly on the better / worse side of 0. The bootstrap is told
+    beside it.
     """
     sentences = []
     for (setup, base), (what, role) in changes.items():
-        order = list(SPOKEN)
-        if role == "negative":
-            order = ["near_ood_auroc", "far_ood_auroc", "accuracy_shifted", "accuracy_test"]
         found = {d.metric: d for d in differences if (d.setup, d.base) == (setup, base)}
-        present = [metric for metric in order if metric in found]
-        for metric in present:
-            effect = _effect(found[metric])
-            text = _sentence(what, SPOKEN[metric], found[metric], effect, confidence)
-            about = Sentence(
-                setup=setup, base=base, change=what, metric=metric, effect=effect, text=text, main=metric == present[0]
+        present = {metric: words for metric, words in _order(role).items() if metric.name in found}
+        for metric, spoken in present.items():
+            difference = found[metric.name]
+            effect = _effect(difference, metric.more_is_better)
+            sentence = Sentence(
+                setup=setup,
+                base=base,
+                change=what,
+                metric=metric.name,
+                effect=effect,
+                text=_sentence(what, spoken, difference, effect, confidence),
+                main=metric is next(iter(present)),
             )
-            sentences.append(about)
+            sentences.append(sentence)
     return sentences
 
 
-def _effect(found: Interval) -> Effect:
+def _order(role: str) -> dict[Metric, str]:
+    """The metrics that are told, with their names in sentences; first those that a change of this role is meant for."""
+    aim = "detection" if role == "negative" else "classification"
+    told = [(metric, metric.spoken) for metric in metrics() if metric.spoken is not None]
+    told.sort(key=lambda pair: (pair[1].of != aim, pair[1].of, pair[1].rank))
+    return {metric: spoken.words for metric, spoken in told}
+
+
+def _effect(found: Interval, more_is_better: bool | None) -> Effect:
     if found.low is None or found.high is None:
         return "one seed"
-    return "helps" if found.low > 0 else "hurts" if found.high < 0 else "no evidence"
+    if found.low <= 0 <= found.high:
+        return "no evidence"
+    return "helps" if (found.low > 0) == (more_is_better is not False) else "hurts"
 
 
 def _sentence(what: str, spoken: str, found: Difference, effect: Effect, confidence: float) -> str:
-    start = f"{what} changed {spoken} by {_points(found.mean)} points"
+    start = f"{what} changed {spoken} by {points(found.mean)} points"
     if found.low is None or found.high is None:
         return f"{start} (one seed, so no interval and no verdict)."
     text = (
-        f"{start} ({confidence * 100:g} % CI {_points(found.low)} to {_points(found.high)}, paired over "
+        f"{start} ({level(confidence)} CI {points(found.low)} to {points(found.high)}, paired over "
         f"{len(found.values)} seeds): {effect}."
     )
     boot = found.bootstrap
     if boot and boot.low is not None and boot.high is not None and boot.clusters >= FEW_CLUSTERS:
-        text += f" Resampling the {boot.clusters} {boot.of}: {_points(boot.low)} to {_points(boot.high)}."
+        text += f" Resampling the {boot.clusters} {boot.of}: {points(boot.low)} to {points(boot.high)}."
     return text
-
-
-def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.1f}".replace("-", "\N{MINUS SIGN}")

@@ -186,30 +186,16 @@ class Objective:
         return {"val_accuracy": fitted.metrics["val_accuracy"]} | self._ood_figures(fitted.model, images)
 
     def _ood_figures(self, model: Any, images: Any) -> dict[str, float]:
-        """AUROC of near and far OOD-validation against real validation pictures by the evaluation's kNN score."""
+        """AUROC of near and far OOD-validation against real validation images by the evaluation's headline score."""
         import numpy as np
 
-        from partsynth.core.contrastive import encoder
-        from partsynth.core.evaluation import ood
-        from partsynth.core.evaluation.metrics import auroc
-        from partsynth.evaluation.predict import Embedded, choose_k
+        from partsynth.evaluation.scoring import embed, fit, validation_auroc
 
-        real = np.flatnonzero(images.is_real)
+        real, params = np.flatnonzero(images.is_real), self.params.evaluate
         shown = {"train": images.images[real], "val": images.val_images, **self._ood}
-        seen = {}
-        for part, pixels in shown.items():
-            features, logits = encoder.embed(model, pixels)
-            seen[part] = Embedded(features.double().numpy(), logits.double().numpy())
-        weight, bias = (p.detach().double().numpy() for p in (model.classifier.weight, model.classifier.bias))
-        detectors = ood.fit(seen["train"].features, images.labels[real], weight, bias)
-        k, _ = choose_k(self.params.evaluate.k, detectors, seen, images.val_labels)
-        distance = {
-            part: ood.neighbours(detectors, seen[part].features, k)[0][:, -1] for part in seen if part != "train"
-        }
-        return {
-            f"{kind}_ood_auroc": auroc(distance["val"], distance[part]) if part in distance else math.nan
-            for kind, part in (("near", "near_val"), ("far", "far_val"))
-        }
+        seen = embed(model, shown, params.batch_size)
+        known, _ = fit(params, model, seen, images.labels[real], images.val_labels)
+        return validation_auroc(params, known, seen)
 
 
 class _Diverged(Exception):

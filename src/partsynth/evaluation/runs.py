@@ -1,0 +1,100 @@
+"""Which models and images an evaluation looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from partsynth.config.training import Matrix
+from partsynth.errors import UserError
+from partsynth.evaluation.results import Data, PartSize
+from partsynth.records.augmented import read_augmented
+from partsynth.records.manifest import read_manifest
+from partsynth.records.rows import ImageRecord, RealRecord, SelectedRecord
+from partsynth.store.hashing import sha256_file
+
+WHOLE = ("config.json", "encoder.safetensors", "classifier.safetensors")
+ORDER = ("train", "val", "test", "shifted", "near_val", "near_test", "far_val", "far_test")
+NEEDED = ("train", "val", "test")
+
+
+class ModelRun(NamedTuple):
+    """A trained model."""
+
+    setup: str
+    seed: int
+    folder: Path
+
+
+def model_runs(models: Path, matrix: Matrix) -> list[ModelRun]:
+    """The models of the matrix, in its order.
+
+    Raises
+    ------
+    UserError
+        naming all models that are not there, or saying that the matrix has none.
+    """
+    runs = [ModelRun(setup, seed, models / setup / str(seed)) for setup in matrix.setups for seed in matrix.seeds]
+    missing = [str(run.folder) for run in runs if not all((run.folder / name).exists() for name in WHOLE)]
+    if missing:
+        raise UserError(f"no whole trained model in {', '.join(missing)}: run the train stages (dvc repro)")
+    if not runs:
+        raise UserError("matrix names no setup or no seed, so there is nothing to evaluate")
+    return runs
+
+
+def read_parts(real: Path, ood: Path, augmented: Path) -> dict[str, Sequence[ImageRecord]]:
+    """Images by part: train, val, test, shifted, near_val, near_test, far_val, far_test, set_<name>; none empty.
+
+    Raises
+    ------
+    UserError
+        where there are no training, validation or test images.
+    """
+    parts: dict[str, list[ImageRecord]] = {}
+    for row in read_manifest(real / "manifest.csv", RealRecord):
+        parts.setdefault(row.split, []).append(row)
+    if (ood / "manifest.csv").exists():
+        for row in read_manifest(ood / "manifest.csv", RealRecord):
+            parts.setdefault(f"{row.role.removesuffix('_ood')}_{row.split}", []).append(row)
+    for folder in set_folders(augmented):
+        parts[f"set_{folder.name}"] = list(read_augmented(folder / "manifest.csv"))
+    missing = [part for part in NEEDED if not parts.get(part)]
+    if missing:
+        raise UserError(f"{real / 'manifest.csv'} has no image in {', '.join(missing)}")
+    return {part: parts[part] for part in [*ORDER, *sorted(set(parts) - set(ORDER))] if parts.get(part)}
+
+
+def read_selected(folder: Path, setups: Sequence[str]) -> dict[str, list[SelectedRecord]]:
+    """Setup -> its training table, of those that have one."""
+    paths = {setup: folder / f"{setup}.csv" for setup in setups}
+    return {setup: read_manifest(path, SelectedRecord) for setup, path in paths.items() if path.exists()}
+
+
+def set_folders(augmented: Path) -> list[Path]:
+    """Of the augmentation sets, by name."""
+    return sorted(path.parent for path in augmented.glob("*/manifest.csv"))
+
+
+def describe(
+    parts: dict[str, Sequence[ImageRecord]], selected: dict[str, list[SelectedRecord]], tables: Sequence[Path]
+) -> Data:
+    """On which data: sizes of the parts, what each setup trained on, hashes of the ``tables`` that there are."""
+    return Data(
+        parts={part: _size(rows) for part, rows in parts.items()},
+        manifests={path.as_posix(): sha256_file(path) for path in tables if path.exists()},
+        training={setup: _training(rows) for setup, rows in selected.items()},
+    )
+
+
+def _size(rows: Sequence[ImageRecord]) -> PartSize:
+    classes, groups = {row.class_name for row in rows}, {row.origin_group for row in rows}
+    return PartSize(pictures=len(rows), classes=len(classes), groups=len(groups))
+
+
+def _training(rows: Sequence[SelectedRecord]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for row in rows:
+        found[f"{row.origin} {row.role}"] = found.get(f"{row.origin} {row.role}", 0) + 1
+    return found

@@ -1,0 +1,102 @@
+"""OOD scores of a trained model: fitted to real training images, with the number of neighbours from validation ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from partsynth.config.evaluation import Evaluate
+from partsynth.core.evaluation.metrics import accuracy, auroc
+from partsynth.core.evaluation.ood import Known, Score, Scorer, known, neighbours, vote
+from partsynth.evaluation.results import Choice
+from partsynth.seams import SCORES
+
+if TYPE_CHECKING:
+    from partsynth.core.contrastive.encoder import Classifier
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One part seen by one model, in float64."""
+
+    features: np.ndarray  # (n, D)
+    logits: np.ndarray  # (n, C)
+
+
+Seen = Mapping[str, Embedded]  # part -> what a model makes of it
+
+
+def embed(model: Classifier, images: Mapping[str, np.ndarray], batch_size: int) -> dict[str, Embedded]:
+    """Each part's uint8 images (n, size, size, 3) as the model sees them."""
+    from partsynth.core.contrastive import encoder
+
+    found = {}
+    for part, pixels in images.items():
+        features, logits = encoder.embed(model, pixels, batch_size)
+        found[part] = Embedded(features.double().numpy(), logits.double().numpy())
+    return found
+
+
+def fit(
+    params: Evaluate, model: Classifier, seen: Seen, train_labels: np.ndarray, val_labels: np.ndarray
+) -> tuple[Known, Choice]:
+    """What scores are fitted to, and how its number of neighbours was chosen.
+
+    Parameters
+    ----------
+    seen : at least "train" and "val", real images alone; near_val and far_val where there are OOD validation images.
+    train_labels, val_labels : (n,) class indices.
+    """
+    weight, bias = (p.detach().cpu().double().numpy() for p in (model.classifier.weight, model.classifier.bias))
+    choice = choose_k(params.k, known(seen["train"].features, train_labels, weight, bias), seen, val_labels)
+    return known(seen["train"].features, train_labels, weight, bias, choice.k), choice
+
+
+def scorers(fitted: Known, names: Iterable[str] = SCORES) -> dict[str, Scorer]:
+    """The registered scores of these names, fitted."""
+    members: list[Score] = [SCORES[name] for name in names]
+    return {name: score.fit(fitted) for name, score in zip(names, members, strict=True)}
+
+
+def choose_k(candidates: Iterable[int], fitted: Known, seen: Seen, val_labels: np.ndarray) -> Choice:
+    """The k of kNN with the best mean AUROC of near and far OOD *validation* images against real validation ones.
+
+    Where there are no OOD validation images: the k with the best kNN accuracy on val. Ties go to the smallest k.
+
+    Parameters
+    ----------
+    candidates : those beyond the number of known images count as that number
+    seen : at least "val"
+    val_labels : (n,) class indices of the real validation images
+    """
+    allowed = sorted({min(k, len(fitted.bank)) for k in candidates})
+    against = [part for part in ("near_val", "far_val") if part in seen]
+    found = {part: neighbours(fitted, seen[part].features, allowed[-1]) for part in ["val", *against]}
+    if against:
+        source = f"mean AUROC of {' and '.join(against)} against val"
+        pairs = {k: [(found["val"][0][:, k - 1], found[part][0][:, k - 1]) for part in against] for k in allowed}
+        tried = {k: float(np.mean([auroc(*pair) for pair in pairs[k]])) for k in allowed}
+    else:
+        source = "kNN accuracy on val, as there are no OOD validation images"
+        count = int(fitted.labels.max()) + 1
+        tried = {k: accuracy(val_labels, vote(found["val"][1][:, :k], count)) for k in allowed}
+    best = max(allowed, key=lambda k: (round(tried[k], 9), -k))
+    rounded = {str(k): round(value, 6) for k, value in tried.items()}
+    return Choice.model_validate({"k": best, "from": source, "tried": rounded})
+
+
+def validation_auroc(params: Evaluate, fitted: Known, seen: Seen) -> dict[str, float]:
+    """AUROC of near and far OOD validation images against real ones by the headline score: what studies look at.
+
+    Named as the metrics of test images; NaN where there are no such images.
+    """
+    scorer = scorers(fitted, [params.headline_score])[params.headline_score]
+    found = {part: scorer(of.features, of.logits) for part, of in seen.items() if part != "train"}
+    return {
+        f"{kind}_ood_auroc": auroc(found["val"], found[f"{kind}_val"]) if f"{kind}_val" in found else math.nan
+        for kind in ("near", "far")
+    }
