@@ -1,7 +1,9 @@
-"""Captions for the corpus: what the picture shows, in varied words, order and length.
+"""Captions for the corpus: what the image shows, in varied words, order and length.
 
 "a photo of a {state} {family} ..." is the commonest form, as the prompts used later are "a photo of a {state} {token}".
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 
@@ -38,7 +40,7 @@ _DEGREE = ((0.35, ("slightly", "lightly")), (0.7, ("",)), (1.01, ("heavily", "ve
 
 
 def feature_phrase(name: str, value: int, rng: np.random.Generator | None = None) -> str:
-    """A feature in words, such as `4 holes`; empty for one that is absent and goes without saying."""
+    """A feature in words, such as ``4 holes``; empty for one that is absent and goes without saying."""
     if name == "hub":
         return ("", "a low hub", "a tall hub")[value]
     if name == "sides":
@@ -57,7 +59,7 @@ def _number(value: int, rng: np.random.Generator | None) -> str:
 
 
 def describe(family: str, features: Mapping[str, int]) -> str:
-    """The full plain description, as in a class's meta.json: `gear with 12 teeth, 4 holes and a low hub`."""
+    """The full plain description, as in a class's meta.json: ``gear with 12 teeth, 4 holes and a low hub``."""
     phrases = [phrase for name, value in features.items() if (phrase := feature_phrase(name, value))]
     return f"{family.replace('_', ' ')} with {_join(phrases)}" if phrases else family.replace("_", " ")
 
@@ -76,7 +78,7 @@ def view_phrase(elevation: float, rng: np.random.Generator) -> str:
 
 
 def caption(family: str, features: Mapping[str, int], worn: Wear, shot: Shot, rng: np.random.Generator) -> str:
-    """One random caption of a picture."""
+    """One random caption of an image."""
     noun = str(rng.choice(FAMILY_WORDS.get(family, (family.replace("_", " "),))))
     if rng.random() < 0.08:  # the plain word, from which learned tokens start
         noun = "part"

@@ -1,12 +1,15 @@
-"""Which parts exist, which role each plays, and in which ranges their pictures are taken.
+"""Which parts exist, which role each plays, and in which ranges their images are taken.
 
 The demo's targets are close variants of four families. What it must tell apart from them (near and far OOD) and the
 shift it is tested under stay out of the corpus that the base model learns from: variants by a margin in feature
 steps, shifted light and cameras by disjoint numeric ranges.
 """
 
+from __future__ import annotations
+
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +79,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """A readable identifier, such as `gear_t12_h4_u1`."""
+        """A readable identifier, such as ``gear_t12_h4_u1``."""
         codes = CATALOG[self.family]
         return "_".join([self.family, *(f"{codes[name].code}{value}" for name, value in self.features)])
 
@@ -192,14 +195,14 @@ def corpus_variants() -> list[Variant]:
     ]
 
 
-# ---- ranges of pictures -------------------------------------------------------------------------------------------
+# ---- ranges of images -------------------------------------------------------------------------------------------
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """Where the settings of a picture are drawn from: unions of intervals, units as in `Shot` and `Wear`."""
+    """Where the settings of an image are drawn from: unions of intervals, units as in ``Shot`` and ``Wear``."""
 
     states: tuple[tuple[str, float], ...]  # state and weight
     severity: tuple[Interval, ...]
@@ -273,8 +276,8 @@ def draw_wear(ranges: Ranges, rng: np.random.Generator, material: str | None = N
 
 
 def draw_shots(ranges: Ranges, rng: np.random.Generator) -> dict[str, Shot]:
-    """One picture per camera of a part as it lies: pose, light and workplace are shared, the view is not."""
-    shared = {
+    """One image per camera of a part as it lies: pose, light and workplace are shared, the view is not."""
+    shared: dict[str, Any] = {
         "yaw": uniform(rng, ((0, 360),)),
         "light_azimuth": uniform(rng, ranges.light_azimuth),
         "light_elevation": uniform(rng, ranges.light_elevation),

@@ -1,31 +1,46 @@
-"""The base model's corpus: shards of framed pictures with their captions.
+"""The base model's corpus: shards of framed images with their captions.
 
     python -m partsynth.rendering.corpus --out DIR --count 20000 --seed 0 --workers 15
 
 A shard is a pure function of the seed and its number: it can be made anywhere, in any order, and is skipped where it
-exists. `corpus.json` is written last and sums the shards up.
+exists. ``corpus.json`` is written last and sums the shards up.
 """
 
+from __future__ import annotations
+
 import argparse
+import functools
 import hashlib
+import io
 import json
 import os
 import time
+from collections import Counter
 from concurrent.futures import as_completed
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from partsynth.errors import UserError
 from partsynth.rendering.pool import pool
+from partsynth.store.files import write_bytes_atomic, write_text_atomic
 
-SHARD = 125  # pictures a shard
-SIDE = 64  # side of a framed picture, pixels
+if TYPE_CHECKING:
+    import numpy as np
+
+    from partsynth.rendering.catalog import Variant
+
+SHARD = 125  # images per shard
+SIDE = 64  # side of a framed image, pixels
 RAW_SIDE = 72  # side of the render before framing, pixels
-SAMPLES = 16  # light paths a pixel
-DILATION = 0.04  # of the raw picture's side, as the ingest stage frames real pictures
-CAPTIONS = 3  # alternative captions a picture
+SAMPLES = 16  # light paths per pixel
+DILATION = 0.04  # of the raw image's side, as the ingest stage frames real images
+CAPTIONS = 3  # alternative captions per image
+SUMMARY = "corpus.json"
+COLUMNS = ("images", "captions", "variants", "families", "states")  # of a shard, that training reads
 
 
-def render_one(seed: int, index: int) -> dict:
-    """Picture `index` of the corpus: image (64, 64, 3) uint8, captions, variant (JSON), family, state."""
+def render_one(seed: int, index: int) -> dict[str, Any]:
+    """Image ``index`` of the corpus: image (64, 64, 3) uint8, captions, variant (JSON), family, state."""
     import numpy as np
     from PIL import Image
 
@@ -60,20 +75,15 @@ def render_one(seed: int, index: int) -> dict:
     }
 
 
-def _by_family() -> dict[str, list]:
-    """The corpus variants grouped by family, computed once a process."""
-    global _VARIANTS
-    if _VARIANTS is None:
-        from partsynth.rendering import catalog
+@functools.cache
+def _by_family() -> dict[str, list[Variant]]:
+    """The corpus variants grouped by family."""
+    from partsynth.rendering import catalog
 
-        groups: dict[str, list] = {}
-        for variant in catalog.corpus_variants():
-            groups.setdefault(variant.family, []).append(variant)
-        _VARIANTS = groups
-    return _VARIANTS
-
-
-_VARIANTS: dict[str, list] | None = None
+    groups: dict[str, list[Variant]] = {}
+    for variant in catalog.corpus_variants():
+        groups.setdefault(variant.family, []).append(variant)
+    return groups
 
 
 def shard_path(out: Path, number: int) -> Path:
@@ -81,23 +91,22 @@ def shard_path(out: Path, number: int) -> Path:
 
 
 def make_shard(out: Path, number: int, first: int, stop: int, seed: int) -> Path:
-    """Renders pictures first..stop-1 into one file, whole or not at all."""
+    """Render images first..stop-1 into one file, whole or not at all."""
     import numpy as np
 
-    path = shard_path(out, number)
     rows = [render_one(seed, index) for index in range(first, stop)]
-    columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        np.savez_compressed(file, indices=np.arange(first, stop), **columns)
-    os.replace(draft, path)
+    columns: dict[str, Any] = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, indices=np.arange(first, stop), **columns)
+    path = shard_path(out, number)
+    write_bytes_atomic(path, buffer.getvalue())
     return path
 
 
-def render_corpus(out: Path, count: int, seed: int, workers: int, start: int = 0) -> dict:
-    """Pictures start..start+count-1 as shards in `out`; returns (and writes as corpus.json) their summary.
+def render_corpus(out: Path, count: int, seed: int, workers: int, start: int = 0) -> dict[str, Any]:
+    """Images start..start+count-1 as shards in ``out``; returns (and writes as corpus.json) their summary.
 
-    `start` must be a multiple of SHARD. Shards that exist are kept, so a stopped run goes on where it was.
+    ``start`` must be a multiple of SHARD. Shards that exist are kept, so a stopped run goes on where it was.
     """
     if start % SHARD:
         raise ValueError(f"start is {start}: shards begin at multiples of {SHARD}")
@@ -114,27 +123,56 @@ def render_corpus(out: Path, count: int, seed: int, workers: int, start: int = 0
         except BaseException:
             processes.shutdown(wait=False, cancel_futures=True)
             raise
-    return _summary(out, jobs, count, seed, start)
+    summary = _summary(out, jobs, count, seed, start)
+    write_text_atomic(out / SUMMARY, json.dumps(summary, indent=1) + "\n")
+    return summary
 
 
-def _summary(out: Path, jobs: list[tuple[int, int, int]], count: int, seed: int, start: int) -> dict:
+def load_corpus(folder: Path, limit: int | None = None) -> dict[str, np.ndarray]:
+    """Arrays over the images: images uint8 (N, S, S, 3), captions (N, K), variants, families, states (N,) of str.
+
+    Parameters
+    ----------
+    limit : read the first so many images alone.
+
+    Raises
+    ------
+    UserError
+        where the folder holds no shards.
+    """
+    import numpy as np
+
+    parts: dict[str, list[np.ndarray]] = {key: [] for key in COLUMNS}
+    count = 0
+    for shard in sorted(folder.glob("shard-*.npz")):
+        if limit is not None and count >= limit:
+            break
+        with np.load(shard, allow_pickle=False) as data:
+            for key in COLUMNS:
+                parts[key].append(data[key])
+            count += len(data["images"])
+    if not count:
+        raise UserError(f"{folder} holds no shards: `partsynth base` renders them")
+    return {key: np.concatenate(value)[:limit] for key, value in parts.items()}
+
+
+def _summary(out: Path, jobs: list[tuple[int, int, int]], count: int, seed: int, start: int) -> dict[str, Any]:
     import numpy as np
 
     from partsynth.rendering.scene import VERSION
 
-    digest, families, states = hashlib.sha256(), {}, {}
+    digest = hashlib.sha256()
+    families: Counter[str] = Counter()
+    states: Counter[str] = Counter()
     for number, first, stop in jobs:
-        with np.load(shard_path(out, number)) as shard:
-            if shard["images"].shape != (stop - first, SIDE, SIDE, 3):
-                raise ValueError(
-                    f"{shard_path(out, number)} holds {shard['images'].shape}, "
-                    f"wanted {(stop - first, SIDE, SIDE, 3)}: delete it and run again"
-                )
+        path, shape = shard_path(out, number), (stop - first, SIDE, SIDE, 3)
+        with np.load(path) as shard:
+            if shard["images"].shape != shape:
+                raise ValueError(f"{path} holds {shard['images'].shape}, wanted {shape}: delete it and run again")
             digest.update(shard["images"].tobytes())
-            for tally, key in ((families, "families"), (states, "states")):
-                for name in shard[key].tolist():
-                    tally[name] = tally.get(name, 0) + 1
-    summary = {
+            families.update(shard["families"].tolist())
+            states.update(shard["states"].tolist())
+    return {
         "count": count,
         "start": start,
         "seed": seed,
@@ -144,10 +182,6 @@ def _summary(out: Path, jobs: list[tuple[int, int, int]], count: int, seed: int,
         "families": dict(sorted(families.items())),
         "states": dict(sorted(states.items())),
     }
-    draft = out / ".corpus.json.draft"
-    draft.write_text(json.dumps(summary, indent=1) + "\n")
-    os.replace(draft, out / "corpus.json")
-    return summary
 
 
 def main() -> None:
@@ -158,6 +192,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--first-shard", type=int, default=0)
     args = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # workers import this module, and numpy with it, before they are prepared
     summary = render_corpus(args.out, args.count, args.seed, args.workers, args.first_shard * SHARD)
     print(json.dumps(summary, indent=1))
 

@@ -1,9 +1,11 @@
 """Parametric parts as watertight solids: unions and differences of cylinders, boxes and extruded outlines.
 
-Every builder takes the discrete features of its family and a `Nuisance` that varies lengths by a few per cent, and
-returns a `manifold3d.Manifold` with z up. Units are free: `build` centres the part, stands it on z = 0 and scales it
-to a bounding sphere of radius 1.
+Every builder takes the discrete features of its family and a ``Nuisance`` that varies lengths by a few per cent, and
+returns a ``manifold3d.Manifold`` with z up. Units are free: ``build`` centres the part, stands it on z = 0 and scales
+it to a bounding sphere of radius 1.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -41,7 +43,7 @@ class Nuisance:
 
 
 def cylinder(radius: float, height: float, z: float = 0.0, segments: int = 48, top: float | None = None) -> Manifold:
-    """An upright cylinder (or cone with radius `top` at its upper end) standing on height z."""
+    """An upright cylinder (or cone with radius ``top`` at its upper end) standing on height z."""
     return Manifold.cylinder(height, radius, -1.0 if top is None else top, segments).translate((0, 0, z))
 
 
@@ -53,12 +55,12 @@ def box(x: float, y: float, height: float, z: float = 0.0) -> Manifold:
 def tube(
     radius: float, length: float, at: tuple[float, float, float], yaw: float = 0.0, segments: int = 32
 ) -> Manifold:
-    """A lying cylinder that starts at `at` and runs along +x turned by yaw (degrees)."""
+    """A lying cylinder that starts at ``at`` and runs along +x turned by yaw (degrees)."""
     return Manifold.cylinder(length, radius, -1.0, segments).rotate((0, 90, 0)).rotate((0, 0, yaw)).translate(at)
 
 
 def polar(part: Manifold, count: int, radius: float = 0.0, start: float = 0.0) -> list[Manifold]:
-    """`count` copies of a part, moved out along x by radius and spread evenly about z (degrees from start)."""
+    """``count`` copies of a part, moved out along x by radius and spread evenly about z (degrees from start)."""
     moved = part.translate((radius, 0, 0))
     return [moved.rotate((0, 0, start + 360.0 * k / count)) for k in range(count)]
 
@@ -85,7 +87,7 @@ def toothed(count: int, root: float, tip: float, foot: float, head: float) -> np
 
 
 def polygon(sides: int, radius: float, round_to: float) -> CrossSection:
-    """A regular polygon of circumradius `radius` whose corners are rounded."""
+    """A regular polygon of circumradius ``radius`` whose corners are rounded."""
     angles = 2 * np.pi * np.arange(sides) / sides
     corners = (radius - round_to) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     circle = CrossSection.circle(round_to, 16)
@@ -93,7 +95,7 @@ def polygon(sides: int, radius: float, round_to: float) -> CrossSection:
 
 
 def lug(reach: float, width: float, height: float, hole: float, z: float = 0.0) -> tuple[Manifold, Manifold]:
-    """A mounting ear along +x from the axis to `reach` with a round end, and the hole in it."""
+    """A mounting ear along +x from the axis to ``reach`` with a round end, and the hole in it."""
     ear = union(
         [
             box(reach, width, height, z).translate((reach / 2, 0, 0)),
@@ -104,7 +106,7 @@ def lug(reach: float, width: float, height: float, hole: float, z: float = 0.0) 
 
 
 def eared(body: Manifold, count: int, ear: tuple[Manifold, Manifold], start: float = 0.0) -> Manifold:
-    """A body with `count` lugs around it, their holes drilled."""
+    """A body with ``count`` lugs around it, their holes drilled."""
     return cut(union([body, *polar(ear[0], count, 0, start)]), polar(ear[1], count, 0, start))
 
 
@@ -365,7 +367,7 @@ def build(family: str, features: Features, rng: np.random.Generator) -> Manifold
 
 
 def triangulate(solid: Manifold, edge: float = EDGE) -> Mesh:
-    """The solid's mesh with edges of about `edge` and normals split along sharp edges."""
+    """The solid's mesh with edges of about ``edge`` and normals split along sharp edges."""
     fine = solid.calculate_normals(0, SHARP_DEGREES).refine_to_length(edge)
     mesh = fine.to_mesh()
     table = np.asarray(mesh.vert_properties, dtype=np.float32)

@@ -1,4 +1,6 @@
-"""Worker processes for rendering: one picture a core, clean ends."""
+"""Worker processes for rendering: one image per core, clean ends."""
+
+from __future__ import annotations
 
 import os
 import signal
@@ -13,13 +15,13 @@ def pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _prepare() -> None:
-    # Mitsuba sets a handler of its own while it renders: at SIGINT it ends and hands out a half-black picture as if it
+    # Mitsuba sets a handler of its own while it renders: at SIGINT it ends and hands out a half-black image as if it
     # were whole. So Ctrl-C must not arrive here at all: not of the terminal's group, and blocked in every later thread.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     os.setpgrp()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # numpy is imported later, with the first picture
+        os.environ[name] = "1"  # numpy is imported later, with the first image
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 

@@ -1,18 +1,21 @@
 """One photograph: a worn part on a workplace, lit by a softbox and the hall, seen by one of two cameras.
 
-Mitsuba is imported when the first picture is taken, so that catalogues and captions load without it.
+Mitsuba is imported when the first image is taken, so that catalogues and captions load without it.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import median_filter
 
 from partsynth.rendering import geometry, wear
 
-VERSION = 1  # raise it when the same Shot gives other pixels: pictures carry it in their fingerprint
+VERSION = 1  # raise it when the same Shot gives other pixels: images carry it in their fingerprint
 
 # workplace -> (linear RGB light tone, dark tone, pattern)
 BACKGROUNDS = {
@@ -31,7 +34,7 @@ _GROUND = 6.0  # half side of the ground, in bounding radii
 
 @dataclass(frozen=True)
 class Shot:
-    """How one picture was taken. Angles in degrees; azimuths are about the vertical, 0 is towards the viewer."""
+    """How one image was taken. Angles in degrees; azimuths are about the vertical, 0 is towards the viewer."""
 
     camera_elevation: float  # above the ground, 20..85
     camera_azimuth: float
@@ -49,8 +52,8 @@ class Shot:
 
 
 @cache
-def _mitsuba():
-    """Mitsuba in `scalar_rgb`, silent, on one thread: the callers run one process a core."""
+def _mitsuba() -> Any:
+    """Mitsuba in ``scalar_rgb``, silent, on one thread: the callers run one process per core."""
     import drjit
     import mitsuba
 
@@ -69,9 +72,9 @@ def photograph(
     size: int = 72,
     samples: int = 16,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One picture (size, size, 3) uint8 sRGB and its exact mask (size, size) uint8 of 0 and 255.
+    """One image (size, size, 3) uint8 sRGB and its exact mask (size, size) uint8 of 0 and 255.
 
-    `part_seed` makes the physical part (lengths within a few per cent), `samples` must be a square number.
+    ``part_seed`` makes the physical part (lengths within a few per cent), ``samples`` must be a square number.
     """
     if round(samples**0.5) ** 2 != samples:
         raise ValueError(f"samples is {samples}: the stratified sampler wants a square number")
@@ -107,7 +110,7 @@ def _direction(azimuth: float, elevation: float) -> np.ndarray:
 
 
 def _aim(points: np.ndarray, shot: Shot) -> tuple[np.ndarray, np.ndarray, float]:
-    """Camera position, target and field of view (degrees) that centre the part and let it span `fill` of the frame."""
+    """Camera position, target and field of view (degrees): the part is centred and spans ``fill`` of the frame."""
     offset = CAMERA_DISTANCE * _direction(shot.camera_azimuth, shot.camera_elevation)
     target = (points.min(axis=0) + points.max(axis=0)) / 2
     for _ in range(3):  # moving the target moves the projection: three rounds settle it
@@ -157,7 +160,7 @@ def _hall(shot: Shot) -> np.ndarray:
 def _render(
     mesh: geometry.Mesh, skin: wear.Surface, shot: Shot, size: int, samples: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Traces the picture, then the part alone for its mask."""
+    """Traces the image, then the part alone for its mask."""
     mi = _mitsuba()
     transform = mi.ScalarTransform4f
     origin, target, fov = _aim(mesh.vertices, shot)
@@ -204,10 +207,10 @@ def _render(
     return _develop(radiance, shot.exposure), np.where(met > 0.5 * met.max(), 255, 0).astype(np.uint8)
 
 
-def _shape(mi, mesh: geometry.Mesh, skin: wear.Surface):
+def _shape(mi: Any, mesh: geometry.Mesh, skin: wear.Surface) -> Any:
     """The part as a Mitsuba mesh with its wear on the vertices."""
 
-    def attribute(name: str) -> dict:
+    def attribute(name: str) -> dict[str, str]:
         return {"type": "mesh_attribute", "name": name}
 
     properties = mi.Properties()

@@ -4,6 +4,8 @@ Noise is a sum of sines of random 3-D frequencies, softly thresholded, so that s
 Colours are linear RGB in [0, 1].
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +70,7 @@ def noise(points: np.ndarray, rng: np.random.Generator, frequency: float, octave
 
 
 def coverage(field: np.ndarray, share: float, softness: float = 0.25) -> np.ndarray:
-    """A soft mask (V,) in [0, 1] over the `share` of vertices where the field is highest."""
+    """A soft mask (V,) in [0, 1] over the ``share`` of vertices where the field is highest."""
     edge = np.quantile(field, 1 - np.clip(share, 0.0, 1.0))
     return np.clip((field - edge) / softness + 0.5, 0, 1)
 
@@ -99,6 +101,7 @@ def strike(solid: Manifold, wear: Wear) -> tuple[Manifold, Fracture]:
                 best = score, rest, fracture
             if score < 0.04:
                 return rest, fracture
+    assert best is not None
     return best[1], best[2]
 
 

@@ -5,273 +5,270 @@ A frozen stage: its result is committed. Every part is resumable; working files 
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from partsynth.config.generation import Base
+from partsynth.core import devices
 from partsynth.errors import UserError
-from partsynth.store.files import read_json, write_json
+from partsynth.rendering import corpus
+from partsynth.store.files import read_json, write_bytes_atomic, write_json
 from partsynth.store.hashing import fingerprint
+from partsynth.store.state import SavedState
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-HELD_OUT = 500  # the corpus' last pictures: never trained on, reconstruction is measured on them
-
-
-def run(params: Base, out: Path, work: Path = Path(".work/base"), device: str = "auto") -> None:
-    """Corpus, VAE, latents, text encoder + U-Net, reference encoder, then ``out`` in diffusers' format."""
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    work.mkdir(parents=True, exist_ok=True)
-    _same_parameters(params, work)
-    render_corpus(params, work)
-    train_vae(params, work, device)
-    train_unet(params, work, device)
-    train_reference(params, work, device)
-    assemble(params, work, out)
+HELD_OUT = 500  # the corpus' last images: never trained on, reconstruction is measured on them
+PARTS = ("vae", "unet", "reference", "reference_tune")
 
 
-def _same_parameters(params: Base, work: Path) -> None:
-    """A checkpoint of other parameters must not be taken up by these."""
-    stamp, mark = work / "params.json", fingerprint(params.model_dump(exclude={"workers"}))
-    if stamp.is_file() and read_json(stamp)["fingerprint"] != mark:
-        raise UserError(f"{work} holds the work of other base parameters: move it away, or restore them in params.yaml")
-    write_json(stamp, {"fingerprint": mark, "params": params})
+@dataclass(frozen=True, kw_only=True)
+class BaseInputs:
+    """What the training of the base model takes, and where its product goes."""
+
+    params: Base
+    out: Path  # folder in diffusers' format
+    work: Path = Path(".work/base")
+    device: str = "auto"
 
 
-def render_corpus(params: Base, work: Path) -> None:
-    from partsynth.rendering import corpus
+def run(inputs: BaseInputs) -> None:
+    """Corpus, VAE, latents, text encoder + U-Net, reference encoder, then ``out`` in diffusers' format.
 
-    corpus.render_corpus(work / "corpus", params.images, params.seed, params.workers or os.cpu_count() or 1)
+    Raises
+    ------
+    UserError
+        where ``work`` holds the work of other parameters, or there is no CUDA device and one is asked for.
+    """
+    params = inputs.params
+    try:
+        device = devices.pick(inputs.device)
+    except ValueError as error:
+        raise UserError(f"base: {error}") from None
+    inputs.work.mkdir(parents=True, exist_ok=True)
+    work = _Work(params, inputs.work, device, _claim(params, inputs.work))
+    corpus.render_corpus(work.corpus, params.images, params.seed, params.workers or os.cpu_count() or 1)
+    _train_vae(work)
+    _train_unet(work)
+    _train_reference(work)
+    _assemble(work, inputs.out)
 
 
-def load_corpus(work: Path, limit: int | None = None) -> dict[str, Any]:
-    """Arrays over the pictures: images uint8 (N, S, S, 3), captions (N, K), variants, families, states (N,) of str."""
-    shards = sorted((work / "corpus").glob("shard-*.npz"))
-    parts: dict[str, list[Any]] = {"images": [], "captions": [], "variants": [], "families": [], "states": []}
-    count = 0
-    for shard in shards:
-        if limit is not None and count >= limit:
-            break
-        with np.load(shard, allow_pickle=False) as data:
-            for key in parts:
-                parts[key].append(data[key])
-            count += len(data["images"])
-    if not count:
-        raise UserError(f"{work / 'corpus'} holds no shards: `partsynth base` renders them")
-    return {key: np.concatenate(value)[:limit] for key, value in parts.items()}
+@dataclass(frozen=True)
+class _Work:
+    """The working folder of these parameters."""
+
+    params: Base
+    folder: Path
+    device: str
+    identity: str  # of the parameters
+
+    @property
+    def corpus(self) -> Path:
+        return self.folder / "corpus"
+
+    def weights(self, part: str) -> Path:
+        """Of a finished part."""
+        return self.folder / f"{part}.safetensors"
+
+    def state(self, part: str) -> SavedState:
+        """Of a part that is being trained."""
+        return SavedState(self.folder / f"{part}.checkpoint.safetensors", self.identity)
+
+    def images(self, corpus_images: np.ndarray) -> Tensor:
+        import torch
+
+        return torch.from_numpy(corpus_images).to(self.device)
+
+    def vae(self) -> Any:
+        from safetensors.torch import load_file
+
+        from partsynth.core.pretraining.networks import build_vae
+
+        vae = build_vae()
+        vae.load_state_dict(load_file(self.weights("vae")))
+        return vae.to(self.device).eval()
+
+    def logger(self, part: str, steps: int) -> Callable[[int, dict[str, float]], None]:
+        """Append each measurement to <part>.jsonl and print it with the time that is left."""
+        begun: list[tuple[float, int]] = []
+
+        def log(step: int, values: dict[str, float]) -> None:
+            begun.append((time.monotonic(), step))
+            first_time, first_step = begun[0]
+            pace = (begun[-1][0] - first_time) / max(1, step - first_step)
+            with open(self.folder / f"{part}.jsonl", "a") as file:
+                file.write(json.dumps({"step": step, "seconds_a_step": round(pace, 5), **values}) + "\n")
+            text = ", ".join(f"{k} {v:.4f}" for k, v in values.items())
+            left = f"{pace * 1000:.1f} ms per step, {pace * (steps - step) / 60:.1f} min left"
+            print(f"{part}: step {step}/{steps}, {text}, {left}", flush=True)
+
+        return log
+
+    def last_logged(self, part: str) -> dict[str, Any]:
+        path = self.folder / f"{part}.jsonl"
+        lines = path.read_text().splitlines() if path.is_file() else []
+        return json.loads(lines[-1]) if lines else {}
 
 
-def train_vae(params: Base, work: Path, device: str) -> None:
-    import torch
-    from safetensors.torch import save_file
+def _claim(params: Base, folder: Path) -> str:
+    """Stamp the working folder; states and parts of other parameters must not be taken up by these."""
+    stamp, identity = folder / "params.json", fingerprint(params.model_dump(exclude={"workers"}))
+    if stamp.is_file() and read_json(stamp)["fingerprint"] != identity:
+        raise UserError(
+            f"{folder} holds the work of other base parameters: move it away, or restore them in params.yaml"
+        )
+    write_json(stamp, {"fingerprint": identity, "params": params})
+    return identity
 
-    from partsynth.core.pretraining import vae as pretraining_vae
 
-    if (work / "vae.safetensors").is_file():
+def _write_weights(path: Path, module: nn.Module, *, half: bool = False) -> None:
+    from safetensors.torch import save
+
+    state = {k: (v.half() if half else v).contiguous().cpu() for k, v in module.state_dict().items()}
+    write_bytes_atomic(path, save(state))
+
+
+def _train_vae(work: _Work) -> None:
+    from partsynth.core.pretraining.vae import train_vae
+
+    if work.weights("vae").is_file():
         return
-    images = torch.from_numpy(load_corpus(work, params.vae_images)["images"]).to(device)
-    vae = pretraining_vae.train_vae(
-        images,
+    params = work.params
+    vae = train_vae(
+        work.images(corpus.load_corpus(work.corpus, params.vae_images)["images"]),
         steps=params.vae_steps,
         batch_size=params.vae_batch_size,
         seed=params.seed,
-        checkpoint=work / "vae.checkpoint.safetensors",
-        log=_logger(work, "vae", params.vae_steps),
+        state=work.state("vae"),
+        log=work.logger("vae", params.vae_steps),
     )
-    save_file({k: v.contiguous().cpu() for k, v in vae.state_dict().items()}, work / "vae.safetensors")
+    _write_weights(work.weights("vae"), vae)
 
 
-def load_vae(work: Path, device: str) -> Any:
-    from safetensors.torch import load_file
-
-    from partsynth.core.pretraining.networks import build_vae
-
-    vae = build_vae()
-    vae.load_state_dict(load_file(work / "vae.safetensors"))
-    return vae.to(device).eval()
-
-
-def held_out_psnr(work: Path, images: Tensor, device: str) -> float:
-    """Mean PSNR in dB of uint8 pictures (N, S, S, 3) after one round trip through the VAE."""
-    import torch
-
-    vae = load_vae(work, device)
-    with torch.inference_mode():
-        wanted = images.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        made = torch.cat([vae(part).sample.clamp(-1, 1) for part in wanted.split(100)])
-        mse = ((made - wanted) / 2).square().mean((1, 2, 3))
-    return (-10 * mse.log10()).mean().item()
-
-
-def encode(work: Path, images: Tensor, device: str) -> tuple[Tensor, float]:
-    """Scaled latents (2, N, 4, h, w) of the pictures and their mirror images, and the scaling factor 1 / std."""
-    import torch
-
-    from partsynth.core.pretraining.vae import encode_latents
-
-    vae = load_vae(work, device)
-    latents = torch.stack([encode_latents(vae, views) for views in (images, images.flip(2))])
-    factor = 1.0 / latents.std().item()
-    return latents * factor, factor
-
-
-def train_unet(params: Base, work: Path, device: str) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    from partsynth.core.pretraining import unet as pretraining_unet
+def _train_unet(work: _Work) -> None:
     from partsynth.core.pretraining.networks import build_tokenizer, tokenize
+    from partsynth.core.pretraining.unet import train_unet
+    from partsynth.core.pretraining.vae import mean_psnr, scaled_latents
 
-    if (work / "unet.safetensors").is_file():
+    if work.weights("unet").is_file():
         return
-    corpus = load_corpus(work)
-    keep = len(corpus["images"]) - HELD_OUT
-    psnr = held_out_psnr(work, torch.from_numpy(corpus["images"][keep:]), device)
-    _logger(work, "vae", params.vae_steps)(params.vae_steps, {"held_out_psnr": psnr})
-    captions = corpus["captions"][:keep]  # (N, K)
-    tokenizer = build_tokenizer([str(c) for c in captions.flatten()], work / "tokenizer")
-    ids = tokenize(tokenizer, [str(c) for c in captions.flatten()])
-    ids = ids.view(keep, captions.shape[1], -1).to(device)
-    latents, factor = encode(work, torch.from_numpy(corpus["images"][:keep]).to(device), device)
-    unet, text_encoder = pretraining_unet.train_unet(
+    params, vae, data = work.params, work.vae(), corpus.load_corpus(work.corpus)
+    keep = len(data["images"]) - HELD_OUT
+    psnr = mean_psnr(vae, work.images(data["images"][keep:]))
+    work.logger("vae", params.vae_steps)(params.vae_steps, {"held_out_psnr": psnr})
+    captions = data["captions"][:keep]  # (N, K)
+    texts = [str(c) for c in captions.flatten()]
+    tokenizer = build_tokenizer(texts, work.folder / "tokenizer")
+    ids = tokenize(tokenizer, texts).view(*captions.shape, -1)  # (N, K, T)
+    latents, factor = scaled_latents(vae, work.images(data["images"][:keep]))
+    del vae
+    unet, text_encoder = train_unet(
         latents,
-        ids,
+        ids.to(work.device),
         tokenizer,
         steps=params.unet_steps,
         batch_size=params.batch_size,
         caption_dropout=params.caption_dropout,
         ema=params.ema,
         seed=params.seed,
-        checkpoint=work / "unet.checkpoint.safetensors",
-        log=_logger(work, "unet", params.unet_steps),
+        state=work.state("unet"),
+        log=work.logger("unet", params.unet_steps),
     )
-    write_json(work / "scaling.json", {"scaling_factor": factor})
-    save_file(
-        {k: v.half().contiguous().cpu() for k, v in text_encoder.state_dict().items()},
-        work / "text_encoder.safetensors",
-    )
-    save_file({k: v.half().contiguous().cpu() for k, v in unet.state_dict().items()}, work / "unet.safetensors")
+    write_json(work.folder / "scaling.json", {"scaling_factor": factor})
+    _write_weights(work.weights("text_encoder"), text_encoder, half=True)
+    _write_weights(work.weights("unet"), unet, half=True)
 
 
-def train_reference(params: Base, work: Path, device: str) -> None:
+def _train_reference(work: _Work) -> None:
     import torch
 
     from partsynth.core.drift import reference
-    from partsynth.core.pretraining.reference import train_reference as train_encoder
-    from partsynth.core.pretraining.reference import tune_reference
+    from partsynth.core.pretraining.reference import train_reference, tune_reference
 
-    if (work / "reference_encoder" / "config.json").is_file():
+    done, start = work.folder / "reference_encoder", work.folder / "reference_start"
+    if (done / "config.json").is_file():
         return
-    corpus = load_corpus(work)
-    keep = len(corpus["images"]) - HELD_OUT
-    images = torch.from_numpy(corpus["images"][:keep]).to(device)
+    params, data = work.params, corpus.load_corpus(work.corpus)
+    keep = len(data["images"]) - HELD_OUT
+    images = work.images(data["images"][:keep])
     variants, families = (
-        torch.from_numpy(np.unique(corpus[key][:keep], return_inverse=True)[1].astype(np.int64)).to(device)
+        torch.from_numpy(np.unique(data[key][:keep], return_inverse=True)[1].astype(np.int64)).to(work.device)
         for key in ("variants", "families")
     )
-    start = work / "reference_start"
     if not (start / "config.json").is_file():
-        net = train_encoder(
+        net = train_reference(
             images,
             variants,
             steps=params.reference_steps,
             seed=params.seed,
-            checkpoint=work / "reference.checkpoint.safetensors",
-            log=_logger(work, "reference", params.reference_steps),
+            state=work.state("reference"),
+            log=work.logger("reference", params.reference_steps),
         )
         reference.save(net, start, params.size)
     few = params.reference_tune_images
-    net = tune_reference(
-        reference.load(str(start), device=device).net,
+    tuned = tune_reference(
+        cast(reference.ReferenceNet, reference.load(str(start), device=work.device).net),
         images[:few],
-        round_trips(work, images[:few], device),
+        _round_trips(work, images[:few]),
         variants[:few],
         families[:few],
         steps=params.reference_tune_steps,
         seed=params.seed,
-        checkpoint=work / "reference_tune.checkpoint.safetensors",
-        log=_logger(work, "reference_tune", params.reference_tune_steps),
+        state=work.state("reference_tune"),
+        log=work.logger("reference_tune", params.reference_tune_steps),
     )
-    reference.save(net, work / "reference_encoder", params.size)
+    reference.save(tuned, done, params.size)
 
 
-def round_trips(work: Path, images: Tensor, device: str) -> Tensor:
-    """uint8 pictures (N, S, S, 3) after the VAE; kept in the working folder."""
+def _round_trips(work: _Work, images: Tensor) -> Tensor:
+    """uint8 images (N, S, S, 3) after the VAE; kept in the working folder."""
     import torch
     from rich.progress import track
 
-    path = work / "round_trips.npy"
+    from partsynth.core.pretraining.vae import round_trip
+
+    path = work.folder / "round_trips.npy"
     if not path.is_file():
-        vae, made = load_vae(work, device), []
-        with torch.inference_mode():
-            for part in track(images.split(100), "base: pictures through the VAE"):
-                there = vae(part.permute(0, 3, 1, 2).float() / 127.5 - 1).sample.clamp(-1, 1)
-                made.append(((there + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu())
-        draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            np.save(file, torch.cat(made).numpy())
-        draft.replace(path)
-    return torch.from_numpy(np.load(path, allow_pickle=False)).to(device)
+        vae, made = work.vae(), []
+        for part in track(images.split(100), "base: images through the VAE"):
+            made.append(((round_trip(vae, part) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu())
+        buffer = io.BytesIO()
+        np.save(buffer, torch.cat(made).numpy())
+        write_bytes_atomic(path, buffer.getvalue())
+    return work.images(np.load(path, allow_pickle=False))
 
 
-def assemble(params: Base, work: Path, out: Path) -> None:
-    """Write ``out`` as a pipeline folder (fp16 safetensors under the default names) with the reference encoder beside."""
-    import shutil
-
+def _assemble(work: _Work, out: Path) -> None:
+    """Write ``out`` as a pipeline folder (fp16 safetensors under the default names), the reference encoder beside."""
     from safetensors.torch import load_file
     from transformers import CLIPTokenizer
 
     from partsynth.core.pretraining.networks import build_text_encoder, build_unet, save_pipeline
 
-    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
-    text_encoder, unet, vae = build_text_encoder(tokenizer), build_unet(), load_vae(work, "cpu")
-    text_encoder.load_state_dict(load_file(work / "text_encoder.safetensors"))
-    unet.load_state_dict(load_file(work / "unet.safetensors"))
-    vae.register_to_config(scaling_factor=read_json(work / "scaling.json")["scaling_factor"])
+    tokenizer = CLIPTokenizer.from_pretrained(work.folder / "tokenizer")
+    text_encoder, unet, vae = build_text_encoder(tokenizer), build_unet(), work.vae().cpu()
+    text_encoder.load_state_dict(load_file(work.weights("text_encoder")))
+    unet.load_state_dict(load_file(work.weights("unet")))
+    vae.register_to_config(scaling_factor=read_json(work.folder / "scaling.json")["scaling_factor"])
     save_pipeline(out, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet)
-    shutil.copytree(work / "reference_encoder", out / "reference_encoder", dirs_exist_ok=True)
-    corpus = read_json(work / "corpus" / "corpus.json")
+    shutil.copytree(work.folder / "reference_encoder", out / "reference_encoder", dirs_exist_ok=True)
     write_json(
         out / "training.json",
         {
-            "params": params.model_dump(exclude={"workers"}),
-            "corpus": corpus,
-            "log": {part: _last(work, part) for part in ("vae", "unet", "reference", "reference_tune")},
+            "params": work.params.model_dump(exclude={"workers"}),
+            "corpus": read_json(work.corpus / corpus.SUMMARY),
+            "log": {part: work.last_logged(part) for part in PARTS},
         },
     )
     print(f"{out}: {sum(p.stat().st_size for p in out.rglob('*') if p.is_file()) / 1e6:.1f} MB")
-
-
-def _logger(work: Path, part: str, steps: int) -> Callable[[int, dict[str, float]], None]:
-    """Append each measurement to <part>.jsonl and print it with the time that is left."""
-    begun: list[tuple[float, int]] = []
-
-    def log(step: int, values: dict[str, float]) -> None:
-        begun.append((time.monotonic(), step))
-        first_time, first_step = begun[0]
-        pace = (begun[-1][0] - first_time) / max(1, step - first_step)
-        with open(work / f"{part}.jsonl", "a") as file:
-            file.write(json.dumps({"step": step, "seconds_a_step": round(pace, 5), **values}) + "\n")
-        text = ", ".join(f"{k} {v:.4f}" for k, v in values.items())
-        print(
-            f"{part}: step {step}/{steps}, {text}, {pace * 1000:.1f} ms a step, {pace * (steps - step) / 60:.1f} min left",
-            flush=True,
-        )
-
-    return log
-
-
-def _last(work: Path, part: str) -> dict[str, Any]:
-    path = work / f"{part}.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return json.loads(lines[-1]) if lines else {}

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from partsynth.core.schedules import cosine_with_warmup
+
 Log = Callable[[int, dict[str, float]], None]
+FLOOR = 0.02  # of the learning rate, at the end
+MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's
+
+
+class State(Protocol):
+    """Where a loop keeps what it needs to go on; ``store.state.SavedState`` is one."""
+
+    def load(self) -> Mapping[str, Tensor] | None: ...
+
+    def save(self, tensors: Mapping[str, Tensor]) -> None: ...
 
 
 class Loop:
-    """AdamW, warm-up and cosine decay, EMA, bf16 autocast, and a checkpoint that a killed run goes on from.
+    """AdamW, warm-up and cosine decay, EMA, bf16 autocast, and a state that a killed run goes on from.
 
-    The checkpoint is one safetensors file: weights, averages and AdamW's moments by name. Random choices of step ``i``
-    come from a generator seeded by (seed, i), so a resumed run draws what the unbroken one would have drawn.
+    The state is weights, averages and AdamW's moments by name, and the number of steps done. Random choices of step
+    ``i`` come from a generator seeded by (seed, i), so a resumed run draws what the unbroken one would have drawn.
+
+    Parameters
+    ----------
+    modules : by name; their parameters that require gradients are trained.
+    state : saved every ``every`` steps and at the end; None = never.
+    ema : decay of the weights' average, which the modules hold in the end; None = the last weights themselves.
     """
 
     def __init__(
@@ -28,15 +45,16 @@ class Loop:
         learning_rate: float,
         device: str,
         seed: int,
-        checkpoint: Path | None,
+        state: State | None,
         ema: float | None = None,
         warmup: int = 200,
         weight_decay: float = 0.01,
         every: int = 1000,
     ) -> None:
         self.steps, self.learning_rate, self.warmup, self.every = steps, learning_rate, warmup, every
-        self.device, self.seed, self.checkpoint, self.ema_decay = device, seed, checkpoint, ema
-        self.names, self.parameters = [], []
+        self.device, self.seed, self.state, self.ema_decay = device, seed, state, ema or 0.0
+        self.names: list[str] = []
+        self.parameters: list[nn.Parameter] = []
         for module_name, module in modules.items():
             module.to(device)
             for name, parameter in module.named_parameters():
@@ -50,12 +68,18 @@ class Loop:
         self.start = self._resume()
 
     def run(self, loss_of: Callable[[torch.Generator], Tensor], log: Log, log_every: int = 200) -> None:
-        """Take the steps that are left; ``loss_of`` draws its batch from the step's own generator."""
+        """Take the steps that are left; ``loss_of`` draws its batch from the step's own generator.
+
+        Raises
+        ------
+        FloatingPointError
+            where the loss is not finite.
+        """
         total, count = torch.zeros((), device=self.device), 0
         for step in range(self.start, self.steps):
             generator = torch.Generator(device=self.device).manual_seed(self.seed * 1_000_003 + step)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate * self._schedule(step)
+                group["lr"] = self.learning_rate * cosine_with_warmup(step, self.steps, self.warmup, FLOOR)
             with torch.autocast(self.device, torch.bfloat16):
                 loss = loss_of(generator)
             self.optimizer.zero_grad(set_to_none=True)
@@ -72,45 +96,33 @@ class Loop:
                     raise FloatingPointError(f"the loss is {mean} at step {step + 1}: lower the learning rate")
                 log(step + 1, {"loss": mean})
                 total, count = torch.zeros((), device=self.device), 0
-            if self.checkpoint is not None and ((step + 1) % self.every == 0 or step + 1 == self.steps):
-                self._save(step + 1)
+            if self.state is not None and ((step + 1) % self.every == 0 or step + 1 == self.steps):
+                self.state.save(self._tensors(step + 1))
         if self.averages:
             with torch.no_grad():
                 for parameter, average in zip(self.parameters, self.averages, strict=True):
                     parameter.copy_(average)
 
-    def _schedule(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / max(1, self.warmup))
-        return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.steps)))
-
-    def _save(self, step: int) -> None:
-        tensors = {}
+    def _tensors(self, step: int) -> dict[str, Tensor]:
+        tensors = {"step": torch.tensor(step)}
         for i, (name, parameter) in enumerate(zip(self.names, self.parameters, strict=True)):
-            tensors[f"weight.{name}"] = parameter.detach().contiguous()
-            state = self.optimizer.state[parameter]
-            for key in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{key}.{name}"] = state[key].contiguous()
+            tensors[f"weight.{name}"] = parameter.detach()
+            tensors |= {f"{key}.{name}": self.optimizer.state[parameter][key] for key in MOMENTS}
             if self.averages:
-                tensors[f"average.{name}"] = self.averages[i].contiguous()
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.checkpoint.with_suffix(".tmp")
-        save_file({k: v.cpu() for k, v in tensors.items()}, temporary, metadata={"step": str(step)})
-        temporary.replace(self.checkpoint)
+                tensors[f"average.{name}"] = self.averages[i]
+        return tensors
 
     def _resume(self) -> int:
-        if self.checkpoint is None or not self.checkpoint.is_file():
+        """Restore in place; the steps already done."""
+        if self.state is None or (tensors := self.state.load()) is None:
             return 0
-        from safetensors import safe_open
-
-        with safe_open(self.checkpoint, "pt") as file:
-            step = int(file.metadata()["step"])
-        tensors = load_file(self.checkpoint, device=self.device)
+        step = int(tensors["step"])
         with torch.no_grad():
             for i, (name, parameter) in enumerate(zip(self.names, self.parameters, strict=True)):
                 parameter.copy_(tensors[f"weight.{name}"])
                 self.optimizer.state[parameter] = {
                     "step": torch.tensor(float(step), device=self.device if self.device == "cuda" else "cpu"),
-                    **{key: tensors[f"{key}.{name}"].clone() for key in ("exp_avg", "exp_avg_sq")},
+                    **{key: tensors[f"{key}.{name}"].to(self.device) for key in MOMENTS},
                 }
                 if self.averages:
                     self.averages[i].copy_(tensors[f"average.{name}"])
@@ -118,13 +130,13 @@ class Loop:
 
 
 def draw_batch(images: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """``count`` pictures (count, 3, S, S) in [-1, 1], half of them mirrored, and their indices."""
+    """``count`` images (count, 3, S, S) in [-1, 1], half of them mirrored, and their indices."""
     index = torch.randint(len(images), (count,), generator=generator, device=images.device)
-    batch = as_floats(images, index)
+    batch = as_floats(images[index])
     mirrored = torch.rand(count, generator=generator, device=images.device) < 0.5
     return torch.where(mirrored[:, None, None, None], batch.flip(3), batch), index
 
 
-def as_floats(images: Tensor, index: Tensor) -> Tensor:
-    """uint8 (N, S, S, 3) -> (len(index), 3, S, S) in [-1, 1]."""
-    return images[index].permute(0, 3, 1, 2).float() / 127.5 - 1
+def as_floats(images: Tensor) -> Tensor:
+    """uint8 (N, S, S, 3) -> (N, 3, S, S) in [-1, 1]."""
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1

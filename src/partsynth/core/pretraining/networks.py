@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 TEXT_WIDTH = 192
-TEXT_LENGTH = 48  # tokens a prompt, start and end included
+TEXT_LENGTH = 48  # tokens per prompt, start and end included
 
 
-def build_vae() -> nn.Module:
+def build_vae() -> Any:
+    """An ``AutoencoderKL`` of a quarter of the side: images (B, 3, S, S) to latents (B, 4, S/4, S/4)."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -26,8 +28,11 @@ def build_vae() -> nn.Module:
     )
 
 
-def build_unet() -> nn.Module:
-    """Cross-attention at 8 x 8 both ways and in the middle: at 16 x 16 it costs most on a CPU, at 4 x 4 it adds weights."""
+def build_unet() -> Any:
+    """A ``UNet2DConditionModel``.
+
+    Cross-attention at 8 x 8 both ways and in the middle: at 16 x 16 it costs most on a CPU, at 4 x 4 it adds weights.
+    """
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -42,9 +47,7 @@ def build_unet() -> nn.Module:
 
 
 def build_tokenizer(captions: Sequence[str], folder: Path, vocabulary: int = 900) -> Any:
-    """A CLIP-style BPE tokenizer (end-of-word suffix ``</w>``) trained on the captions, saved to and loaded from ``folder``."""
-    import json
-
+    """A CLIP-style BPE tokenizer (end-of-word suffix ``</w>``) trained on the captions, and saved to ``folder``."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import CLIPTokenizer
 
@@ -65,12 +68,8 @@ def build_tokenizer(captions: Sequence[str], folder: Path, vocabulary: int = 900
     vocab_file, merges_file = bpe.model.save(str(folder))
     vocab = json.loads(Path(vocab_file).read_text())
     lines = [line for line in Path(merges_file).read_text().splitlines() if line and not line.startswith("#version")]
-    tokenizer = CLIPTokenizer(
-        vocab=vocab,
-        merges=[tuple(line.split(" ")) for line in lines],
-        pad_token=special[1],
-        model_max_length=TEXT_LENGTH,
-    )
+    merges: Any = [tuple(line.split(" ")) for line in lines]
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, pad_token=special[1], model_max_length=TEXT_LENGTH)
     tokenizer.save_pretrained(folder)
     return tokenizer
 
@@ -121,7 +120,7 @@ def save_pipeline(out: Path, *, vae: nn.Module, text_encoder: nn.Module, tokeniz
     """Write a Stable Diffusion folder in diffusers' format, fp16 safetensors under the default file names."""
     from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline(
+    pipeline: Any = StableDiffusionPipeline(
         vae=vae.half(),
         text_encoder=text_encoder.half(),
         tokenizer=tokenizer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor
 from partsynth.core.contrastive.losses import supcon_loss
 from partsynth.core.drift.reference import ReferenceNet
 from partsynth.core.images import views
-from partsynth.core.pretraining.loop import Log, Loop, as_floats
+from partsynth.core.pretraining.loop import Log, Loop, State, as_floats
 
 
 def train_reference(
@@ -20,27 +20,25 @@ def train_reference(
     *,
     steps: int,
     seed: int,
-    checkpoint: Path | None,
+    state: State | None,
     log: Log,
-    variants_a_step: int = 48,
-    pictures_a_variant: int = 4,
+    variants_per_step: int = 48,
+    images_per_variant: int = 4,
 ) -> ReferenceNet:
     """SupCon over feature variants (labels (N,) int64); spoilt copies (blur, noise, inverted) join as negatives only.
 
-    Without the spoilt copies nothing would make the encoder tell a picture of a part from a broken picture of it.
+    Without the spoilt copies nothing would make the encoder tell an image of a part from a broken image of it.
     """
     torch.manual_seed(seed)
     net = ReferenceNet().to(memory_format=torch.channels_last)
     device = images.device.type
-    loop = Loop(
-        {"net": net}, steps=steps, learning_rate=2e-3, device=device, seed=seed, checkpoint=checkpoint, ema=0.999
-    )
-    sampler = _Variants(variants)
+    loop = Loop({"net": net}, steps=steps, learning_rate=2e-3, device=device, seed=seed, state=state, ema=0.999)
+    sampler = VariantSampler(variants)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        index = sampler.draw(variants_a_step, pictures_a_variant, generator)
-        batch = _gentle_views(as_floats(images, index), generator)
-        return _spoilt_supcon(net, batch, batch[::pictures_a_variant], variants[index], pictures_a_variant, generator)
+        index = sampler.draw(variants_per_step, images_per_variant, generator)
+        batch = _gentle_views(as_floats(images[index]), generator)
+        return _spoilt_supcon(net, batch, batch[::images_per_variant], variants[index], images_per_variant, generator)
 
     loop.run(loss_of, log)
     return net.eval()
@@ -55,12 +53,12 @@ def tune_reference(
     *,
     steps: int,
     seed: int,
-    checkpoint: Path | None,
+    state: State | None,
     log: Log,
-    variants_a_step: int = 32,
-    pictures_a_variant: int = 4,
+    variants_per_step: int = 32,
+    images_per_variant: int = 4,
 ) -> ReferenceNet:
-    """Go on with pictures as edits and training show them: half through the VAE, half in training's views.
+    """Go on with images as edits and training show them: half through the VAE, half in training's views.
 
     ``round_trips`` are ``images`` (N, S, S, 3) after the VAE, ``families`` (N,) int64. Every other step draws its
     variants from as few families as hold enough, so that siblings are told apart. Without this a real part in grey or
@@ -73,29 +71,30 @@ def tune_reference(
         learning_rate=1e-3,
         device=images.device.type,
         seed=seed,
-        checkpoint=checkpoint,
+        state=state,
         ema=0.99,
         warmup=50,
         every=100,
     )
-    sampler = _Variants(variants, families)
+    sampler = VariantSampler(variants, families)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        index = sampler.draw(variants_a_step, pictures_a_variant, generator)
-        n, draw = len(index), {"generator": generator, "device": images.device}
+        index = sampler.draw(variants_per_step, images_per_variant, generator)
+        n = len(index)
+        draw: dict[str, Any] = {"generator": generator, "device": images.device}
         chance = torch.rand(2, n, 1, 1, 1, **draw)
-        batch = torch.where(chance[0] < 0.5, as_floats(images, index), as_floats(round_trips, index))
+        batch = torch.where(chance[0] < 0.5, as_floats(images[index]), as_floats(round_trips[index]))
         gentle = _gentle_views(batch, generator)
         wide = views.augment((batch + 1) / 2, torch.rand(n, views.DRAWS, **draw)) * 2 - 1
         seen = torch.where(chance[1] < 0.5, gentle, wide)
-        return _spoilt_supcon(net, seen, gentle[::pictures_a_variant], variants[index], pictures_a_variant, generator)
+        return _spoilt_supcon(net, seen, gentle[::images_per_variant], variants[index], images_per_variant, generator)
 
     loop.run(loss_of, log, log_every=20)
     return net.eval()
 
 
-class _Variants:
-    """Draws pictures by variant (labels (N,) int64); variants of one picture are left out."""
+class VariantSampler:
+    """Draws images by variant (labels (N,) int64); variants of one image are left out."""
 
     def __init__(self, variants: Tensor, families: Tensor | None = None) -> None:
         self.order = torch.argsort(variants, stable=True)
@@ -105,8 +104,8 @@ class _Variants:
         self.families = None if families is None else families[self.order[self.starts[self.usable]]]
 
     def draw(self, count: int, each: int, generator: torch.Generator) -> Tensor:
-        """Indices of ``each`` pictures of up to ``count`` variants, a variant's side by side."""
-        draw = {"generator": generator, "device": self.order.device}
+        """Indices of ``each`` images of up to ``count`` variants, a variant's side by side."""
+        draw: dict[str, Any] = {"generator": generator, "device": self.order.device}
         rank = torch.rand(len(self.usable), **draw)
         if self.families is not None:
             kinds = int(self.families.max()) + 1
@@ -120,8 +119,8 @@ class _Variants:
 def _spoilt_supcon(
     net: ReferenceNet, batch: Tensor, whole: Tensor, labels: Tensor, each: int, generator: torch.Generator
 ) -> Tensor:
-    """SupCon of the batch, with spoilt copies of ``whole`` (every ``each``-th picture) as negatives of their class."""
-    features = net(torch.cat([batch, _spoil(whole, generator)]).contiguous(memory_format=torch.channels_last))
+    """SupCon of the batch, with spoilt copies of ``whole`` (every ``each``-th image) as negatives of their class."""
+    features = net(torch.cat([batch, spoil(whole, generator)]).contiguous(memory_format=torch.channels_last))
     labels = torch.cat([labels, labels[::each]])
     negative = torch.arange(len(labels), device=labels.device) >= len(batch)
     return supcon_loss(features[:, None], labels, negative, temperature=0.1)
@@ -137,14 +136,14 @@ def _gentle_views(batch: Tensor, generator: torch.Generator) -> Tensor:
     theta[:, 0, 0], theta[:, 1, 1] = flip * zoom, zoom
     theta[:, 0, 2], theta[:, 1, 2] = 0.08 * uniform[2], 0.08 * uniform[3]
     moved = F.grid_sample(
-        batch, F.affine_grid(theta, batch.shape, align_corners=False), padding_mode="border", align_corners=False
+        batch, F.affine_grid(theta, list(batch.shape), align_corners=False), padding_mode="border", align_corners=False
     )
     gain, shift = 1 + 0.1 * uniform[4].view(-1, 1, 1, 1), 0.1 * uniform[5].view(-1, 1, 1, 1)
     return (moved * gain + shift).clamp(-1, 1)
 
 
-def _spoil(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """A third of the pictures blurred, a third noisy, a third with exposure upside down."""
+def spoil(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """A third of the images blurred, a third noisy, a third with exposure upside down."""
     kind = torch.arange(len(batch), device=batch.device) % 3
     kind = kind[torch.randperm(len(batch), generator=generator, device=batch.device)].view(-1, 1, 1, 1)
     blurred = F.interpolate(F.avg_pool2d(batch, 4), scale_factor=4, mode="bilinear")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from partsynth.core.pretraining.loop import Log, Loop
+from partsynth.core.pretraining.loop import Log, Loop, State
 from partsynth.core.pretraining.networks import build_scheduler, build_text_encoder, build_unet, tokenize
 
 
@@ -23,12 +22,12 @@ def train_unet(
     caption_dropout: float,
     ema: float,
     seed: int,
-    checkpoint: Path | None,
+    state: State | None,
     log: Log,
 ) -> tuple[nn.Module, nn.Module]:
-    """Train both on scaled latents (V, N, 4, h, w), V = the picture and its mirror image, and token ids (N, K, T).
+    """Train both on scaled latents (V, N, 4, h, w), V = the image and its mirror image, and token ids (N, K, T).
 
-    ``captions[i]`` holds K alternative captions of picture i. Returns the EMA (unet, text_encoder) in eval mode.
+    ``captions[i]`` holds K alternative captions of image i. Returns the EMA (unet, text_encoder) in eval mode.
     """
     device = latents.device.type
     torch.manual_seed(seed)
@@ -40,7 +39,7 @@ def train_unet(
         learning_rate=6e-4,
         device=device,
         seed=seed,
-        checkpoint=checkpoint,
+        state=state,
         ema=ema,
         warmup=500,
         every=2000,
@@ -50,7 +49,7 @@ def train_unet(
     fast = torch.compile(unet) if device == "cuda" else unet
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        draw = {"generator": generator, "device": latents.device}
+        draw: dict[str, Any] = {"generator": generator, "device": latents.device}
         index = torch.randint(latents.shape[1], (batch_size,), **draw)
         clean = latents[torch.randint(len(latents), (batch_size,), **draw), index]  # (B, 4, h, w)
         ids = captions[index, torch.randint(captions.shape[1], (batch_size,), **draw)]  # (B, T)

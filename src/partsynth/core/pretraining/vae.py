@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from partsynth.core.pretraining.loop import Log, Loop, draw_batch
+from partsynth.core.pretraining.loop import Log, Loop, State, as_floats, draw_batch
 from partsynth.core.pretraining.networks import build_vae
 
 
 def reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:
     """L1 + MSE, and L1 on chroma (x 3), on 4 x 4 means (x 2) and on edges.
 
-    PSNR hides colour: most of a picture is grey metal, and at 31 dB rust had become grey. Chroma = picture less its
+    PSNR hides colour: most of an image is grey metal, and at 31 dB rust had become grey. Chroma = image minus its
     channel mean.
     """
     difference = made - wanted
@@ -32,10 +32,8 @@ def reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:
     )
 
 
-def train_vae(
-    images: Tensor, *, steps: int, batch_size: int, seed: int, checkpoint: Path | None, log: Log
-) -> nn.Module:
-    """Train on uint8 pictures (N, S, S, 3) already on the training device; returns the EMA model in eval mode."""
+def train_vae(images: Tensor, *, steps: int, batch_size: int, seed: int, state: State | None, log: Log) -> Any:
+    """Train on uint8 images (N, S, S, 3) already on the training device; returns the EMA model in eval mode."""
     device = images.device.type
     torch.manual_seed(seed)
     vae = build_vae().to(memory_format=torch.channels_last)
@@ -45,7 +43,7 @@ def train_vae(
         learning_rate=1e-3,
         device=device,
         seed=seed,
-        checkpoint=checkpoint,
+        state=state,
         ema=0.999,
         weight_decay=0.0,
     )
@@ -64,6 +62,8 @@ def train_vae(
 
 
 class _VaeForward(nn.Module):
+    vae: Any
+
     def __init__(self, vae: nn.Module) -> None:
         super().__init__()
         self.vae = vae
@@ -78,10 +78,28 @@ class _VaeForward(nn.Module):
 
 
 @torch.inference_mode()
-def encode_latents(vae: nn.Module, images: Tensor, batch_size: int = 256) -> Tensor:
-    """Posterior means (N, 4, S/4, S/4) float32, unscaled, of uint8 pictures (N, S, S, 3)."""
-    means = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size].permute(0, 3, 1, 2).float() / 127.5 - 1
-        means.append(vae.encode(batch).latent_dist.mean.float())
+def encode_latents(vae: Any, images: Tensor, batch_size: int = 256) -> Tensor:
+    """Posterior means (N, 4, S/4, S/4) float32, unscaled, of uint8 images (N, S, S, 3)."""
+    means = [vae.encode(as_floats(part)).latent_dist.mean.float() for part in images.split(batch_size)]
     return torch.cat(means)
+
+
+def scaled_latents(vae: Any, images: Tensor) -> tuple[Tensor, float]:
+    """Scaled latents (2, N, 4, S/4, S/4) of uint8 images (N, S, S, 3) and their mirrors, and the factor 1 / std."""
+    latents = torch.stack([encode_latents(vae, views) for views in (images, images.flip(2))])
+    factor = 1.0 / latents.std().item()
+    return latents * factor, factor
+
+
+@torch.inference_mode()
+def round_trip(vae: Any, images: Tensor) -> Tensor:
+    """Images (B, 3, S, S) in [-1, 1], of uint8 images (B, S, S, 3), after one pass through the VAE."""
+    return vae(as_floats(images)).sample.clamp(-1, 1)
+
+
+@torch.inference_mode()
+def mean_psnr(vae: Any, images: Tensor, batch_size: int = 100) -> float:
+    """Mean PSNR in dB of uint8 images (N, S, S, 3) after one pass through the VAE."""
+    made = torch.cat([round_trip(vae, part) for part in images.split(batch_size)])
+    mse = ((made - as_floats(images)) / 2).square().mean((1, 2, 3))
+    return (-10 * mse.log10()).mean().item()
