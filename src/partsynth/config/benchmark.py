@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from partsynth.config.base import Count, Section, Seed
+from partsynth.config.base import Count, Section, Seed, member_of
+from partsynth.seams import METRICS
 
 
 class BenchmarkSetup(Section):
@@ -58,8 +59,8 @@ class BenchmarkTarget(Section):
     """The setup that should be better."""
     against: str
     """The setup that it is compared with."""
-    measure: Literal["accuracy_test", "accuracy_shifted", "near_ood_auroc", "far_ood_auroc"]
-    """What is compared."""
+    measure: Annotated[str, member_of(METRICS)]
+    """The metric that is compared."""
     mean: float | None = None
     """Mean difference at least this."""
     low: float | None = None
