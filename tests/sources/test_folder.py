@@ -1,10 +1,10 @@
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
-from partsynth.sources import folder
-from partsynth.sources.base import class_name
+from partsynth.config.data import Ingest
+from partsynth.sources.base import Found
+from partsynth.sources.folder import MEMBER
 
 
 def touch(root: Path, *names: str) -> None:
@@ -13,14 +13,18 @@ def touch(root: Path, *names: str) -> None:
         Image.new("RGB", (8, 8)).save(root / name)
 
 
+def read(root: Path, classes: list[str] | None = None, pattern: str | None = None) -> Found:
+    return MEMBER.read(root, classes, Ingest(source="folder", group_pattern=pattern))
+
+
 def reasons(found) -> str:
     return "\n".join(f"{f.name}: {f.reason}" for f in found.faults)
 
 
-def test_classes_pictures_and_masks_by_name(tmp_path):
+def test_classes_images_and_masks_by_name(tmp_path):
     touch(tmp_path, "b/2.JPG", "b/1.png", "a/x.png", "a/x_mask.png", "a/deep/y.png", "a/masks/deep/y.png")
     touch(tmp_path, "masks/b/1_mask.png", "b/.hidden.png", ".git/z.png")
-    found = folder.read(tmp_path)
+    found = read(tmp_path)
     assert not found.faults
     assert [(p.name, p.class_name, p.mask) for p in found.photos] == [
         ("a/deep/y.png", "a", "a/masks/deep/y.png"),
@@ -32,21 +36,21 @@ def test_classes_pictures_and_masks_by_name(tmp_path):
 
 def test_mask_pairs_by_name_not_by_position(tmp_path):
     touch(tmp_path, "a/1.png", "a/2.png", "a/3.png", "a/1_mask.png", "a/3_mask.png", "b/1.png")
-    masks = {p.name: p.mask for p in folder.read(tmp_path).photos}
+    masks = {p.name: p.mask for p in read(tmp_path).photos}
     assert masks == {"a/1.png": "a/1_mask.png", "a/2.png": "", "a/3.png": "a/3_mask.png", "b/1.png": ""}
 
 
 def test_group_pattern_names_a_spot_across_classes(tmp_path):
     names = ["pitted/01_9_560000_000_crop_2.jpg", "clean/01_1_560000_000_crop_1.jpg", "old/KGT1-S-060-A02_crop_0.jpg"]
     touch(tmp_path, *names)
-    found = folder.read(tmp_path, group_pattern=r"(\d+_\d+)_crop|/(KGT\d+)-[A-Z]-\d+-(A\d+)_crop")
+    found = read(tmp_path, pattern=r"(\d+_\d+)_crop|/(KGT\d+)-[A-Z]-\d+-(A\d+)_crop")
     groups = {p.name: p.group for p in found.photos}
     assert [groups[n] for n in names] == ["560000_000", "560000_000", "KGT1-A02"]
 
 
 def test_no_pattern_makes_each_photograph_its_own_group(tmp_path):
     touch(tmp_path, "a/1.png", "b/1.png")
-    assert [p.group for p in folder.read(tmp_path).photos] == ["a/1.png", "b/1.png"]
+    assert [p.group for p in read(tmp_path).photos] == ["a/1.png", "b/1.png"]
 
 
 def test_faults_are_all_named(tmp_path):
@@ -54,7 +58,7 @@ def test_faults_are_all_named(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "phone").mkdir()
     (tmp_path / "phone" / "1.heic").write_bytes(b"x")
-    text = reasons(folder.read(tmp_path, group_pattern=r"a/(\d)"))
+    text = reasons(read(tmp_path, pattern=r"a/(\d)"))
     for part in (
         "loose.png: lies outside",
         "empty: no picture in this class (nothing found",
@@ -68,14 +72,7 @@ def test_faults_are_all_named(tmp_path):
 
 def test_an_unknown_class_lists_what_is_there(tmp_path):
     touch(tmp_path, "a/1.png", "b/1.png")
-    found = folder.read(tmp_path, classes=["a", "c"])
+    found = read(tmp_path, classes=["a", "c"])
     assert [p.class_name for p in found.photos] == ["a"]
     assert "c: no such class folder; there are: a, b" in reasons(found)
     assert all(f.fatal for f in found.faults)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [("brake disc (rear)", "brake_disc_rear"), ("Zahnräder", "Zahnräder"), ("a/../b", "a_.._b")]
-)
-def test_class_names_are_fit_for_files(name, expected):
-    assert class_name(name) == expected

@@ -3,7 +3,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from partsynth.sources import mvip
+from partsynth.config.data import Ingest
+from partsynth.sources.base import Found
+from partsynth.sources.mvip import MEMBER
+
+
+def read(root: Path, super_class: str | None = None) -> Found:
+    return MEMBER.read(root, None, Ingest(source="mvip", super_class=super_class))
 
 
 def part(root: Path, name: str, mask: bool = True) -> None:
@@ -21,7 +27,7 @@ def test_orientation_level_is_present_or_absent(tmp_path):
     part(tmp_path, "Pump/valid_data/set3/cam1/7", mask=False)
     part(tmp_path, "Pump/test_data/set4/cam1/7")
     part(tmp_path, "Pump/shifted_data/set5/cam1/7")
-    found = mvip.read(tmp_path)
+    found = read(tmp_path)
     assert not found.faults
     assert {(p.split, p.group, p.camera) for p in found.photos} == {
         ("train", "Pump/train/set0", "cam1"),
@@ -39,14 +45,14 @@ def test_super_class_picks_classes(tmp_path):
     for name, kind in (("Pump", "CarComponent"), ("Cup", "Kitchen")):
         part(tmp_path, f"{name}/train_data/0/cam/1")
         (tmp_path / name / "meta.json").write_text(json.dumps({"super_class": kind}))
-    assert [p.class_name for p in mvip.read(tmp_path, super_class="CarComponent").photos] == ["Pump"]
-    none = mvip.read(tmp_path, super_class="Toy")
+    assert [p.class_name for p in read(tmp_path, super_class="CarComponent").photos] == ["Pump"]
+    none = read(tmp_path, super_class="Toy")
     assert "there are: CarComponent, Kitchen" in none.faults[0].reason
     (tmp_path / "Cup" / "meta.json").write_text("{")
-    assert "no readable super_class" in mvip.read(tmp_path, super_class="CarComponent").faults[0].reason
+    assert "no readable super_class" in read(tmp_path, super_class="CarComponent").faults[0].reason
 
 
-def test_a_class_without_pictures_is_a_fault(tmp_path):
+def test_a_class_without_images_is_a_fault(tmp_path):
     part(tmp_path, "Pump/train_data/0/cam/1")
     (tmp_path / "Gone" / "train_data").mkdir(parents=True)
-    assert [f.name for f in mvip.read(tmp_path).faults] == ["Gone"]
+    assert [f.name for f in read(tmp_path).faults] == ["Gone"]

@@ -3,10 +3,16 @@ import csv
 import pytest
 from PIL import Image
 
+from partsynth.config.data import Ingest
 from partsynth.errors import UserError
-from partsynth.sources import rendered
+from partsynth.sources.base import Found
+from partsynth.sources.rendered import MEMBER
 
 COLUMNS = ["path", "mask", "sha256", "class_name", "role", "split", "group", "camera", "state", "severity"]
+
+
+def read(root, classes: list[str] | None = None) -> Found:
+    return MEMBER.read(root, classes, Ingest(source="rendered"))
 
 
 def write(root, rows):
@@ -34,7 +40,7 @@ def test_the_manifest_tells_role_group_state(tmp_path):
             row("disc/train_data/0/cam0/1_rgb.png"),
         ],
     )
-    found = rendered.read(tmp_path, classes=["gear"])
+    found = read(tmp_path, classes=["gear"])
     assert not found.faults
     assert [(p.class_name, p.role, p.split, p.state) for p in found.photos] == [
         ("gear", "target", "train", "rusty"),
@@ -46,7 +52,7 @@ def test_manifest_and_folder_must_agree(tmp_path):
     write(tmp_path, [row("gear/train_data/0/c/1_rgb.png"), row("gear/train_data/0/c/2_rgb.png", role="cousin")])
     Image.new("RGB", (8, 8)).save(tmp_path / "gear/train_data/0/c/3_rgb.png")
     (tmp_path / "gear/train_data/0/c/1_rgb.png").unlink()
-    reasons = {f.name[-9:]: f.reason for f in rendered.read(tmp_path).faults}
+    reasons = {f.name[-9:]: f.reason for f in read(tmp_path).faults}
     assert "missing" in reasons["1_rgb.png"]
     assert "cousin" in reasons["2_rgb.png"]
     assert "not in the render's manifest" in reasons["3_rgb.png"]
@@ -54,7 +60,7 @@ def test_manifest_and_folder_must_agree(tmp_path):
 
 def test_an_unfinished_render_is_named(tmp_path):
     with pytest.raises(UserError, match="did not finish"):
-        rendered.read(tmp_path)
+        read(tmp_path)
     (tmp_path / "manifest.csv").write_text("path,sha256\n")
     with pytest.raises(UserError, match="missing columns class_name, role"):
-        rendered.read(tmp_path)
+        read(tmp_path)

@@ -1,3 +1,5 @@
+"""The stage as a whole; framing, splits, duplicates and writing have tests of their own in tests/sources."""
+
 import csv
 import itertools
 import os
@@ -47,9 +49,14 @@ def raw(tmp_path) -> Path:
 PATTERN = r"_(spot\d+|alone\d+)"
 
 
+def run(params: Ingest, root: Path, ood: Ood = Ood(), raw: str = "raw") -> None:
+    real, out = root / "data/real", root / "data/ood"
+    ingest.run(ingest.Inputs(params=params, ood_params=ood, raw=root / raw, real=real, ood=out, root=root))
+
+
 def go(root: Path, ood: Ood = Ood(), **params) -> tuple[list[RealRecord], list[RealRecord]]:
     told = {"source": "folder", "masks": "none", "size": 16, "group_pattern": PATTERN} | params
-    ingest.run(Ingest(**told), ood, root / "raw", root / "data/real", root / "data/ood", root)
+    run(Ingest(**told), root, ood)
     return tuple(read_manifest(root / "data" / d / "manifest.csv", RealRecord) for d in ("real", "ood"))
 
 
@@ -91,7 +98,7 @@ def test_again_changes_no_byte_and_repairs_what_is_torn(tmp_path, raw):
     stranger = tmp_path / "data/real/train/gone/of_another_run.png"
     stranger.parent.mkdir()
     shutil.copy(list(kept)[1], stranger)
-    (tmp_path / "data/real/manifest.csv").unlink()  # as after a kill: the manifest is missing, pictures are there
+    (tmp_path / "data/real/manifest.csv").unlink()  # as after a kill: the manifest is missing, images are there
     go(tmp_path)
     assert snapshot(tmp_path / "data") == before
     assert all(os.stat(p).st_mtime_ns == t for p, t in kept.items() if p != torn)
@@ -102,7 +109,7 @@ def test_photographs_put_into_an_output_folder_survive(tmp_path, raw):
     own = tmp_path / "data/real/train/clean/my_only_copy.jpg"
     save(own, texture(1))
     before = snapshot(tmp_path / "data")
-    with pytest.raises(UserError, match="my_only_copy.jpg, which ingest did not make"):
+    with pytest.raises(UserError, match=r"my_only_copy\.jpg, which this stage did not make"):
         go(tmp_path, seed=1)
     assert snapshot(tmp_path / "data") == before
 
@@ -153,8 +160,8 @@ def test_bad_ones_are_skipped_and_listed(tmp_path, raw):
 
 @pytest.mark.parametrize("on_bad", ["fail", "skip"])
 def test_what_cannot_be_skipped(tmp_path, raw, on_bad):
-    with pytest.raises(UserError, match="nowhere.*no such folder"):
-        ingest.run(Ingest(source="folder"), Ood(), tmp_path / "nowhere", tmp_path / "r", tmp_path / "o", tmp_path)
+    with pytest.raises(UserError, match=r"nowhere.*no such folder"):
+        run(Ingest(source="folder"), tmp_path, raw="nowhere")
     with pytest.raises(UserError, match="no such class folder; there are: clean, other, pitted"):
         go(tmp_path, classes=["clean", "other", "pited"], on_bad=on_bad)
     with pytest.raises(UserError, match="1 left to tell apart"):
@@ -178,9 +185,9 @@ def test_duplicates_across_splits(tmp_path, raw):
     assert found == [(*sorted([train, test]), "exact")]
 
 
-def test_one_picture_under_two_classes_is_a_fault(tmp_path, raw):
+def test_one_photograph_under_two_classes_is_a_fault(tmp_path, raw):
     (raw / "pitted/0_spot0.png").write_bytes((raw / "clean/0_spot0.png").read_bytes())
-    with pytest.raises(UserError, match="exact duplicate of pitted/0_spot0.png"):
+    with pytest.raises(UserError, match=r"exact duplicate of pitted/0_spot0\.png"):
         go(tmp_path)
 
 
@@ -192,14 +199,14 @@ def test_holding_a_class_out(tmp_path, raw):
     assert all(r.path.startswith(f"data/ood/near/{r.split}/other/") for r in ood)
 
 
-def test_a_held_out_picture_of_a_trained_spot_is_left_out(tmp_path, raw, capsys):
+def test_a_held_out_photograph_of_a_trained_spot_is_left_out(tmp_path, raw, capsys):
     rows, ood = go(tmp_path, Ood(holdout_classes=["pitted"]))
     groups = splits_of_groups([*rows, *ood])
     assert all(len(s) == 1 for s in groups.values())
     trained = {r.group for r in rows if r.split == "train"}
     assert not trained & {r.group for r in ood}
     assert 0 < len(ood) < 18
-    assert "held-out pictures left out" in capsys.readouterr().out
+    assert "held-out images left out" in capsys.readouterr().out
 
 
 def test_shots(tmp_path, raw):
@@ -251,14 +258,16 @@ def test_names_that_meet_are_told_apart(tmp_path, raw):
 def test_a_kill_leaves_no_litter_and_the_next_run_completes(tmp_path, raw):
     script = (
         "import os, signal, sys; from pathlib import Path; from partsynth.stages import ingest; "
-        "from partsynth.config.data import Ingest, Ood; real = ingest.write_bytes_atomic; n = [0]\n"
-        "def write(path, data):\n"
+        "from partsynth.config.data import Ingest, Ood; from partsynth.sources import write; n = [0]\n"
+        "real = write.write_bytes_atomic\n"
+        "def dying(path, data):\n"
         "    n[0] += 1\n"
         "    if n[0] == 20: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    real(path, data)\n"
-        "ingest.write_bytes_atomic = write\n"
-        f"ingest.run(Ingest(source='folder', masks='none', size=16, group_pattern={PATTERN!r}), Ood(), "
-        "Path('raw'), Path('data/real'), Path('data/ood'), Path('.'))"
+        "write.write_bytes_atomic = dying\n"
+        f"params = Ingest(source='folder', masks='none', size=16, group_pattern={PATTERN!r})\n"
+        "paths = {'raw': Path('raw'), 'real': Path('data/real'), 'ood': Path('data/ood'), 'root': Path('.')}\n"
+        "ingest.run(ingest.Inputs(params=params, ood_params=Ood(), **paths))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == -9, done.stderr

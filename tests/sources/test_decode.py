@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partsynth.sources.decode import BadPicture, decode, decode_mask
+from partsynth.sources.decode import BadImage, decode, decode_mask
 
 ORIENTATION = 0x0112
 
@@ -51,7 +51,7 @@ def test_exif_rotation_is_applied(orientation, deep):
 
 
 @pytest.mark.parametrize("mask_turns", [False, True])
-def test_a_mask_turns_with_its_picture(mask_turns):
+def test_a_mask_turns_with_its_image(mask_turns):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     stored = np.zeros((10, 16), np.uint8)
@@ -75,17 +75,17 @@ def test_masks_of_any_mode_are_read():
 
 def test_bad_files_say_why():
     good = encoded(Image.fromarray(ramp(64, 64)))
-    with pytest.raises(BadPicture, match="empty file"):
+    with pytest.raises(BadImage, match="empty file"):
         decode(b"")
-    with pytest.raises(BadPicture, match="unknown format"):
+    with pytest.raises(BadImage, match="unknown format"):
         decode(b"not a picture at all")
-    with pytest.raises(BadPicture, match="damaged"):
+    with pytest.raises(BadImage, match="damaged"):
         decode(good[: len(good) // 2])
-    with pytest.raises(BadPicture, match="only 3 x 20 pixels"):
+    with pytest.raises(BadImage, match="only 3 x 20 pixels"):
         decode(encoded(Image.new("L", (3, 20))))
-    with pytest.raises(BadPicture, match="floating-point"):
+    with pytest.raises(BadImage, match="floating-point"):
         decode(encoded(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF"))
-    with pytest.raises(BadPicture, match="5 x 5 pixels, its picture 64 x 64"):
+    with pytest.raises(BadImage, match="5 x 5 pixels, its picture 64 x 64"):
         decode_mask(encoded(Image.new("L", (5, 5), 1)), good, (64, 64))
-    with pytest.raises(BadPicture, match="no part"):
+    with pytest.raises(BadImage, match="no part"):
         decode_mask(encoded(Image.new("L", (64, 64))), good, (64, 64))

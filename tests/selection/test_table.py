@@ -1,0 +1,131 @@
+"""What the rules take of a set, and what a training table says of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from helpers.rows import augmented, real_row, verdict
+
+from partsynth.config.training import SelectSetup
+from partsynth.errors import UserError
+from partsynth.records.manifest import write_manifest
+from partsynth.records.rows import SelectedRecord, VerdictRecord
+from partsynth.selection.table import chosen, from_augmented, from_real, read_verdicts
+
+REAL = [real_row(f"{kind}/{i}", "train", f"{kind}-{i}") for kind in ("gear", "disc") for i in range(3)]
+EDITS = [augmented(source, f"{source.path[-5]}_{v}") for source in REAL for v in range(2)]
+
+
+def taken(
+    params: SelectSetup, verdicts: list[VerdictRecord] | None, edits=EDITS, sources=frozenset()
+) -> list[SelectedRecord]:
+    images = [from_augmented(edit, params.role) for edit in edits]
+    judged = None if verdicts is None else {v.path: v for v in verdicts}
+    return chosen(images, judged, sources, params, "x")
+
+
+def test_rows_keep_what_an_image_goes_back_to() -> None:
+    real, edited = from_real(REAL[0], "negative"), from_augmented(EDITS[0], "positive")
+    assert (real.origin, real.role, real.source, real.group) == ("real", "negative", REAL[0].path, "gear-0")
+    assert (edited.origin, edited.role, edited.source, edited.group) == ("id", "positive", REAL[0].path, "gear-0")
+    assert (real.state, edited.state) == ("used", "rusty")
+
+
+def test_accepted_leaves_the_dropped_out_and_keeps_warnings() -> None:
+    verdicts = [verdict(e, 0.1 * i, ("accept", "warn", "drop")[i % 3]) for i, e in enumerate(EDITS[:10])]
+    verdicts += [verdict(e, 1.0, "drop", "drift") for e in EDITS[10:]]
+    rows = taken(SelectSetup(rule="accepted"), verdicts)
+    assert {r.path: r.percentile for r in rows} == {v.path: v.percentile for v in verdicts if v.verdict != "drop"}
+    assert {(r.role, r.origin, r.state, r.rule) for r in rows} == {("positive", "id", "rusty", "accepted")}
+
+
+def test_all_takes_everything_with_verdicts_and_without() -> None:
+    params = SelectSetup(rule="all")
+    verdicts = [verdict(e, 1.0, "drop", "blurred") for e in EDITS]
+    assert [r.path for r in taken(params, verdicts)] == [r.path for r in taken(params, None)] == [e.path for e in EDITS]
+    assert {r.percentile for r in taken(params, verdicts)} == {1.0}
+
+
+def test_band_is_open_below_and_closed_above() -> None:
+    setup = SelectSetup(role="negative", rule="band", band=(0.5, 0.75))
+    given = [0.5, 0.51, 0.75, 0.76] + [0.0] * 8
+    rows = taken(setup, [verdict(e, p, "drop", "drift") for e, p in zip(EDITS, given, strict=True)])
+    assert {(r.role, r.percentile) for r in rows} == {("negative", 0.51), ("negative", 0.75)}
+
+
+def test_band_takes_no_unfit_image_and_caps_drift() -> None:
+    setup = SelectSetup(role="negative", rule="band", band=(0.5, 1.0), cap=3.5)
+    reasons = ["drift", "drift;blurred", "flat", ""] + [""] * 8
+    percentiles = [0.8, 0.8, 0.8, 0.8, 0.9] + [0.1] * 7
+    rows = zip(EDITS, percentiles, reasons, strict=True)
+    found = taken(setup, [verdict(e, p, "drop" if r else "accept", r) for e, p, r in rows])
+    assert {r.path for r in found} == {EDITS[0].path, EDITS[3].path}
+
+
+def test_nearest_own() -> None:
+    near = [e.class_name if i % 2 else "other" for i, e in enumerate(EDITS)]
+    verdicts = [verdict(e, 0.1, nearest_class=n) for e, n in zip(EDITS, near, strict=True)]
+    for rule in ("accepted", "all"):
+        rows = taken(SelectSetup(rule=rule, nearest_own=True), verdicts)
+        assert {r.path for r in rows} == {e.path for e in EDITS[1::2]}
+
+
+def test_max_per_class_keeps_the_nearest() -> None:
+    percentiles = [0.9, 0.2, 0.3, 0.3, 0.8, 0.7] * 2
+    verdicts = [verdict(e, p) for e, p in zip(EDITS, percentiles, strict=True)]
+    rows = taken(SelectSetup(rule="accepted", max_per_class=2), verdicts)
+    assert {r.path for r in rows} == {EDITS[i].path for i in (1, 2, 7, 8)}
+
+
+def test_without_percentiles_max_per_class_keeps_the_first_by_hash() -> None:
+    edits = [e.model_copy(update={"sha256": f"{7 * i % 12:02d}"}) for i, e in enumerate(EDITS)]
+    rows = taken(SelectSetup(rule="all", max_per_class=1), None, edits)
+    assert [r.sha256 for r in rows] == [min(e.sha256 for e in edits if e.class_name == k) for k in ("gear", "disc")]
+
+
+def test_random_draws_as_many_per_class_as_the_band_from_all_fit_images() -> None:
+    band = SelectSetup(role="negative", rule="band", band=(0.5, 1.0), cap=3.5, max_per_class=2)
+    rule = band.model_copy(update={"rule": "random"})
+    # gear: 3 in the band, of which 2 are taken; disc: 1, another has too much drift; the last of each shows no part
+    percentiles = [0.9, 0.8, 0.7, 0.1, 0.2, 0.9] + [0.6, 0.1, 0.2, 0.3, 0.95, 0.9]
+    reasons = [("blurred" if i % 6 == 5 else "drift") for i in range(12)]
+    verdicts = [verdict(e, p, "drop", r) for e, p, r in zip(EDITS, percentiles, reasons, strict=True)]
+    rows = taken(rule, verdicts)
+    assert Counter(r.class_name for r in rows) == Counter(r.class_name for r in taken(band, verdicts))
+    assert Counter(r.class_name for r in rows) == {"gear": 2, "disc": 1}
+    assert {r.rule for r in rows} == {"random"} and {r.role for r in rows} == {"negative"}
+    backwards = taken(rule, verdicts[::-1], EDITS[::-1])
+    assert sorted(backwards, key=lambda r: r.path) == sorted(rows, key=lambda r: r.path)  # order decides nothing
+    drawn, fit = set(), {e.path for i, e in enumerate(EDITS) if i % 6 != 5}
+    for n in range(60):
+        edits = [e.model_copy(update={"sha256": f"{e.sha256}-{n}"}) for e in EDITS]
+        drawn |= {r.path for r in taken(rule, verdicts, edits)}
+    assert drawn == fit
+
+
+def test_edits_of_images_that_the_table_lacks_are_left_out() -> None:
+    sources = {REAL[0].path, REAL[4].path}
+    assert {r.source for r in taken(SelectSetup(rule="all"), None, sources=sources)} == sources
+
+
+@pytest.mark.parametrize("rule", ["accepted", "band", "random"])
+def test_a_rule_that_judges_needs_verdicts(rule) -> None:
+    with pytest.raises(UserError, match=f"select.x: rule '{rule}' needs a table of verdicts; without one: rule all"):
+        taken(SelectSetup(rule=rule), None)
+    with pytest.raises(UserError, match="needs a table of verdicts"):
+        taken(SelectSetup(rule="all", nearest_own=True), None)
+    assert taken(SelectSetup(rule=rule), None, edits=[]) == []
+
+
+def test_verdicts_must_be_of_these_images(tmp_path) -> None:
+    images = [from_augmented(edit, "positive") for edit in EDITS]
+    path = tmp_path / "verdicts.csv"
+    write_manifest(path, [verdict(e, 0.1) for e in EDITS], VerdictRecord)
+    assert read_verdicts(images, path).keys() == {e.path for e in EDITS}
+    write_manifest(path, [verdict(e, 0.1) for e in EDITS[1:]], VerdictRecord)
+    with pytest.raises(UserError, match=f"no verdict for 1 images, such as {EDITS[0].path}"):
+        read_verdicts(images, path)
+    write_manifest(path, [verdict(e, 0.1, sha256="older") for e in EDITS], VerdictRecord)
+    with pytest.raises(UserError, match="no verdict for 12 images"):
+        read_verdicts(images, path)
