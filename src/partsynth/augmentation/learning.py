@@ -19,7 +19,7 @@ from partsynth.records.images import read_image
 from partsynth.records.rows import RealRecord
 from partsynth.store.files import prune
 from partsynth.store.hashing import seed_from
-from partsynth.store.tensors import safetensors_metadata, write_safetensors
+from partsynth.store.state import SavedState
 
 if TYPE_CHECKING:
     from partsynth.core.diffusion.inversion import Inversion
@@ -98,19 +98,17 @@ def prepare(
         raise UserError(f"tokens: {error}") from error
 
 
-def train(training: Inversion, checkpoint: Path) -> None:
-    """Train to the end, from ``checkpoint`` where there is one; it is kept up to date, alone in its folder.
+def train(training: Inversion, state: SavedState) -> None:
+    """Train to the end, from ``state`` where there is one; it is kept up to date, alone in its folder.
 
     Raises
     ------
     UserError
         where a loss is not finite.
     """
-    from safetensors.torch import load_file
-
-    prune(checkpoint.parent, [checkpoint])
-    if safetensors_metadata(checkpoint) is not None:
-        training.restore(load_file(checkpoint))
+    prune(state.path.parent, [state.path])
+    if (saved_state := state.load()) is not None:
+        training.restore(saved_state)
         print(f"tokens: going on from step {training.done} of {training.steps}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     saved = time.monotonic()
@@ -124,5 +122,5 @@ def train(training: Inversion, checkpoint: Path) -> None:
                 raise UserError(f"tokens: {error}; {advice}") from error
             progress.update(task, completed=training.done, description=f"learning tokens, loss {loss:.4f}")
             if time.monotonic() - saved >= CHECKPOINT_SECONDS:
-                write_safetensors(checkpoint, training.state(), {})
+                state.save(training.state())
                 saved = time.monotonic()

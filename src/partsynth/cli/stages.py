@@ -35,9 +35,9 @@ def render(
 ) -> None:
     """Render the embedded data set: used industrial parts with masks and metadata."""
     (section,) = stage("render", params, "render")
-    from partsynth.stages.render import RenderInputs, run
+    from partsynth.stages import render as step
 
-    run(RenderInputs(params=section, out=out))
+    step.run(step.Inputs(params=section, out=out))
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -285,6 +285,6 @@ def base(
 ) -> None:
     """Train the embedded Stable Diffusion and reference encoder (hours; frozen in dvc.yaml, its result is shipped)."""
     (section,) = stage("base", params, "base")
-    from partsynth.stages.base import BaseInputs, run
+    from partsynth.stages import base as step
 
-    run(BaseInputs(params=section, out=out))
+    step.run(step.Inputs(params=section, out=out))

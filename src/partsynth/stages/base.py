@@ -33,7 +33,7 @@ PARTS = ("vae", "unet", "reference", "reference_tune")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseInputs:
+class Inputs:
     """What the training of the base model takes, and where its product goes."""
 
     params: Base
@@ -42,7 +42,7 @@ class BaseInputs:
     device: str = "auto"
 
 
-def run(inputs: BaseInputs) -> None:
+def run(inputs: Inputs) -> None:
     """Corpus, VAE, latents, text encoder + U-Net, reference encoder, then ``out`` in diffusers' format.
 
     Raises

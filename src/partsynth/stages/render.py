@@ -21,7 +21,7 @@ META = "meta.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RenderInputs:
+class Inputs:
     """What the rendering takes, and where its product goes."""
 
     params: Render
@@ -29,7 +29,7 @@ class RenderInputs:
     workers: int | None = None  # processes; None = as the parameters say
 
 
-def run(inputs: RenderInputs) -> None:
+def run(inputs: Inputs) -> None:
     """Render what is missing below ``out``, remove what is no longer wanted, and write manifest.csv last.
 
     Raises

@@ -19,6 +19,7 @@ from partsynth.store.base_model import locate_base
 from partsynth.store.files import prune, write_json
 from partsynth.store.hashing import fingerprint, sha256_file
 from partsynth.store.layout import MANIFEST, Layout
+from partsynth.store.state import SavedState
 from partsynth.store.tensors import safetensors_metadata, write_safetensors
 
 if TYPE_CHECKING:
@@ -65,9 +66,10 @@ def run(inputs: Inputs) -> None:
     stale = [name for name in classes if (safetensors_metadata(files[name]) or {}).get("fingerprint") != marks[name]]
     print(f"tokens: {len(classes)} classes, {len(classes) - len(stale)} of them kept")
     if stale:
-        checkpoint = layout.work / "tokens" / f"{fingerprint([marks[name] for name in stale])}.safetensors"
+        identity = fingerprint([marks[name] for name in stale])
+        state = SavedState(layout.work / "tokens" / f"{identity}.safetensors", identity)
         training = prepare(params, diffusion, location, {name: classes[name] for name in stale}, words, inputs.root)
-        train(training, checkpoint)
+        train(training, state)
         vectors = training.result()
         for i, name in enumerate(stale):
             metadata = {
@@ -82,7 +84,7 @@ def run(inputs: Inputs) -> None:
                 **_losses(training.losses[:, i]),
             }
             write_safetensors(files[name], {"vectors": vectors[token_of(name)]}, metadata)
-        checkpoint.unlink(missing_ok=True)
+        state.delete()
     prune(out, files.values())
     write_json(out / "manifest.json", {"base_sha256": base, "tokens": {n: _entry(p, layout) for n, p in files.items()}})
 

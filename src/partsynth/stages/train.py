@@ -38,7 +38,7 @@ FILES = (classifier.ENCODER, classifier.PROBE, classifier.CONFIG, HISTORY, CURVE
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainInputs:
+class Inputs:
     """What one training takes, and where its product goes."""
 
     params: Train  # as the setup has it
@@ -53,7 +53,7 @@ class TrainInputs:
     on_measure: Callable[[Measurement], None] | None = None
 
 
-def run(inputs: TrainInputs) -> dict[str, float]:
+def run(inputs: Inputs) -> dict[str, float]:
     """Train and write the model's folder; returns the final metrics.
 
     Every image is checked against its sha256. Writes encoder.safetensors, classifier.safetensors, config.json,
@@ -163,7 +163,7 @@ def read_tables(selected: Path, real: Path) -> tuple[list[SelectedRecord], list[
     return rows, [r for r in manifest if r.split == "val" and r.role == "target" and r.class_name in classes]
 
 
-def _data_inputs(rows: Sequence[SelectedRecord], inputs: TrainInputs) -> list[DataInput]:
+def _data_inputs(rows: Sequence[SelectedRecord], inputs: Inputs) -> list[DataInput]:
     """The data sets of the run; an augmentation set's context says which part it plays."""
     layout = Layout(inputs.root)
     sets = sorted({(r.origin, r.role) for r in rows if r.origin != "real"})
@@ -190,7 +190,7 @@ def _finished(out: Path, mark: str) -> dict[str, float] | None:
         return None
 
 
-def _write(fitted: Fitted, metrics: dict[str, float], classes: list[str], mark: str, inputs: TrainInputs) -> None:
+def _write(fitted: Fitted, metrics: dict[str, float], classes: list[str], mark: str, inputs: Inputs) -> None:
     out = inputs.out
     config = {
         "architecture": classifier.architecture(inputs.params),

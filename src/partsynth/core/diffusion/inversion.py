@@ -11,14 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from partsynth.core.diffusion.model import StableDiffusion
 
-LOWEST_NOISE = 0.1  # of the schedule: below it the picture itself says all, and the words learn nothing
-PASS = 16  # pictures a pass through the U-Net, half of it above 32 x 32 latents: memory; more is hardly faster
+LOWEST_NOISE = 0.1  # of the schedule: below it the image itself says all, and the words learn nothing
+PASS = 16  # images per pass through the U-Net, half of it above 32 x 32 latents: memory; more is hardly faster
 HALF_SCALE = 2.0**12  # float16 gradients vanish without it; Adam does not see it
 
 
@@ -28,9 +29,18 @@ class Concept:
 
     token: str  # "<name>"
     latents: Tensor  # (N, C, h, w), scaled
-    prompts: Sequence[Sequence[str]]  # of each picture: the prompts to choose from, each with the token
+    prompts: Sequence[Sequence[str]]  # of each image: the prompts to choose from, each with the token
     seed: int
     init_word: str  # its embedding is where the vectors start
+
+
+class _Draw(NamedTuple):
+    """A class's images of one step."""
+
+    latents: Tensor  # (B, C, h, w)
+    noise: Tensor  # (B, C, h, w)
+    times: Tensor  # (B,) timesteps
+    prompts: Tensor  # (B,) indices
 
 
 class Inversion:
@@ -41,9 +51,9 @@ class Inversion:
     model
         Frozen; the tokens are installed in it.
     concepts
-        One a class; in a step each class contributes ``batch_size`` pictures.
+        One per class; in a step each class contributes ``batch_size`` images.
     vectors
-        V, vectors a token; they start as its ``init_word``'s embedding plus noise of a twentieth of its size.
+        V, vectors per token; they start as its ``init_word``'s embedding plus noise of a twentieth of its size.
     learning_rate
         Of Adam, in units of the embedding; rises over ``warmup`` steps, then falls to zero as a cosine.
 
@@ -68,10 +78,10 @@ class Inversion:
         self.steps, self.batch_size, self.learning_rate, self.warmup = steps, batch_size, learning_rate, warmup
         start = []
         for concept in self.concepts:
-            word = model.word_vector(concept.init_word)  # (width,)
-            jitter = torch.randn(vectors, model.width, generator=_stream(concept.seed, -1)).to(word)
+            word = model.prompts.word_vector(concept.init_word)  # (width,)
+            jitter = torch.randn(vectors, model.prompts.width, generator=_stream(concept.seed, -1)).to(word)
             start.append(word + 0.05 * word.square().mean().sqrt() * jitter)
-            model.install_token(concept.token, start[-1])
+            model.prompts.install_token(concept.token, start[-1])
         self.vectors = nn.Parameter(torch.stack(start).float())  # (K, V, width)
         self.optimiser = torch.optim.Adam([self.vectors], lr=learning_rate)
         self.done = 0
@@ -80,11 +90,11 @@ class Inversion:
         for concept in self.concepts:
             if any(concept.token not in p for choice in concept.prompts for p in choice):
                 raise ValueError(f"a prompt of {concept.token} lacks the token")
-        self._ids = torch.tensor([model.tokenise(p) for p in prompts])  # (P, L)
+        self._ids = torch.tensor([model.prompts.tokenise(p) for p in prompts])  # (P, L)
         self._prompt = {p: i for i, p in enumerate(prompts)}
         cells = math.prod(self.concepts[0].latents.shape[2:])
         self._pass = PASS if cells <= 32 * 32 else PASS // 2
-        rows = [model.rows(concept.token) for concept in self.concepts]
+        rows = [model.prompts.rows(concept.token) for concept in self.concepts]
         self._rows = torch.cat([torch.arange(r.start, r.stop) for r in rows]).to(model.device)
 
     def step(self) -> Tensor:
@@ -102,8 +112,10 @@ class Inversion:
             for i in range(0, len(self.concepts), together)
         ]
         losses = torch.cat(parts)  # (K,)
-        self.vectors.grad /= scale
-        fine = losses.isfinite() & self.vectors.grad.isfinite().flatten(1).all(1).cpu()
+        gradient = self.vectors.grad  # (K, V, width)
+        assert gradient is not None  # every class was in a part
+        gradient /= scale
+        fine = losses.isfinite() & gradient.isfinite().flatten(1).all(1).cpu()  # (K,)
         if not fine.all():
             broken = self.concepts[int((~fine).nonzero()[0])].token
             raise FloatingPointError(f"{broken}: loss or gradient not finite at step {self.done} in {self.model.dtype}")
@@ -117,7 +129,7 @@ class Inversion:
     def result(self) -> dict[str, Tensor]:
         """The tokens' vectors (V, width) float32, also installed in the model."""
         found = {c.token: v.detach().cpu().clone() for c, v in zip(self.concepts, self.vectors, strict=True)}
-        self.model.set_vectors(found)
+        self.model.prompts.set_vectors(found)
         return found
 
     def state(self) -> dict[str, Tensor]:
@@ -138,62 +150,70 @@ class Inversion:
     def _backward(self, classes: range, size: int, scale: float) -> Tensor:
         """Losses (k,) of some classes; their gradients, times ``scale``, are added to the vectors'.
 
-        The classes' pictures are padded to ``size`` with pictures of no weight.
+        The n = k x B images are padded to ``size`` with images of no weight.
         """
         device, draws = self.model.device, [self._draw(self.concepts[k]) for k in classes]
-        latents, noise, times = (torch.cat(parts) for parts in zip(*(d[:3] for d in draws), strict=True))
-        contexts, which = [], []
+        latents = torch.cat([draw.latents for draw in draws])  # (n, C, h, w)
+        noise = torch.cat([draw.noise for draw in draws])  # (n, C, h, w)
+        times = torch.cat([draw.times for draw in draws])  # (n,)
+        contexts: list[Tensor] = []
+        which = []
         for draw in draws:
-            # a call a class: its shape then depends on the class's own prompts
-            used, index = draw[3].unique(return_inverse=True)
+            # one call per class: its shape then depends on the class's own prompts
+            used, index = draw.prompts.unique(return_inverse=True)  # (U,), (B,)
             which.append(index + sum(len(c) for c in contexts))
             contexts.append(self._context(used))  # (U, L, D)
-        leaf = torch.cat([c.detach() for c in contexts]).requires_grad_()
+        leaf = torch.cat([c.detach() for c in contexts]).requires_grad_()  # (sum of U, L, D)
         real = len(latents)
-        padding = torch.tensor([*range(real), *[real - 1] * (size - real)])
-        weights = (torch.arange(size) < real).float() * scale / self.batch_size
-        alphas = torch.tensor(self.model.alphas)[times].view(-1, 1, 1, 1)
+        padding = torch.tensor([*range(real), *[real - 1] * (size - real)])  # (size,)
+        weights = (torch.arange(size) < real).float() * scale / self.batch_size  # (size,)
+        alphas = torch.tensor(self.model.alphas)[times].view(-1, 1, 1, 1)  # (n, 1, 1, 1)
         a, b = alphas.sqrt(), (1 - alphas).sqrt()
-        noisy = a * latents + b * noise  # (size, C, h, w), once padded
-        target = noise if self.model.prediction == "epsilon" else a * noise - b * latents
-        where = torch.cat(which)
-        errors = []
+        noisy = a * latents + b * noise  # (n, C, h, w)
+        target = noise if self.model.prediction == "epsilon" else a * noise - b * latents  # (n, C, h, w)
+        where = torch.cat(which)  # (n,) rows of leaf
+        errors: list[Tensor] = []
         for rows in padding.split(self._pass):
-            out = self.model.predict(noisy[rows].to(device), times[rows], leaf[where[rows].to(device)])
-            error = (out - target[rows].to(device)).square().mean((1, 2, 3))
+            out = self.model.predict(noisy[rows].to(device), times[rows], leaf[where[rows].to(device)])  # (p, C, h, w)
+            error = (out - target[rows].to(device)).square().mean((1, 2, 3))  # (p,)
             start = len(errors) * self._pass
             error.backward(weights[start : start + len(rows)].to(device))
             errors.append(error.detach().cpu())
+        assert leaf.grad is not None  # (sum of U, L, D)
         torch.autograd.backward(contexts, list(leaf.grad.split([len(c) for c in contexts])))
-        return torch.cat(errors)[:real].view(len(classes), self.batch_size).mean(1)
+        return torch.cat(errors)[:real].view(len(classes), self.batch_size).mean(1)  # (k, B) -> (k,)
 
-    def _draw(self, concept: Concept) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """A class's pictures of a step: latents, noise (B, C, h, w), timesteps (B,), prompt indices (B,)."""
+    def _draw(self, concept: Concept) -> _Draw:
         stream, count = _stream(concept.seed, self.done), self.batch_size
         have = len(concept.latents)
         rounds = [torch.randperm(have, generator=stream) for _ in range(0, count, have)]
-        pictures = torch.cat(rounds)[:count]
-        noise = torch.randn(count, *concept.latents.shape[1:], generator=stream)
+        images = torch.cat(rounds)[:count]  # (B,)
+        noise = torch.randn(count, *concept.latents.shape[1:], generator=stream)  # (B, C, h, w)
         total = len(self.model.alphas)
         # one timestep from each of B equal strata: the same distribution, less noise in the gradient
         strata = (torch.arange(count) + torch.rand(count, generator=stream)) / count
         times = ((LOWEST_NOISE + (1 - LOWEST_NOISE) * strata) * total).long().clamp(max=total - 1)
         picks = torch.rand(count, generator=stream).tolist()
-        choices = [concept.prompts[i] for i in pictures.tolist()]
+        choices = [concept.prompts[i] for i in images.tolist()]
         prompts = [self._prompt[c[int(p * len(c))]] for c, p in zip(choices, picks, strict=True)]
-        return concept.latents[pictures].cpu(), noise, times, torch.tensor(prompts)
+        return _Draw(concept.latents[images].cpu(), noise, times, torch.tensor(prompts))
 
     def _context(self, used: Tensor) -> Tensor:
         """Contexts (U, L, D) of the prompts ``used``, differentiable in the vectors."""
-        words = self.model.words
+        words = self.model.prompts.words
         before = words.added
         try:
-            words.added = before.index_copy(0, self._rows, self.vectors.flatten(0, 1))
-            return self.model.context(self._ids[used])
+            words.added = before.index_copy(0, self._rows, self.vectors.flatten(0, 1))  # (K V, width)
+            return self.model.prompts.context(self._ids[used])
         finally:
             words.added = before
 
     def _schedule(self) -> float:
+        """Share of the peak learning rate.
+
+        As ``schedules.warmup_cosine`` but for the last bit: the share of the way is rounded before it is multiplied by
+        pi, and another learning rate would give tokens other bytes.
+        """
         if self.done < self.warmup:
             return (self.done + 1) / (self.warmup + 1)
         progress = (self.done - self.warmup) / max(1, self.steps - self.warmup)
