@@ -1,7 +1,7 @@
 # make demo and make test set up what they need in .venv; nothing outside this folder is changed.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast ui lock clean
+.PHONY: help setup demo lint test test-fast ui lock clean
 
 # .uv holds uv itself where the machine has none; its own folder, because `uv pip sync` empties .venv of all else
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
@@ -17,6 +17,11 @@ demo: setup  ## run the whole pipeline on rendered parts, then print how the set
 	@echo
 	@partsynth summary
 
+lint: setup  ## check style and types (ruff, mypy)
+	ruff check src tests benchmarks
+	ruff format --check src tests benchmarks
+	mypy
+
 test: setup  ## run all tests (real small runs; WORKERS=2 at a time)
 	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -27,7 +32,7 @@ ui: setup  ## open the MLflow UI at http://127.0.0.1:5000
 	mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port 5000
 
 lock:  ## resolve requirements.lock anew from pyproject.toml
-	uv pip compile pyproject.toml --extra test --python-version 3.11 --universal --generate-hashes \
+	uv pip compile pyproject.toml --all-extras --python-version 3.11 --universal --generate-hashes \
 	  --no-emit-index-url --no-annotate --upgrade --quiet -o requirements.lock
 
 clean:  ## remove caches; data, models and runs stay
