@@ -487,9 +487,9 @@ def study_params(rule: str = "accepted", steps: int = 6, **settings: object):
 
 def study(params: dict, options: str, workers: str) -> None:
     """``partsynth study`` in a process of its own."""
-    from partsynth.study import workers as study_workers
+    from partsynth.study.workers import run_study
 
-    study_workers.run(study_params(**json.loads(options)), Path(), int(workers))
+    run_study(study_params(**json.loads(options)), Path(), int(workers))
 
 
 if __name__ == "__main__":

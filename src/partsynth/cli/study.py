@@ -44,17 +44,17 @@ def study_short(
 @studies.command("run")
 def study_run(trials: Trials = None, workers: Workers = 1, params: ParamsFile = PARAMS) -> None:
     """Run a study, go on with it, or join it; Ctrl-C loses nothing."""
-    from partsynth.study import workers as study_workers
+    from partsynth.study.workers import run_study
 
-    study_workers.run(study_params(params, trials), Path.cwd(), workers)
+    run_study(study_params(params, trials), Path.cwd(), workers)
 
 
 @studies.command("show")
 def study_show(params: ParamsFile = PARAMS) -> None:
     """Print trials, importance, Pareto front and history, and write reports/studies/NAME.json for the report."""
-    from partsynth.study import results
+    from partsynth.study.present import show
 
-    results.show(study_params(params), Path.cwd())
+    show(study_params(params), Path.cwd())
 
 
 @studies.command("apply")
@@ -64,6 +64,6 @@ def study_apply(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Write params.yaml with the best trial's parameters to a new file, to compare and to copy."""
-    from partsynth.study import results
+    from partsynth.study.apply import apply
 
-    typer.echo(f"wrote {results.apply(study_params(params), Path.cwd(), out, trial)}")
+    typer.echo(f"wrote {apply(study_params(params), Path.cwd(), out, trial)}")

@@ -1,6 +1,6 @@
 """What a study searches, on which data: no optimiser here, values in and out.
 
-Of the pictures only training and validation parts are read, OOD ones too; the test parts are never opened.
+Of the images only training and validation parts are read, OOD ones too; the test parts are never opened.
 """
 
 from __future__ import annotations
@@ -14,12 +14,20 @@ from partsynth.config.params import Params
 from partsynth.config.training import SelectSetup, Train
 from partsynth.errors import UserError
 from partsynth.lineage.digests import path_md5
-from partsynth.lineage.graph import covers, digest_of, read_lock
+from partsynth.lineage.graph import Stages, covers, digest_of, read_lock
 from partsynth.lineage.objects import Objects
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord, SelectedRecord
+from partsynth.store.layout import AUGMENTED, MANIFEST, OOD, QUALITY, REAL, SELECTED
 
-REAL, OOD = "data/real", "data/ood"
+
+@dataclass(frozen=True)
+class Band:
+    """What the training table of a setup whose rule is band is made from; paths relative to the root."""
+
+    onto: str
+    manifest: str
+    verdicts: str
 
 
 @dataclass(frozen=True)
@@ -29,11 +37,11 @@ class Data:
     table: str
     rows: tuple[SelectedRecord, ...]
     validation: tuple[RealRecord, ...]
-    near: tuple[RealRecord, ...]  # OOD *validation* pictures
+    near: tuple[RealRecord, ...]  # OOD *validation* images
     far: tuple[RealRecord, ...]
     digests: dict[str, str]
     sets: tuple[tuple[str, str], ...]  # augmentation sets the setup may use, each with its role
-    band: tuple[str, str, str] | None  # onto, manifest and verdicts of a setup whose rule is band
+    band: Band | None  # of a setup whose rule is band
 
     @property
     def has_synthetic(self) -> bool:
@@ -56,9 +64,9 @@ def read_data(params: Params, root: Path) -> Data:
     if setup not in params.select:
         raise UserError(f"study.setup is {setup!r}; select has {', '.join(params.select) or 'none'}")
     lock = read_lock(root)
-    table = f"data/selected/{setup}.csv"
+    table = f"{SELECTED}/{setup}.csv"
     digests, faults = {}, []
-    for path in (table, f"{REAL}/manifest.csv", f"{OOD}/manifest.csv"):
+    for path in (table, f"{REAL}/{MANIFEST}", f"{OOD}/{MANIFEST}"):
         now, locked = path_md5(root / path), _locked(root, lock, path)
         if now is None:
             faults.append(f"{path} is missing")
@@ -69,28 +77,31 @@ def read_data(params: Params, root: Path) -> Data:
         raise UserError(f"a study of {setup} needs finished data (dvc repro):\n  " + "\n  ".join(faults))
     rows = tuple(read_manifest(root / table, SelectedRecord))
     classes = {row.class_name for row in rows}
-    real = read_manifest(root / REAL / "manifest.csv", RealRecord)
+    real = read_manifest(root / REAL / MANIFEST, RealRecord)
     validation = tuple(r for r in real if r.split == "val" and r.role == "target" and r.class_name in classes)
     if not validation:
-        raise UserError(f"{REAL}/manifest.csv has no validation pictures of {setup}'s classes: a study needs them")
-    ood = [r for r in read_manifest(root / OOD / "manifest.csv", RealRecord) if r.split == "val"]
+        raise UserError(f"{REAL}/{MANIFEST} has no validation images of {setup}'s classes: a study needs them")
+    ood = [r for r in read_manifest(root / OOD / MANIFEST, RealRecord) if r.split == "val"]
     near = tuple(r for r in ood if r.role == "near_ood")
     if params.study.mode == "pareto" and not near:
-        raise UserError("study.mode pareto needs near-OOD validation pictures: set ood.holdout_classes, or constrained")
+        raise UserError("study.mode pareto needs near-OOD validation images: set ood.holdout_classes, or constrained")
     sets = {(row.origin, row.role) for row in rows if row.origin != "real"}
-    band = None
-    if params.select[setup].rule == "band":
-        deps = [dep["path"] for dep in lock.get(f"select@{setup}", {}).get("deps", [])]
-        tops = ("data/selected", "data/augmented", "data/quality")
-        found = [next((dep for dep in deps if covers(top, dep)), None) for top in tops]
-        if all(found):
-            band = tuple(found)
-            sets.add((Path(band[1]).parent.name, params.select[setup].role))  # the present band may take none of it
+    band = _band(lock, setup) if params.select[setup].rule == "band" else None
+    if band is not None:  # the present band may take none of it
+        sets.add((Path(band.manifest).parent.name, params.select[setup].role))
     far = tuple(r for r in ood if r.role == "far_ood")
     return Data(table, rows, validation, near, far, digests, tuple(sorted(sets)), band)
 
 
-def _locked(root: Path, lock: dict[str, Any], path: str) -> str | None:
+def _band(lock: Stages, setup: str) -> Band | None:
+    """What the setup's table was made from; None where it is not known."""
+    deps = [dep["path"] for dep in lock.get(f"select@{setup}", {}).get("deps", [])]
+    found = [next((dep for dep in deps if covers(top, dep)), None) for top in (SELECTED, AUGMENTED, QUALITY)]
+    onto, manifest, verdicts = found
+    return Band(onto, manifest, verdicts) if onto and manifest and verdicts else None
+
+
+def _locked(root: Path, lock: Stages, path: str) -> str | None:
     """The md5 that dvc.lock has for a file: named itself, or in the listing of the folder that holds it."""
     if (named := digest_of(lock, path)) is not None:
         return named
@@ -112,9 +123,9 @@ def settings(params: Params, values: dict[str, float]) -> tuple[Train, SelectSet
     chosen: dict[str, Any] = dict(values)
     if "negatives_per_anchor" in chosen:
         chosen["negatives"] = round(chosen.pop("negatives_per_anchor") * train.anchors)
-    low, width = chosen.pop("band_low", None), chosen.pop("band_width", None)
-    if low is not None and width is not None:
-        top = params.study.space.band[1]
+    low, width, limits = chosen.pop("band_low", None), chosen.pop("band_width", None), params.study.space.band
+    if low is not None and width is not None and limits is not None:
+        top = limits[1]
         select = select.model_copy(update={"band": (round(low, 6), round(low + width * (top - low), 6))})
     return train.model_copy(update=chosen), select
 
@@ -152,7 +163,7 @@ def baselines(params: Params, data: Data) -> list[dict[str, float]]:
         "negatives_per_anchor": train.negatives / train.anchors,
         "negative_weight": train.negative_weight,
     }
-    if "band_low" in limits:
+    if "band_low" in limits and params.study.space.band is not None:
         low, high = params.select[params.study.setup].band
         top = params.study.space.band[1]
         full["band_low"] = min(low, limits["band_low"][1])
@@ -167,7 +178,7 @@ def baselines(params: Params, data: Data) -> list[dict[str, float]]:
 
 
 def anchor_drift(rows: tuple[SelectedRecord, ...], train: Train) -> float:
-    """Mean drift percentile of a step's anchors in [0, 1], real pictures counting 0; nan where nothing measured it."""
+    """Mean drift percentile of a step's anchors in [0, 1], real images counting 0; nan where nothing measured it."""
     measured = [
         r.percentile for r in rows if r.role == "positive" and r.origin != "real" and r.percentile == r.percentile
     ]
