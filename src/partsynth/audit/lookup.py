@@ -52,7 +52,7 @@ def find_image(root: Path, objects: Objects, runs: Sequence[RunRecord], what: st
 
 
 def needles(root: Path, what: str) -> tuple[list[str], bool]:
-    """What to look for: a repository path, a sha256, or of a file from elsewhere that of its bytes; whether it is a file."""
+    """What to look for, and whether it is a file: a path below the root, a sha256, of a file from elsewhere its own."""
     if SHA256.match(what) and not Path(what).exists():
         return [what], False
     path = Path(what)

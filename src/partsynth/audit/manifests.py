@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from partsynth.audit.parents import parent_faults
 from partsynth.audit.result import Fault
-from partsynth.audit.rows import read_set
 from partsynth.audit.rules import selection_faults, split_faults, verdict_faults
 from partsynth.audit.tokens import LearnedToken, read_token, source_faults
 from partsynth.audit.workspace import Workspace
 from partsynth.errors import UserError
 from partsynth.lineage.graph import Stages, covers
+from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import AugmentedRecord, ImageRecord, RealRecord, Record, SelectedRecord, VerdictRecord
 from partsynth.store.layout import AUGMENTED, MANIFEST, OOD, QUALITY, REAL, SELECTED, TOKENS
@@ -29,8 +30,9 @@ def check_manifests(space: Workspace, stages: Stages) -> tuple[dict[str, int], l
     sets = sorted(path for path in outs if covers(AUGMENTED, path))
     faults = list(_foreign_sets(space.root, sets))
 
-    real = _read(space, f"{REAL}/{MANIFEST}", RealRecord, faults) if REAL in outs else []
-    ood = _read(space, f"{OOD}/{MANIFEST}", RealRecord, faults) if OOD in outs else []
+    read_real = partial(read_manifest, kind=RealRecord)
+    real = _read(space, f"{REAL}/{MANIFEST}", read_real, faults) if REAL in outs else []
+    ood = _read(space, f"{OOD}/{MANIFEST}", read_real, faults) if OOD in outs else []
     faults += _file_faults(space, REAL, real, known={row.mask for row in real})
     faults += _file_faults(space, OOD, ood)
     duplicates = space.root / REAL / "duplicates.csv"
@@ -46,7 +48,7 @@ def check_manifests(space: Workspace, stages: Stages) -> tuple[dict[str, int], l
     verdicts: dict[str, VerdictRecord] = {}
     for folder in sets:
         name, manifest = folder.rpartition("/")[2], f"{folder}/{MANIFEST}"
-        rows = _read_set(space, manifest, faults)
+        rows = _read(space, manifest, read_augmented, faults)
         faults += _file_faults(space, folder, rows)
         for row in rows:
             faults += [Fault(row.path, message) for message in parent_faults(row, holder)]
@@ -54,14 +56,14 @@ def check_manifests(space: Workspace, stages: Stages) -> tuple[dict[str, int], l
                 faults.append(Fault(row.path, f"its row says set {row.set_name!r}"))
         synthetic |= {row.path: row for row in rows}
         if (table := f"{QUALITY}/{name}.csv") in outs:
-            judged = _read(space, table, VerdictRecord, faults)
+            judged = _read(space, table, partial(read_manifest, kind=VerdictRecord), faults)
             faults += verdict_faults(table, manifest, judged, rows)
             verdicts |= {row.path: row for row in judged}
 
     training = {row.path: row for row in real if row.split == "train" and row.role == "target"}
     selected = sorted(path for path in outs if covers(SELECTED, path))
     for table in selected:
-        for chosen in _read(space, table, SelectedRecord, faults):
+        for chosen in _read(space, table, partial(read_manifest, kind=SelectedRecord), faults):
             faults += selection_faults(table, chosen, training, synthetic, verdicts)
     counts = {"real": len(real), "ood": len(ood), "tokens": len(tokens), "augmented": len(synthetic)}
     return counts | {"verdicts": len(verdicts), "selected tables": len(selected)}, faults
@@ -92,20 +94,10 @@ def _foreign_sets(root: Path, sets: Collection[str]) -> Iterator[Fault]:
             yield Fault(name, "no stage of dvc.yaml made this set")
 
 
-def _read(space: Workspace, path: str, kind: type[R], faults: list[Fault]) -> list[R]:
+def _read(space: Workspace, path: str, read: Callable[[Path], list[R]], faults: list[Fault]) -> list[R]:
     """The rows of a table; what cannot be read is a fault, and gives none."""
     try:
-        rows = read_manifest(space.root / path, kind)
-    except UserError as error:
-        faults.append(Fault(path, str(error)))
-        return []
-    faults += _repeated(path, rows)
-    return rows
-
-
-def _read_set(space: Workspace, path: str, faults: list[Fault]) -> list[AugmentedRecord]:
-    try:
-        rows = read_set(space.root / path)
+        rows = read(space.root / path)
     except UserError as error:
         faults.append(Fault(path, str(error)))
         return []

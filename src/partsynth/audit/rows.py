@@ -7,34 +7,31 @@ import functools
 import io
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TypeVar
 
 from partsynth.audit.versions import Version
 from partsynth.errors import UserError
-from partsynth.records.manifest import read_manifest
+from partsynth.records.augmented import row_type
 from partsynth.records.rows import AugmentedRecord, ImageRecord, RealRecord, Record
-from partsynth.seams import METHODS
 from partsynth.store.layout import MANIFEST, OOD, REAL
 
 R = TypeVar("R", bound=Record)
 SHA256 = re.compile(r"^[0-9a-f]{8,64}$")  # or its beginning, as people give it
 
 
-def lines_with(data: bytes | None, needle: str) -> list[dict[str, str]]:
-    """The rows of a table whose text holds ``needle``, column -> text."""
-    text = "" if data is None else data.decode()
+def part_with(table: bytes | None, needle: str) -> str:
+    """The table's head and the lines that hold ``needle``; empty where none does."""
+    text = "" if table is None else table.decode()
     if needle not in text:
-        return []
+        return ""
     head, _, body = text.partition("\n")
-    lines = [line for line in body.splitlines() if needle in line]
-    return list(csv.DictReader(io.StringIO("\n".join([head, *lines]))))
+    return "\n".join([head, *(line for line in body.split("\n") if needle in line)])
 
 
 @functools.lru_cache(maxsize=256)
 def images_naming(manifest: bytes, text: str) -> frozenset[str]:
     """The sha256 of the images whose rows hold a text: runs share manifests."""
-    return frozenset(row["sha256"] for row in lines_with(manifest, text))
+    return frozenset(row["sha256"] for row in csv.DictReader(io.StringIO(part_with(manifest, text))))
 
 
 def rows_with(version: Version, path: str, kind: type[R], needle: str) -> list[R]:
@@ -45,7 +42,7 @@ def rows_with(version: Version, path: str, kind: type[R], needle: str) -> list[R
     UserError
         where one of them is faulty.
     """
-    return [_typed(row, kind, path) for row in lines_with(version.read(path), needle)]
+    return _typed(part_with(version.read(path), needle), kind, path)
 
 
 def real_rows(version: Version, folder: str, needle: str) -> list[RealRecord]:
@@ -54,19 +51,10 @@ def real_rows(version: Version, folder: str, needle: str) -> list[RealRecord]:
 
 
 def synthetic_rows(version: Version, folder: str, needle: str) -> list[AugmentedRecord]:
-    """Of an augmentation set, each of its method's own kind."""
+    """Of an augmentation set, as its method's own type."""
     path = f"{folder}/{MANIFEST}"
-    return [_typed(row, _kind(row), path) for row in lines_with(version.read(path), needle)]
-
-
-def read_set(path: Path) -> list[AugmentedRecord]:
-    with open(path, newline="") as file:
-        first = next(csv.DictReader(file), {})
-    return read_manifest(path, _kind(first))
-
-
-def _kind(row: dict[str, str]) -> type[AugmentedRecord]:
-    return METHODS[row.get("method") or "sdedit"].Row
+    part = part_with(version.read(path), needle)
+    return _typed(part, row_type(part, path), path) if part else []
 
 
 def image_rows(version: Version, needle: str) -> Iterator[tuple[str, ImageRecord]]:
@@ -79,8 +67,8 @@ def image_rows(version: Version, needle: str) -> Iterator[tuple[str, ImageRecord
             yield f"{folder}/{MANIFEST}", synthetic
 
 
-def _typed(row: dict[str, str], kind: type[R], path: str) -> R:
+def _typed(table: str, kind: type[R], path: str) -> list[R]:
     try:
-        return kind.model_validate(row)
+        return [kind.model_validate(row) for row in csv.DictReader(io.StringIO(table))]
     except ValueError as error:
         raise UserError(f"{path} has a faulty row: {error}") from None
