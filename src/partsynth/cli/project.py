@@ -39,10 +39,13 @@ def check(params: ParamsFile = PARAMS) -> None:
 
 @app.command(rich_help_panel=PROJECT)
 def upgrade() -> None:
-    """Record the installed partsynth in a project made by init: stages whose code changed will run again."""
-    from partsynth.project import code as project_code
+    """Record the code that is installed now: `dvc repro` then runs the stages whose code changed.
 
-    typer.echo(project_code.upgrade(Path.cwd()))
+    In a project made by init it is recorded in partsynth.json; in partsynth's repository, in dvc.yaml.
+    """
+    from partsynth.project import upgrade as project_upgrade
+
+    typer.echo(project_upgrade.upgrade(Path.cwd()))
 
 
 @app.command("params", rich_help_panel=PROJECT)

@@ -1,4 +1,8 @@
-"""Which code a module runs: its own imports, followed through the package."""
+"""Which code a stage runs: its module's imports, followed through the package, and the members of seams it names.
+
+The one answer to "which code made this?": dvc.yaml's dependencies, the hashes of partsynth.json and the fingerprints
+of trainings come from here.
+"""
 
 from __future__ import annotations
 
@@ -28,23 +32,32 @@ def imports(module: Path, package: Path = PACKAGE) -> list[Path]:
             names = [alias.name for alias in node.names]
         else:
             continue
-        for name in names:
-            head, *parts = name.split(".")
-            path = package.joinpath(*parts)
-            if head == package.name and parts:
-                found |= {p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()}
+        found |= {path for name in names for path in _files(name, package)}
     return sorted(found)
 
 
+def _files(name: str, package: Path) -> list[Path]:
+    """The files of a module or folder by its dotted name; none of the package's own and of other packages."""
+    head, *parts = name.split(".")
+    path = package.joinpath(*parts)
+    if head != package.name or not parts:
+        return []
+    return [p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()]
+
+
 def members(module: Path) -> list[Path]:
-    """The members of the seams that ``module`` imports: no text imports them, but they run."""
-    found = []
+    """The modules of the members of all seams that ``module`` names (``SCORES``, ``seams.SCORES``); sorted."""
+    if PACKAGE / "seams.py" not in imports(module):
+        return []
+    named = set()
     for node in ast.walk(ast.parse(module.read_text(), str(module))):
-        if isinstance(node, ast.ImportFrom) and node.module == seams.__name__:
-            registries = [getattr(seams, alias.name) for alias in node.names]
-            names = [name for one in registries if isinstance(one, seams.Registry) for name in one.modules]
-            found += [PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in names]
-    return found
+        if isinstance(node, ast.ImportFrom):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Attribute):
+            named.add(node.attr)
+    registries = [found for name in named if isinstance(found := getattr(seams, name, None), seams.Registry)]
+    names = {name for registry in registries for name in (registry.package, *registry.modules)}
+    return sorted({path for name in names for path in _files(name, PACKAGE)})
 
 
 def room_of(module: Path) -> str:
@@ -86,4 +99,5 @@ def code_paths(stage: str) -> list[str]:
 
 
 def code_hash(stage: str) -> str:
+    """A hash of the names and texts of a stage's modules."""
     return fingerprint([[path.relative_to(PACKAGE).as_posix(), sha256_file(path)] for path in code_of(stage)])

@@ -6,20 +6,25 @@ import json
 from pathlib import Path
 
 from partsynth import __version__
-from partsynth.config.load import read_yaml
 from partsynth.errors import UserError
-from partsynth.lineage.code import code_hash, stage_module
-from partsynth.store.files import write_json
+from partsynth.lineage.code import code_hash
 
 STAMP = "partsynth.json"
 
 
 def stamp(stages: list[str]) -> dict[str, object]:
+    """The content of partsynth.json for the installed code."""
     return {"partsynth": __version__, "code": {stage: code_hash(stage) for stage in stages}}
 
 
 def changed_stages(root: Path) -> list[str]:
-    """Stages of a project whose code differs from the recorded one; none in the repository itself."""
+    """Stages of a project whose code differs from the recorded one; none in the repository itself.
+
+    Raises
+    ------
+    UserError
+        where the record is damaged.
+    """
     path = root / STAMP
     if not path.is_file():
         return []
@@ -31,25 +36,15 @@ def changed_stages(root: Path) -> list[str]:
 
 
 def require_current(root: Path, stage: str) -> None:
-    """Raise UserError where the project recorded other code for ``stage`` than is installed."""
+    """Let a stage run only with the code that the project recorded for it.
+
+    Raises
+    ------
+    UserError
+        where other code is installed.
+    """
     if stage in changed_stages(root):
         raise UserError(
             f"the installed partsynth ({__version__}) has other code for the stage {stage} than this project recorded. "
             "`partsynth upgrade` records it; `dvc repro` then runs the stages whose code changed"
         )
-
-
-def upgrade(root: Path) -> str:
-    """Record the installed code; returns what will run again."""
-    path = root / STAMP
-    if not path.is_file():
-        raise UserError(f"no {STAMP} here: only projects made by `partsynth init` have one (the repository needs none)")
-    stages = [name for name in read_yaml(root / "dvc.yaml").get("stages", {}) if stage_module(name).is_file()]
-    try:
-        changed = changed_stages(root)
-    except UserError:
-        changed = stages
-    write_json(path, stamp(stages))
-    if not changed:
-        return f"{STAMP} is up to date with partsynth {__version__}"
-    return f"recorded partsynth {__version__}; `dvc repro` will run again: {', '.join(changed)}, and what uses them"

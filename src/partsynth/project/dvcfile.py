@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from partsynth.config.params import Params
 from partsynth.project.code import STAMP
 from partsynth.project.shipped import BASE, needs_base_model, shipped
+from partsynth.store.yaml_text import drop, parsed, quoted, written
+
+SOURCE = "src/partsynth/"  # what code dependencies begin with in the repository's dvc.yaml
 
 
 def with_data(text: str, data: Path) -> str:
     """A preset's text with ``ingest.path`` naming ``data``."""
-    changed, count = re.subn(
-        r"(?ms)^(ingest:\n.*?^  path:)[^\n#]*",
-        lambda m: f"{m.group(1)} {json.dumps(str(data), ensure_ascii=False)}  ",
-        text,
-        count=1,
-    )
-    if not count:
-        raise ValueError("the preset's section ingest has no path")
-    return "\n".join(line.rstrip() for line in changed.split("\n"))
+    preset = parsed(text)
+    preset["ingest"]["path"] = quoted(str(data))
+    return written(preset)
 
 
 def graph_for(parameters: Params, setups: list[str] | None = None) -> str:
@@ -34,52 +29,57 @@ def graph_for(parameters: Params, setups: list[str] | None = None) -> str:
     return with_setups(text, {name: (setup.onto, setup.set) for name, setup in chosen.items()}) if chosen else text
 
 
-def with_setups(graph: str, chain: dict[str, tuple[str | None, str]]) -> str:
+def with_setups(graph: str, chain: Mapping[str, tuple[str | None, str]]) -> str:
     """dvc.yaml's text with these entries of ``select``: setup -> (setup it adds to or None, set or ``real``)."""
-    lines = []
-    for name, (onto, added) in chain.items():
-        real = added == "real"
-        lines += [
-            f"      {name}:",
-            f"        onto: {f'data/selected/{onto}.csv' if onto else 'data/real/train'}",
-            f"        manifest: {'data/real/manifest.csv' if real else f'data/augmented/{added}/manifest.csv'}",
-            f"        verdicts: {'data/real/val' if real else f'data/quality/{added}.csv'}",
-        ]
-    changed, count = re.subn(
-        r"(?ms)^(  select:\n    foreach:\n).*?^(?=    do:$)", lambda m: m.group(1) + "\n".join(lines) + "\n", graph
-    )
-    if count != 1:
-        raise ValueError("dvc.yaml has no stage select with a foreach")
-    return changed
+    dvc_yaml = parsed(graph)
+    dvc_yaml["stages"]["select"]["foreach"] = {
+        name: {
+            "onto": f"data/selected/{onto}.csv" if onto else "data/real/train",
+            "manifest": "data/real/manifest.csv" if added == "real" else f"data/augmented/{added}/manifest.csv",
+            "verdicts": "data/real/val" if added == "real" else f"data/quality/{added}.csv",
+        }
+        for name, (onto, added) in chain.items()
+    }
+    return written(dvc_yaml)
 
 
 def project_dvc_yaml(text: str, renders: bool, needs_base: bool) -> str:
     """The repository's dvc.yaml for a project: no ``base``, ``render`` only where wanted, code by STAMP."""
-    _, _, body = text.partition("\nstages:\n")
-    left_out = {"base"} | (set() if renders else {"render"})
-    lines: list[str] = []
-    for block in re.split(r"(?m)^(?=(?:  #[^\n]*\n)*  \w+:\n)", body):
-        name = re.search(r"(?m)^  (\w+):$", block)
-        if name is None or name.group(1) in left_out:
-            continue
-        for line in block.rstrip("\n").split("\n"):
-            if line.strip().startswith("- src/") or (not needs_base and line.strip() == f"- {BASE}"):
-                continue
-            lines.append(line)
-            if line.strip() == "params:":
-                indent = " " * (line.index("params:") + 2)
-                lines += [f"{indent}- {STAMP}:", f"{indent}    - code.{name.group(1)}"]
-        lines.append("")
-    made = re.sub(r"(?m)^( *)deps:\n(?!\1  )", "", "\n".join(lines))  # `deps:` of which only code was left out
-    return PROJECT_HEAD + "stages:\n" + made
+    dvc_yaml = parsed(text)
+    stages = dvc_yaml["stages"]
+    for name in ("base",) if renders else ("base", "render"):
+        drop(stages, name)
+    for name, stage in stages.items():
+        step = step_of(stage)
+        step["params"].insert(0, {STAMP: [f"code.{name}"]})
+        replace_dependencies(step, lambda dep: dep.startswith(SOURCE) or (dep == BASE and not needs_base))
+    dvc_yaml.ca.comment = None
+    return PROJECT_HEAD + written(dvc_yaml)
+
+
+def step_of(stage: Any) -> Any:
+    """What a stage of dvc.yaml does; of one with ``foreach``, each of its entries."""
+    return stage.get("do", stage)
+
+
+def replace_dependencies(step: Any, old: Callable[[str], bool], new: list[str] | None = None) -> None:
+    """Take the dependencies out that ``old`` holds for, and add ``new`` at the end."""
+    deps = step.setdefault("deps", []) if new else step.get("deps", [])
+    for index in reversed(range(len(deps))):
+        if old(str(deps[index])):
+            del deps[index]
+    deps.extend(new or [])
+    if not deps:
+        step.pop("deps", None)
 
 
 def stage_names(graph: str) -> list[str]:
-    return list(yaml.safe_load(graph)["stages"])
+    return list(parsed(graph)["stages"])
 
 
 PROJECT_HEAD = """\
-# ingest -> tokens -> calibrate@SET -> generate@SET -> quality@SET -> select@SETUP -> train@SETUP-SEED -> evaluate -> report
+# ingest -> tokens -> calibrate@SET -> generate@SET -> quality@SET -> select@SETUP -> train@SETUP-SEED -> evaluate
+# -> report
 #
 # partsynth.json holds a hash of each stage's code in the installed package (`partsynth upgrade` records a new one).
 # One more augmentation set: an entry of `sets` in params.yaml.

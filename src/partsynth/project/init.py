@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from partsynth import __version__
 from partsynth.config.load import load_all
-from partsynth.errors import UserError
+from partsynth.errors import UserError, did_you_mean
 from partsynth.project.code import STAMP, stamp
 from partsynth.project.dvcfile import graph_for, stage_names, with_data
 from partsynth.project.shipped import BASE, checkout, needs_base_model, presets, shipped
@@ -24,10 +23,15 @@ def init(
 ) -> str:
     """Make a git + DVC project in ``folder`` from a preset; returns what to do next.
 
-    ``cache``: a DVC cache that it shares with others, instead of its own.
-    ``data`` stays where it is and is named by its absolute path (experiments run in temporary copies of the project).
-    The embedded base model is copied in, under DVC, so that the project can be shared; ``base`` names it where the
-    package was installed without its repository.
+    Parameters
+    ----------
+    folder : new, or empty
+    preset : a name of ``presets()``
+    data : photographs; they stay where they are and are named by their absolute path, because experiments run in
+        temporary copies of the project
+    base : the embedded base model, where the package was installed without its repository; it is copied in, under DVC,
+        so that the project can be shared
+    cache : a DVC cache that it shares with others, instead of its own
 
     Raises
     ------
@@ -35,34 +39,16 @@ def init(
         with all faults: an unknown preset, a folder in use, data missing or not wanted, no base model, no git. Nothing
         has been written then.
     """
-    known, faults = presets(), []
+    known = presets()
     if preset not in known:
-        raise UserError(f"no preset {preset!r}; there are {', '.join(known)}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        faults.append(f"{folder} is not empty: name a new folder")
-    parameters = load_all(known[preset])
-    renders = parameters.ingest.source == "rendered"
-    if renders and data is not None:
-        faults.append(f"the preset {preset} renders its own pictures: leave --data out, or take another preset")
-    elif not renders and data is None:
-        faults.append(f"the preset {preset} needs --data, the folder of your photographs")
-    elif data is not None and not data.is_dir():
-        faults.append(f"--data {data}: no such folder")
-    elif data is not None and not any(data.iterdir()):
-        faults.append(f"--data {data}: the folder is empty")
-    elif data is not None and re.search(r"[\"'\\$`\n]", str(data.resolve())):
-        faults.append(f"--data {data.resolve()}: a path with quotes, $, ` or \\ does not pass through dvc.yaml")
+        raise UserError(f"no preset {preset!r}{did_you_mean(preset, known)}; there are {', '.join(known)}")
+    parameters, checkout_root = load_all(known[preset]), checkout()
+    model = base or (checkout_root / BASE if checkout_root else None)
     needs_base = needs_base_model(parameters)
-    model = base or (checkout() / BASE if checkout() else None)
-    if needs_base and (model is None or not (model / "model_index.json").is_file()):
-        faults.append(
-            f"{model} holds no model (no model_index.json)"
-            if model
-            else "the embedded base model is no part of an installed package: name its folder with --base "
-            "(models/base of the repository), or take a preset with another Stable Diffusion (sd15-gpu)"
-        )
-    if shutil.which("git") is None:
-        faults.append("git is not installed")
+    faults = [f"{folder} is not empty: name a new folder"] if folder.exists() and not _is_empty(folder) else []
+    faults += _data_faults(preset, parameters.ingest.source == "rendered", data)
+    faults += _model_faults(model) if needs_base else []
+    faults += ["git is not installed"] if shutil.which("git") is None else []
     if faults:
         raise UserError("\n  ".join(["no project was made:", *faults] if len(faults) > 1 else faults))
 
@@ -79,22 +65,12 @@ def init(
         write_text_atomic(new / "dvc.yaml", graph)
         write_json(new / STAMP, stamp(stage_names(graph)))
         write_text_atomic(new / "README.md", README.format(preset=preset, version=__version__))
-        _run(new, "git", "init", "--quiet")
-        _dvc(new, "init")
-        _dvc(new, "config", "core.analytics", "false")
-        if cache is not None:
-            _dvc(new, "config", "cache.dir", os.fspath(cache.resolve()))
-        for name in (".gitignore", ".dvcignore"):
-            shutil.copyfile(shipped(name), new / name)
         write_text_atomic(new / "reports/studies/README.md", STUDIES)  # the report depends on the folder
-        if needs_base:
+        _begin_versions(new, cache)
+        if needs_base and model is not None:
             shutil.copytree(model, new / BASE)
             _dvc(new, "add", BASE)
-        _run(new, "git", "add", "--all")
-        message = f"A partsynth project from the preset {preset}"
-        committed = (
-            subprocess.run(["git", "commit", "--quiet", "-m", message], cwd=new, capture_output=True).returncode == 0
-        )
+        committed = _commit(new, f"A partsynth project from the preset {preset}")
         os.replace(new, folder)
     lines = [f"{folder} is ready (preset {preset})."]
     if not committed:
@@ -103,6 +79,49 @@ def init(
         lines.append(f"Next: source {Path(sys.executable).parent / 'activate'}")
     lines.append(f"Next: cd {folder}; partsynth check; dvc repro; partsynth summary")
     return "\n".join(lines)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _data_faults(preset: str, renders: bool, data: Path | None) -> list[str]:
+    if data is None:
+        return [] if renders else [f"the preset {preset} needs --data, the folder of your photographs"]
+    if renders:
+        return [f"the preset {preset} renders its own images: leave --data out, or take another preset"]
+    if not data.is_dir():
+        return [f"--data {data}: no such folder"]
+    if _is_empty(data):
+        return [f"--data {data}: the folder is empty"]
+    if set(str(data.resolve())) & set("\"'\\$`\n"):
+        return [f"--data {data.resolve()}: a path with quotes, $, ` or \\ does not pass through dvc.yaml"]
+    return []
+
+
+def _model_faults(model: Path | None) -> list[str]:
+    if model is None:
+        return [
+            "the embedded base model is no part of an installed package: name its folder with --base "
+            "(models/base of the repository), or take a preset with another Stable Diffusion (sd15-gpu)"
+        ]
+    return [] if (model / "model_index.json").is_file() else [f"{model} holds no model (no model_index.json)"]
+
+
+def _begin_versions(folder: Path, cache: Path | None) -> None:
+    _run(folder, "git", "init", "--quiet")
+    _dvc(folder, "init")
+    _dvc(folder, "config", "core.analytics", "false")
+    if cache is not None:
+        _dvc(folder, "config", "cache.dir", os.fspath(cache.resolve()))
+    for name in (".gitignore", ".dvcignore"):
+        shutil.copyfile(shipped(name), folder / name)
+
+
+def _commit(folder: Path, message: str) -> bool:
+    """Whether everything could be committed: git refuses where it knows no name of the user."""
+    _run(folder, "git", "add", "--all")
+    return subprocess.run(["git", "commit", "--quiet", "-m", message], cwd=folder, capture_output=True).returncode == 0
 
 
 def _run(folder: Path, *command: str) -> None:
@@ -116,7 +135,7 @@ def _dvc(folder: Path, *arguments: str) -> None:
 
 
 STUDIES = """\
-`partsynth study show` writes one JSON file a study here; `dvc repro report` puts them into `reports/index.html`.
+`partsynth study show` writes one JSON file per study here; `dvc repro report` puts them into `reports/index.html`.
 They are small results, made on a shared study storage and not by a stage: commit those worth keeping.
 """
 README = """\
@@ -132,7 +151,7 @@ Made by `partsynth init --preset {preset}` (partsynth {version}).
 `params.yaml` decides everything; `partsynth params` explains each key. Look at `reports/index.html` for the result,
 and at `reports/quality/<set>/` for what was flagged and why.
 
-- **Keep a version:** `git add -A && git commit`. DVC keeps the pictures and models of each commit in its cache;
+- **Keep a version:** `git add -A && git commit`. DVC keeps the images and models of each commit in its cache;
   `git checkout COMMIT && dvc checkout` brings them back.
 - **Share:** `dvc remote add -d store ssh://server/path` (or `s3://...`, or a folder), `dvc push`; others `git clone`
   and `dvc pull`.

@@ -1,0 +1,87 @@
+"""dvc.yaml of a project: the repository's without its code, and what it always was."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from partsynth.config.load import load_all
+from partsynth.project.code import STAMP
+from partsynth.project.dvcfile import graph_for, project_dvc_yaml, with_data, with_setups
+from partsynth.project.shipped import presets
+
+ROOT = Path(__file__).parents[2]
+BEFORE = yaml.safe_load((Path(__file__).parent / "graphs.yaml").read_text())
+
+
+def before(preset: str) -> dict:
+    """The parsed dvc.yaml that init wrote from a preset before this package had rooms."""
+    told, graph = BEFORE["presets"][preset], copy.deepcopy({key: BEFORE[key] for key in ("stages", "plots")})
+    stages = graph["stages"]
+    if not told["render"]:
+        del stages["render"]
+    if not told["base_model"]:
+        for stage in stages.values():
+            step = stage.get("do", stage)
+            step["deps"] = [dep for dep in step["deps"] if dep != "models/base"]
+    stages["select"]["foreach"] = told.get("select", stages["select"]["foreach"])
+    return graph
+
+
+@pytest.mark.parametrize("preset", sorted(presets()))
+def test_a_projects_graph_is_what_it_was(preset: str) -> None:
+    assert yaml.safe_load(graph_for(load_all(presets()[preset]))) == before(preset)
+
+
+def test_a_projects_graph_is_the_repositorys() -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    whole, own = (yaml.safe_load(t) for t in (text, project_dvc_yaml(text, renders=True, needs_base=True)))
+    assert list(own["stages"]) == [s for s in whole["stages"] if s != "base"]
+    assert own["plots"] == whole["plots"]
+    for name, stage in own["stages"].items():
+        ours, theirs = stage.get("do", stage), whole["stages"][name].get("do", whole["stages"][name])
+        assert ours["cmd"] == theirs["cmd"] and ours["outs"] == theirs["outs"]
+        assert ours["params"] == [{STAMP: [f"code.{name}"]}, *theirs["params"]]
+        assert (
+            ours.get("deps", []) == [d for d in theirs.get("deps", []) if not d.startswith("src/")] or name == "render"
+        )
+
+
+def test_a_projects_graph_keeps_the_comments_of_its_stages() -> None:
+    text = project_dvc_yaml((ROOT / "dvc.yaml").read_text(), renders=False, needs_base=True)
+    assert "# A strength given in params.yaml is passed on" in text
+    assert "# One more seed: `matrix.seeds` in params.yaml." in text
+    for gone in ("embedded Stable Diffusion", "Paths live here", "data/raw:", "src/"):
+        assert gone not in text
+
+
+def test_setups_replace_those_of_the_graph_and_nothing_else() -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    changed = with_setups(text, {"real": (None, "real"), "more": ("real", "far")})
+    entries = yaml.safe_load(changed)["stages"]["select"]["foreach"]
+    assert entries == {
+        "real": {"onto": "data/real/train", "manifest": "data/real/manifest.csv", "verdicts": "data/real/val"},
+        "more": {
+            "onto": "data/selected/real.csv",
+            "manifest": "data/augmented/far/manifest.csv",
+            "verdicts": "data/quality/far.csv",
+        },
+    }
+    head, foot = text.split("    foreach:\n      real:\n")
+    assert changed.startswith(head) and changed.endswith(foot.split("    do:\n", 1)[1])
+
+
+@pytest.mark.parametrize("path", ["/a b/c", "/ä/#1", "/x: y", "/{curly}"])
+def test_any_data_path_passes_through_yaml(path: str) -> None:
+    text = with_data((ROOT / "presets/folder.yaml").read_text(), Path(path))
+    assert yaml.safe_load(text)["ingest"]["path"] == path
+
+
+def test_only_the_data_path_of_a_preset_changes() -> None:
+    text = (ROOT / "presets/folder.yaml").read_text()
+    changed = with_data(text, Path("/photos"))
+    pairs = zip(text.splitlines(), changed.splitlines(), strict=True)
+    assert [pair for pair in pairs if pair[0] != pair[1]] == [("  path: data/raw", '  path: "/photos"')]
