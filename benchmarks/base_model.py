@@ -131,7 +131,7 @@ class Bench:
         def make() -> dict[str, np.ndarray]:
             done = []
             for rows, count in padded(len(latents), BATCH):
-                context = torch.stack([self.model.embed(prompts[i]) for i in rows])
+                context = torch.stack([self.model.prompts.embed(prompts[i]) for i in rows])
                 edited = self.model.sdedit(latents[rows], context, [seeds[i] for i in rows], strength, guidance, steps)
                 done.append(edited[:count])
             return {"images": as_uint8(self.model.decode(torch.cat(done)))}
@@ -325,7 +325,7 @@ def losses(bench: Bench, latents: Tensor, prompts: Sequence[str], seeds: Sequenc
             alphas = torch.tensor(model.alphas)[times].float().view(-1, 1, 1, 1)
             a, b = alphas.sqrt(), (1 - alphas).sqrt()
             wanted = noise if model.prediction == "epsilon" else a * noise - b * clean
-            context = torch.stack([model.embed(prompts[i]) for i, _ in parts])
+            context = torch.stack([model.prompts.embed(prompts[i]) for i, _ in parts])
             error = (model.predict(a * clean + b * noise, times, context) - wanted).square().mean((1, 2, 3))
             for (i, _), value in list(zip(parts, error.tolist(), strict=True))[:count]:
                 result[i] += value / DRAWS
@@ -436,7 +436,7 @@ def install_tokens(bench: Bench) -> None:
     from safetensors.torch import load_file
 
     for name, entry in read_json(bench.project / "models/tokens/manifest.json")["tokens"].items():
-        bench.model.install_token(token(name), load_file(bench.project / entry["path"])["vectors"])
+        bench.model.prompts.install_token(token(name), load_file(bench.project / entry["path"])["vectors"])
 
 
 # --- SDEdit -------------------------------------------------------------------------------------------------------

@@ -138,14 +138,15 @@ def go(root: Path, chosen=AUTO, search=SEARCH, measured=Quality(), settings=SETT
 @pytest.mark.parametrize("strength", [0.3, [0.2, 0.9]])
 def test_a_given_strength_is_passed_on_without_anything_heavy(project, strength) -> None:
     code = (
-        "import sys; from pathlib import Path; from partsynth.config.params import Params\n"
+        "import sys; from pathlib import Path; from partsynth.config import generation, models, quality\n"
         "from partsynth.augmentation.methods.sdedit import SdeditSet; from partsynth.stages import calibrate\n"
-        f"given, all_ = SdeditSet(strength={strength}), Params()\n"
-        "sections = {name: getattr(all_, name) for name in ('generate', 'diffusion', 'quality', 'reference')}\n"
+        f"given = SdeditSet(strength={strength})\n"
+        "sections = {'params': generation.Calibrate(), 'generate': generation.Generate(), 'quality': quality.Quality()}\n"
+        "sections |= {'diffusion': models.Diffusion(), 'reference': models.Reference()}\n"
         "paths = {'real': Path('data/real')}\n"
         "paths |= {'tokens': Path('models/tokens'), 'out': Path('data/strengths/auto.json')}\n"
         "told = {**sections, **paths, 'augmentation': given, 'set_name': 'auto', 'root': Path.cwd()}\n"
-        "calibrate.run(calibrate.Inputs(params=all_.calibrate, **told))\n"
+        "calibrate.run(calibrate.Inputs(**told))\n"
         "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=project, check=True)

@@ -51,7 +51,7 @@ class Materials:
         return self._models[dtype]
 
     def tokens(self, classes: Iterable[str]) -> dict[str, Token]:
-        """The classes' tokens. Raises UserError where one is missing, foreign, or was learned with another base model."""
+        """The classes' tokens. Raises UserError where one is missing, foreign, or of another base model."""
         return learned_tokens(self._tokens, sorted(set(classes)), self.base[1])
 
     def source(self, path: str) -> Image.Image:

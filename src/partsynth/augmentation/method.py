@@ -74,7 +74,7 @@ class Method(ABC, Generic[P, R]):
     name: str
     """As ``sets.<name>.method`` and the manifest's column have it."""
     Parameters: type[P]
-    """An entry of ``sets``: a subclass of AugmentationSet with ``method: Literal[name] = name``, keys told by docstrings.
+    """An entry of ``sets``: a subclass of AugmentationSet with ``method: Literal[name] = name`` and docstrings.
 
     Where it is a StrengthSet, stage calibrate gives each class a strength, or searches for it (``strength: auto``).
     """

@@ -65,7 +65,7 @@ def install(model: StableDiffusion, tokens: Mapping[str, Token]) -> dict[str, Te
     for _, token in sorted(tokens.items()):
         vectors[token.name] = load_file(token.path)["vectors"]
         try:
-            model.install_token(token.name, vectors[token.name])
+            model.prompts.install_token(token.name, vectors[token.name])
         except ValueError as error:
             raise UserError(f"{token.path}: {error}") from error
     return vectors

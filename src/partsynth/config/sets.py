@@ -14,7 +14,7 @@ from partsynth.seams import METHODS
 
 
 class AugmentationSet(Section):
-    """One augmentation set (an entry of ``sets``): what every method takes. A method's own parameters are a subclass."""
+    """One augmentation set (an entry of ``sets``): what every method takes. A method's own keys are a subclass."""
 
     method: Annotated[str, member_of(METHODS)] = "sdedit"
     """How the set's images are made; it decides which other keys there are."""
@@ -26,12 +26,13 @@ class StrengthSet(AugmentationSet):
     """A set whose method edits at a strength, which stage calibrate can search for."""
 
     strength: Fraction | list[Fraction] | Literal["auto"]
-    """How strongly images are edited, the same for all or, of a list, in turn; auto = each class's own, by stage calibrate."""
+    """How strongly images are edited, in [0, 1], or several that a source's variants take in turn; auto = each class's
+    own, found by stage calibrate."""
     target: tuple[Fraction, Fraction] = (0.95, 1.0)
     """Strength auto: wanted percentiles of drift among real validation images, above the first, at most the second."""
     cap: Positive | None = None
-    """Strength auto: drift at most this, in class standard deviations; null = search as far beyond the target's first as
-    real images' median to 95th percentile."""
+    """Strength auto: drift at most this, in class standard deviations; null = search as far beyond the target's first
+    as real images' median to 95th percentile."""
 
     @field_validator("strength")
     @classmethod

@@ -14,7 +14,7 @@ VerdictName = Literal["accept", "warn", "drop"]
 
 
 class Record(BaseModel):
-    """One row of a manifest. Paths are relative to the repository root (the folder that holds dvc.yaml), with slashes."""
+    """One row of a manifest. Paths are relative to the folder that holds dvc.yaml, with slashes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +42,7 @@ class Record(BaseModel):
 
 
 class ImageRecord(Record):
-    """A real image, or one made from it: both go back to one photograph, and neither may meet its group in two splits."""
+    """A real image, or one made from it: each goes back to one real image and its group."""
 
     @property
     def origin_path(self) -> str:

@@ -54,7 +54,7 @@ def loss_of(model: StableDiffusion, concept: Concept, prompt: str) -> float:
     """Denoising loss of a concept's pictures under a prompt, with fixed noise."""
     generator = torch.Generator().manual_seed(99)
     total = 0.0
-    context = model.embed(prompt).expand(len(concept.latents), -1, -1)
+    context = model.prompts.embed(prompt).expand(len(concept.latents), -1, -1)
     with torch.no_grad():
         for t in range(150, 1000, 200):
             noise = torch.randn(concept.latents.shape, generator=generator)
@@ -76,19 +76,19 @@ def test_a_learned_token_lowers_the_loss_of_its_own_class(model) -> None:
 
 
 def test_the_base_is_left_as_it_was(model) -> None:
-    parts = (model.vae, model.unet, model.text_encoder)
+    parts = (model.vae, model.unet, model.prompts.text_encoder)
     before = [p.clone() for part in parts for p in part.parameters()]
-    plain = model.embed("a photo of a used part")
+    plain = model.prompts.embed("a photo of a used part")
     trained(model, "a").result()
     after = [p for part in parts for p in part.parameters()]
     assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
     assert all(p.grad is None and not p.requires_grad for p in after)
-    assert torch.equal(model.embed("a photo of a used part"), plain)
+    assert torch.equal(model.prompts.embed("a photo of a used part"), plain)
 
 
 def test_vectors_start_at_the_word_and_differ_a_little(model) -> None:
-    run, word = training(model, "a"), model.word_vector("part")
-    assert run.vectors.shape == (1, 3, model.width)
+    run, word = training(model, "a"), model.prompts.word_vector("part")
+    assert run.vectors.shape == (1, 3, model.prompts.width)
     assert 0 < float((run.state()["vectors"] - word).abs().max()) < 0.3 * float(word.abs().max())
     assert not torch.equal(run.vectors[0, 0], run.vectors[0, 1])
 

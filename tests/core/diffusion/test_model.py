@@ -28,7 +28,7 @@ def model(request, folders):
     loaded = load(folders[request.param])
     generator = torch.Generator().manual_seed(1)
     for name in ("<gear_t12>", "<gear_t1>"):
-        loaded.install_token(name, torch.randn(4, loaded.width, generator=generator))
+        loaded.prompts.install_token(name, torch.randn(4, loaded.prompts.width, generator=generator))
     return loaded
 
 
@@ -38,26 +38,26 @@ def images() -> torch.Tensor:
 
 
 def edit(model, latents, seeds, strength=0.5, guidance=4.0, prompt="a photo of a rusty <gear_t12>", mask=None, steps=8):
-    context = model.embed(prompt).expand(len(latents), -1, -1)
+    context = model.prompts.embed(prompt).expand(len(latents), -1, -1)
     return model.sdedit(latents, context, seeds, strength, guidance, steps, mask)
 
 
 def test_a_token_is_read_as_exactly_its_own_ids(model) -> None:
-    ids = model.tokenise("a photo of a rusty <gear_t1>, and a <gear_t12>.")
-    added = [i for i in ids if i >= model.words.first]
-    first = model.words.first
+    ids = model.prompts.tokenise("a photo of a rusty <gear_t1>, and a <gear_t12>.")
+    added = [i for i in ids if i >= model.prompts.words.first]
+    first = model.prompts.words.first
     assert added == [*range(first + 4, first + 8), *range(first, first + 4)]
-    model.install_token("<GEAR_t1>", torch.zeros(2, model.width))
-    assert [i - first for i in model.tokenise("<GEAR_t1> <gear_t1>") if i >= first] == [8, 9, 4, 5, 6, 7]
+    model.prompts.install_token("<GEAR_t1>", torch.zeros(2, model.prompts.width))
+    assert [i - first for i in model.prompts.tokenise("<GEAR_t1> <gear_t1>") if i >= first] == [8, 9, 4, 5, 6, 7]
 
 
 def test_a_missing_token_is_an_error_never_the_plain_word(model) -> None:
     with pytest.raises(ValueError, match="no learned token <flange_h4>"):
-        model.embed("a photo of a rusty <flange_h4>")
+        model.prompts.embed("a photo of a rusty <flange_h4>")
     with pytest.raises(ValueError, match="long, the text encoder takes"):
-        model.tokenise("part " * 100)
+        model.prompts.tokenise("part " * 100)
     with pytest.raises(ValueError, match="does not know the word"):
-        model.word_vector("")
+        model.prompts.word_vector("")
 
 
 FAULTY = [("gear", (2, 32)), ("<a|b>", (2, 32)), ("<c>", (2, 31)), ("<gear_t1>", (3, 32))]
@@ -66,19 +66,19 @@ FAULTY = [("gear", (2, 32)), ("<a|b>", (2, 32)), ("<c>", (2, 31)), ("<gear_t1>",
 @pytest.mark.parametrize("name, vectors", FAULTY)
 def test_faulty_tokens_are_refused(model, name, vectors) -> None:
     with pytest.raises(ValueError):
-        model.install_token(name, torch.zeros(vectors))
+        model.prompts.install_token(name, torch.zeros(vectors))
 
 
 def test_a_tokens_vectors_reach_the_context_and_are_put_back_after_noise(model) -> None:
     prompt = "a photo of a rusty <gear_t12>"
-    before = model.embed(prompt)
-    noisy = model.embed(prompt, {"<gear_t12>": torch.ones(4, model.width)})
+    before = model.prompts.embed(prompt)
+    noisy = model.prompts.embed(prompt, {"<gear_t12>": torch.ones(4, model.prompts.width)})
     assert not torch.equal(noisy, before)
     assert torch.equal(noisy[:6], before[:6])  # the text encoder is causal: only from the token on
-    assert torch.equal(model.embed(prompt), before)
-    model._contexts.clear()
-    assert torch.equal(model.embed(prompt), before)
-    assert not torch.equal(model.embed("a photo of a rusty <gear_t1>"), before)
+    assert torch.equal(model.prompts.embed(prompt), before)
+    model.prompts._contexts.clear()
+    assert torch.equal(model.prompts.embed(prompt), before)
+    assert not torch.equal(model.prompts.embed("a photo of a rusty <gear_t1>"), before)
 
 
 def test_diffusers_reads_the_same_context(model, folders, tmp_path) -> None:
@@ -88,10 +88,10 @@ def test_diffusers_reads_the_same_context(model, folders, tmp_path) -> None:
 
     name = "sd15" if model.factor == 8 else "epsilon" if model.prediction == "epsilon" else "v"
     pipeline = StableDiffusionPipeline.from_pretrained(folders[name], dtype=torch.float32)
-    save_file({"vectors": model.words.added[model.rows("<gear_t1>")].contiguous()}, tmp_path / "t.safetensors")
+    save_file({"vectors": model.prompts.words.added[model.prompts.rows("<gear_t1>")].contiguous()}, tmp_path / "t.safetensors")
     pipeline.load_textual_inversion(tmp_path / "t.safetensors", token="<gear_t1>")
     theirs, _ = pipeline.encode_prompt("a photo of a rusty <gear_t1>", "cpu", 1, False)
-    torch.testing.assert_close(model.embed("a photo of a rusty <gear_t1>"), theirs[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model.prompts.embed("a photo of a rusty <gear_t1>"), theirs[0], atol=1e-5, rtol=1e-4)
 
 
 def test_encode_takes_the_posterior_mean_and_does_not_depend_on_the_number_of_pictures(model, images) -> None:
@@ -188,7 +188,7 @@ def test_our_ddim_is_diffusers_ddim(folders, images) -> None:
         scheduler.set_timesteps(10)
         assert scheduler.timesteps.tolist() == model.timesteps(1.0, 10)
         x = torch.stack([model.noise(s, latents.shape[1:]) for s in range(6)])
-        context = model.embed("a photo of a part").expand(6, -1, -1)
+        context = model.prompts.embed("a photo of a part").expand(6, -1, -1)
         with torch.no_grad():
             for t in scheduler.timesteps:
                 x = scheduler.step(model.predict(x, t.expand(6), context), t, x).prev_sample

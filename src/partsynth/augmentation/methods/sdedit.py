@@ -45,8 +45,8 @@ class SdeditSet(StrengthSet):
     masked: bool = False
     """Edit the part alone, keep the background."""
     restore: Fraction = 0.0
-    """Share of the source's detail lost in the VAE (source minus its round trip) that is put back into the edit; for low
-    strengths, where detail still fits."""
+    """Share of the source's detail that the VAE loses (source minus its round trip) which is put back into the edit; for
+    low strengths, where detail still fits."""
 
 
 class SdeditRecord(AugmentedRecord):
@@ -85,7 +85,7 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
     Row = SdeditRecord
 
     def plan(self, order: Order[SdeditSet], materials: Materials) -> list[SdeditRecord]:
-        """Variant i has the i-th of its class's strengths (in turn) and the i-th state of an order of its source's own."""
+        """Variant i has the i-th of its class's strengths (in turn) and the i-th state in an order of its source's."""
         from partsynth.core.diffusion.prompts import fill
 
         params, shared, diffusion = order.parameters, order.shared, materials.diffusion
@@ -209,13 +209,13 @@ def _context(model: StableDiffusion, row: SdeditRecord, token: Token, vectors: M
     """
     try:
         if row.token_noise == 0:
-            return model.embed(row.prompt)
+            return model.prompts.embed(row.prompt)
         import torch
 
         generator = torch.Generator().manual_seed(seed_from("token noise", row.seed))
         plain = vectors[token.name]  # (V, width)
         noise = torch.randn(plain.shape, generator=generator) * plain.square().mean().sqrt()
-        return model.embed(row.prompt, {token.name: plain + row.token_noise * noise})
+        return model.prompts.embed(row.prompt, {token.name: plain + row.token_noise * noise})
     except ValueError as error:
         raise UserError(f"generate.template: {error}") from error
 

@@ -23,20 +23,21 @@ def padded(count: int, size: int) -> Iterator[tuple[list[int], int]]:
 def to_tensor(images: Sequence[Image.Image], size: int) -> Tensor:
     """PIL images -> (N, 3, size, size) in [-1, 1], resized where they have another size (bicubic)."""
     fitted = [i if i.size == (size, size) else i.resize((size, size), Image.Resampling.BICUBIC) for i in images]
-    arrays = np.stack([np.asarray(i.convert("RGB")) for i in fitted])
-    return torch.from_numpy(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1
+    arrays = np.stack([np.asarray(i.convert("RGB")) for i in fitted])  # (N, size, size, 3)
+    return torch.from_numpy(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1  # (N, 3, size, size)
 
 
 def to_images(images: Tensor) -> list[Image.Image]:
     """(N, 3, H, W) in [-1, 1] -> PIL images."""
-    arrays = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    levels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    arrays = levels.permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, 3)
     return [Image.fromarray(a) for a in arrays]
 
 
 def latent_mask(mask: Image.Image, size: int, factor: int) -> Tensor:
     """A mask (part > 127) -> (1, size / factor, size / factor) of {0, 1}: 1 where a latent sees the part."""
     fitted = mask.convert("L").resize((size, size), Image.Resampling.NEAREST)
-    part = torch.from_numpy(np.array(fitted) > 127).float()[None, None]
+    part = torch.from_numpy(np.array(fitted) > 127).float()[None, None]  # (1, 1, size, size)
     return torch.nn.functional.max_pool2d(part, factor)[0]
 
 

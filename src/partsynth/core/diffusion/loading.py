@@ -58,7 +58,8 @@ def load(
     pipeline.unet.to(device, wanted)
     pipeline.vae.to(device)
     pipeline.text_encoder.to(device)
-    return StableDiffusion(*(getattr(pipeline, part) for part in PARTS), dtype=wanted)
+    vae, unet, text_encoder, tokenizer, scheduler = (getattr(pipeline, part) for part in PARTS)
+    return StableDiffusion(vae, unet, text_encoder, tokenizer, scheduler, wanted)
 
 
 def _check_folder(folder: Path) -> None:
