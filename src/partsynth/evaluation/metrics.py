@@ -116,8 +116,8 @@ def metrics(place: Place | None = None) -> list[Metric]:
 
 
 def generated(parts: Mapping[str, pd.DataFrame]) -> Iterator[Metric]:
-    """Metrics of the augmentation sets that there are."""
-    for part in parts:
+    """Metrics of the augmentation sets that there are, by name."""
+    for part in sorted(parts):
         if part.startswith("set_"):
             name = part.removeprefix("set_")
             for measure, compute in (("accuracy", _accuracy(part)), ("confidence", _confidence(part))):

@@ -1,0 +1,115 @@
+"""Figures, intervals and differences from a table of predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from partsynth.config.evaluation import Evaluate
+from partsynth.evaluation.metrics import Run
+from partsynth.evaluation.predictions import read_predictions
+from partsynth.evaluation.summary import contrasts, summarise
+from partsynth.seams import METRICS, SCORES
+
+DETECTION = {f"{kind}_ood_{name}" for kind in ("near", "far") for name in ("auroc", "aupr_in", "aupr_out", "fpr95")}
+
+
+@pytest.fixture(scope="module")
+def table(evaluated_project):
+    return read_predictions(evaluated_project[0].root / "reports/metrics/predictions.csv")
+
+
+def test_figures_follow_from_the_predictions_by_an_independent_path(evaluated, table):
+    rows = table[(table.setup == "real_id") & (table.seed == 1)]
+    test, near, found = rows[rows.part == "test"], rows[rows.part == "near_test"], evaluated.setups["real_id"]
+    assert found["accuracy_test"].values[1] == pytest.approx((test.class_name == test.predicted).mean(), abs=1e-6)
+    truth = [0] * len(test) + [1] * len(near)
+    area = roc_auc_score(truth, [*test.knn, *near.knn])
+    assert found["near_ood_auroc"].values[1] == pytest.approx(area, abs=1e-6)
+    cut = np.quantile(test.knn, 0.95, method="inverted_cdf")
+    assert found["near_ood_fpr95"].values[1] == pytest.approx((near.knn <= cut).mean(), abs=1e-6)
+    assert found["id_confidence"].values[1] == pytest.approx(rows[rows.part == "val"].confidence.mean(), abs=1e-6)
+
+
+def test_differences_are_paired_over_seeds(evaluated):
+    a, b = (evaluated.setups[s]["accuracy_test"].values for s in ("real_id", "real"))
+    found = evaluated.difference("real_id", "real", "accuracy_test")
+    assert found.values == pytest.approx(np.subtract(a, b), abs=2e-6)
+    boot = found.bootstrap
+    assert boot.of == "physical parts" and boot.clusters == 12 and boot.low <= found.mean <= boot.high
+    assert evaluated.difference("real_id", "real", "near_ood_auroc").bootstrap.clusters == 2
+    assert evaluated.difference("real_id", "real", "ece_test").bootstrap is None
+
+
+def test_every_pair_of_setups_is_compared_the_nearest_first(evaluated):
+    pairs = [("real_id", "real"), ("real_id_negatives", "real_id"), ("real_id_negatives", "real")]
+    assert evaluated.pairs() == pairs
+    assert {(d.setup, d.base) for d in evaluated.differences if d.metric == "confidence_gap"} == set(pairs)
+
+
+def test_contrasts_average_to_the_difference_itself(evaluated, table):
+    runs = {}
+    for (setup, seed, part), rows in table.groupby(["setup", "seed", "part"], sort=False):
+        runs.setdefault(setup, {}).setdefault(seed, {})[part] = rows.sort_values("path", kind="stable")
+    made = {s: {n: Run(parts, "knn", 0.95) for n, parts in seeds.items()} for s, seeds in runs.items()}
+    for metric in (METRICS[name] for name in METRICS if METRICS[name].per_image):
+        values, clusters = contrasts(metric.per_image, made["real_id"], made["real"])
+        assert len(values) == len(clusters)
+        found = evaluated.difference("real_id", "real", metric.name)
+        assert values.mean() == pytest.approx(found.mean, abs=2e-6)
+
+
+def test_names_of_setups_may_hold_hyphens(table):
+    """(x-y, z) and (x, y-z) were one difference where pairs were named "<setup>-<base>"."""
+    some = table[table.setup == "real"]
+    kinds = {"z": some, "y-z": some, "x": some.assign(predicted=some.class_name), "x-y": some}
+    renamed = [rows.assign(setup=name) for name, rows in kinds.items()]
+    found = summarise(pd.concat(renamed), Evaluate(), None)
+    assert {("x-y", "z"), ("x", "y-z")} <= set(found.pairs())
+    assert found.difference("x-y", "z", "accuracy_test").mean == 0
+    gain = 1 - found.setups["z"]["accuracy_test"].mean
+    assert found.difference("x", "y-z", "accuracy_test").mean == pytest.approx(gain, abs=1e-6) and gain > 0
+
+
+@pytest.mark.parametrize("score", ["energy", "vim"])
+def test_the_headline_score_is_the_one_of_detection_metrics(table, evaluated, score):
+    found = summarise(table, Evaluate(headline_score=score), None)
+    for setup in found.order:
+        for kind in ("near", "far"):
+            headline, other = f"{kind}_ood_auroc", f"{score}/{kind}_ood_auroc"
+            assert found.setups[setup][headline] == evaluated.scores[setup][other]
+        assert found.setups[setup]["accuracy_test"] == evaluated.setups[setup]["accuracy_test"]
+    assert found.scores == evaluated.scores
+    assert found.classes["real"]["near_test"] != evaluated.classes["real"]["near_test"]
+    assert found.classes["real"]["test"] == evaluated.classes["real"]["test"]
+
+
+def test_knn_is_the_headline_where_nothing_else_is_said(evaluated):
+    for setup in evaluated.order:
+        assert evaluated.setups[setup]["far_ood_auroc"] == evaluated.scores[setup]["knn/far_ood_auroc"]
+
+
+def test_scores_without_a_column_are_absent_and_say_so(table, evaluated):
+    found = summarise(table.drop(columns=["vim", "energy"]), Evaluate(), None)
+    assert found.absent == {
+        f"{score}/{kind}_ood_auroc": f"the predictions have no column {score}"
+        for score in ("energy", "vim")
+        for kind in ("near", "far")
+    }
+    assert found.setups == evaluated.setups and found.differences == evaluated.differences
+    kept = [
+        f"{score}/{kind}_ood_auroc" for score in SCORES for kind in ("near", "far") if score not in ("energy", "vim")
+    ]
+    assert list(found.scores["real"]) == kept
+
+
+def test_without_the_headline_score_detection_is_absent_and_all_else_there(table, evaluated):
+    found = summarise(table.drop(columns="knn"), Evaluate(), None)
+    assert {name for name in found.absent if "/" not in name} == DETECTION
+    assert found.absent["near_ood_fpr95"] == "the predictions have no column knn (evaluate.headline_score)"
+    assert set(found.setups["real"]) == set(evaluated.setups["real"]) - DETECTION
+    assert set(found.classes["real"]) == {"test", "shifted"}
+    assert {s.metric for s in found.verdict} == {"accuracy_test", "accuracy_shifted"}
+    assert {m.name for m in found.metrics}.isdisjoint(DETECTION)
