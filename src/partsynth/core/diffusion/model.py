@@ -21,9 +21,7 @@ PREDICTIONS = ("epsilon", "v_prediction")
 
 
 class StableDiffusion:
-    """A loaded model. The U-Net computes in ``dtype``; VAE and text encoder in float32: halving them costs accuracy, and
-    saves little.
-    """
+    """A loaded model: the U-Net computes in ``dtype``, VAE and text encoder in float32 (halving them saves little)."""
 
     def __init__(self, vae: Any, unet: Any, text_encoder: Any, tokenizer: Any, scheduler: Any, dtype: torch.dtype):
         from diffusers import DDIMScheduler
