@@ -1,7 +1,7 @@
 """What the quality stage promises, with the real reference encoder on rendered parts.
 
-``data/parts.webp``: one row a class (three close variants in each of two families), 64 px a picture; 16 training,
-12 validation and 12 test pictures, every two of them one part seen by two cameras. Made by the demo's render and ingest
+``data/parts.webp``: one row per class (three close variants in each of two families), 64 px per image; 16 training,
+12 validation and 12 test images, every two of them one part seen by two cameras. Made by the demo's render and ingest
 stages (seed 0).
 """
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.rows import augmented
+from helpers.rows import augmented, real_row
 from PIL import Image, ImageFilter, ImageOps
 
-from partsynth.config.generation import Quality
+from partsynth.config.quality import Quality
 from partsynth.core.drift.reference import load
 from partsynth.core.images import stats
-from partsynth.quality.features import Measured, in_views, take
 from partsynth.quality.judge import judge
+from partsynth.quality.measure import Measured
 from partsynth.quality.score import score
-from partsynth.records.rows import RealRecord
+from partsynth.quality.views import in_views
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("alternator_a", "alternator_b", "alternator_c", "gear_a", "gear_b", "gear_c")
@@ -34,19 +34,12 @@ class World:
         for y, kind in enumerate(KINDS):
             for x, split in enumerate(SPLITS):
                 self.images.append(sheet.crop((x * SIDE, y * SIDE, (x + 1) * SIDE, (y + 1) * SIDE)))
-                self.rows.append(self.row(kind, split, x))
+                self.rows.append(real_row(f"{kind}/{x}", split, f"{kind}/{x // 2}"))
         self.encoder = load(str(ROOT / "models/base/reference_encoder"))
         self.measured = self.measure(self.images)
 
-    @staticmethod
-    def row(kind: str, split: str, number: int) -> RealRecord:
-        name, group = f"data/real/{split}/{kind}/{number}.png", f"{kind}/{number // 2}"
-        told = {"path": name, "sha256": "", "class_name": kind, "split": split, "group": group, "source": name}
-        return RealRecord(**told, source_sha256="")
-
     def measure(self, images: list[Image.Image]) -> Measured:
-        looks = stats.Looks(*(np.stack(c) for c in zip(*map(stats.measure, images), strict=True)))
-        return Measured(self.encoder(images), looks)
+        return Measured(self.encoder(images), stats.stacked([stats.measure(image) for image in images]))
 
     def of(self, split: str) -> list[int]:
         return [i for i, r in enumerate(self.rows) if r.split == split]
@@ -60,8 +53,8 @@ class World:
         if kind == "views":
             seen = in_views([self.images[i] for i in calibration], [self.rows[i].path for i in calibration])
             views = self.encoder(seen)
-        scores, limits = score(rows, measured, real_rows, take(self.measured, known), params, views)
-        return [v.reasons for v in judge(rows, measured.looks, scores, limits, params, "id")]
+        scores, limits = score(rows, measured, real_rows, self.measured.take(known), params, views)
+        return [v.reasons for v in judge(rows, measured.stats, scores, limits, params, "id")]
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +119,6 @@ def test_held_out_real_parts_are_rarely_flagged(world, kind):
         judged = [i for i in held_out if world.rows[i].group not in chosen]
         # as the edit of a training part of its class, which is left out for it
         rows = [augmented(first[world.rows[i].class_name], str(i)) for i in judged]
-        reasons = world.reasons(rows, take(world.measured, judged), calibration, kind)
+        reasons = world.reasons(rows, world.measured.take(judged), calibration, kind)
         shares.append(np.mean([bool(r) for r in reasons]))
     assert np.mean(shares) <= 0.10, shares

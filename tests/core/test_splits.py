@@ -1,3 +1,4 @@
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_shots_are_nested_and_spread_over_groups():
     groups = list(np.repeat(["g0", "g1", "g2", "g3"], 5))
     for seed in range(5):
         series = [draw_shots(groups, k, seed) for k in (1, 2, 4, 8, 16, 99)]
-        for fewer, more in zip(series, series[1:], strict=False):
+        for fewer, more in itertools.pairwise(series):
             assert set(fewer) < set(more)
         assert {groups[i] for i in series[2]} == {"g0", "g1", "g2", "g3"}
         assert series[-1] == list(range(20))

@@ -1,4 +1,4 @@
-"""kernel/reference.py: the embedded encoder, and DINOv2 or CLIP from a folder."""
+"""The embedded encoder, and DINOv2 or CLIP from a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def embedded(tmp_path):
     return tmp_path / "encoder"
 
 
-def test_features_are_normalised_and_do_not_depend_on_the_pictures_beside(embedded):
+def test_features_are_normalised_and_do_not_depend_on_the_images_beside(embedded):
     encoder = reference.load(str(embedded))
     images = pictures(5)
     features = encoder(images)
@@ -41,7 +41,7 @@ def test_a_missing_or_foreign_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         reference.load(str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="no config.json"):
+    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
         reference.load(str(tmp_path / "empty"))
     (tmp_path / "empty/config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="allowed"):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from partsynth.core.images.framing import crop_resize, dilation_pixels, roi_box
+from partsynth.core.images.framing import crop_resize, dilation_pixels, middle_square, roi_box, within
 
 
 @st.composite
@@ -44,7 +44,7 @@ def test_dilation_grows_by_the_filter_width():
     assert roi_box(mask, 9) == (11, 11, 29, 29)
 
 
-def test_wide_part_near_the_border_leaves_the_picture():
+def test_wide_part_near_the_border_leaves_the_image():
     mask = np.zeros((40, 40), np.uint8)
     mask[0:4, 5:35] = 255
     left, top, right, bottom = roi_box(mask, 0)
@@ -80,3 +80,15 @@ def test_dilation_is_a_fraction_of_the_longer_side():
 def test_an_empty_mask_is_refused():
     with pytest.raises(ValueError, match="empty"):
         roi_box(np.zeros((5, 5), np.uint8), 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "box"), [((40, 30), (5, 0, 35, 30)), ((30, 41), (0, 5, 30, 35)), ((9, 9), (0, 0, 9, 9))]
+)
+def test_the_middle_square_is_the_largest(size, box):
+    assert middle_square(size) == box
+
+
+def test_within_cuts_off_what_is_outside():
+    assert within((-3, 5, 50, 70), (40, 60)) == (0, 5, 40, 60)
+    assert within((3, 5, 20, 30), (40, 60)) == (3, 5, 20, 30)

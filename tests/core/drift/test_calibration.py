@@ -1,10 +1,12 @@
+from __future__ import annotations
+
 import numpy as np
 import pytest
+from helpers.clouds import cloud, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partsynth.core.drift import calibration as drift_calibration
-from partsynth.core.drift import distances as drift_distances
 from partsynth.core.drift.calibration import (
     Calibration,
     band_scores,
@@ -12,35 +14,7 @@ from partsynth.core.drift.calibration import (
     drift_scores,
     strangeness_scores,
 )
-from partsynth.core.drift.distances import Bank, class_distances, nearest_and_margin
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def cloud(rng: np.random.Generator, kinds: int = 3, groups: int = 6, each: int = 2, spread: float = 0.3) -> Bank:
-    centres = np.random.default_rng(7).normal(size=(kinds, 16))
-    features, classes, names = [], [], []
-    for c in range(kinds):
-        for g in range(groups):
-            part = centres[c] + spread * rng.normal(size=16)
-            for i in range(each):
-                features.append(part + 0.1 * spread * rng.normal(size=16))
-                classes.append(f"class{c}")
-                names.append(f"class{c}/{g}/{i}")
-    groups_of = [n.rsplit("/", 1)[0] for n in names]
-    return Bank(unit(np.array(features)), np.array(names), np.array(classes), np.array(groups_of))
-
-
-def slow_distance(feature, name, group, bank, kind, k):
-    """The definition, one loop."""
-    members = [i for i in range(len(bank.names)) if bank.classes[i] == kind]
-    usable = [i for i in members if bank.groups[i] != group]
-    usable = usable or [i for i in members if bank.names[i] != name]
-    usable = usable or members
-    found = sorted(1 - float(np.dot(feature.astype(float), bank.features[i].astype(float))) for i in usable)[:k]
-    return sum(found) / len(found)
+from partsynth.core.drift.distances import Bank, class_distances, own
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,47 +30,6 @@ def test_band_scores_are_where_the_percentiles_lie_in_the_band(values, one, two)
         assert not inside.any()
         return
     assert np.array_equal(inside, (scores >= near) & (scores < far))
-
-
-@pytest.mark.parametrize("k", [1, 3, 50])
-def test_distances_against_a_loop(k):
-    bank = cloud(np.random.default_rng(0))
-    query = cloud(np.random.default_rng(1))
-    fast = class_distances(query.features, query.names, query.groups, bank, k)
-    for i in range(len(query.names)):
-        for c, kind in enumerate(bank.kinds):
-            expected = slow_distance(query.features[i], query.names[i], query.groups[i], bank, kind, k)
-            assert fast[i, c] == pytest.approx(expected, abs=1e-12)
-
-
-def test_the_whole_group_of_the_source_is_left_out():
-    bank = cloud(np.random.default_rng(0))
-    distance = drift_distances.own(
-        class_distances(bank.features, bank.names, bank.groups, bank, 1), bank.classes, bank.kinds
-    )
-    foreign = np.full(len(bank.names), "elsewhere")
-    known = drift_distances.own(class_distances(bank.features, foreign, foreign, bank, 1), bank.classes, bank.kinds)
-    assert known.max() < 1e-6 < distance.min()  # itself is not a neighbour, nor is its twin of the same part
-    twin = Bank(bank.features, bank.names, bank.classes, bank.names)
-    by_source = class_distances(bank.features, bank.names, bank.names, twin, 1)
-    by_source = drift_distances.own(by_source, bank.classes, bank.kinds)
-    assert (distance > by_source).all()
-
-
-def test_a_group_that_spans_classes_is_left_out_of_all():
-    features = unit(np.eye(4))
-    bank = Bank(features, np.array(list("abcd")), np.array(["x", "x", "y", "y"]), np.array(["g", "h", "g", "i"]))
-    distances = class_distances(features[:1], np.array(["a"]), np.array(["g"]), bank, 5)
-    np.testing.assert_allclose(distances, [[1, 1]])  # to b and to d alone
-
-
-def test_one_group_or_one_picture_still_has_a_distance():
-    features = unit(np.array([[1, 0.0], [1, 0.1], [0, 1]]))
-    bank = Bank(features, np.array(["a", "b", "c"]), np.array(["x", "x", "y"]), np.array(["g", "g", "h"]))
-    distances = class_distances(features, bank.names, bank.groups, bank, 3)
-    assert np.isfinite(distances).all()
-    assert distances[0, 0] == pytest.approx(1 - float(features[0] @ features[1]), abs=1e-6)
-    assert distances[2, 1] == pytest.approx(0, abs=1e-6)
 
 
 scores = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=0, max_size=50)
@@ -143,8 +76,8 @@ def test_scores_are_comparable_across_classes():
     bank = Bank(features[train], names[train], classes[train], names[train])
     calibration = drift_calibration.calibrate(bank, features[val], classes[val], 3)
     distances = class_distances(features[val], names[val], names[val], bank, 3)
-    own = drift_distances.own(distances, classes[val], bank.kinds)
-    raw = [np.median(own[classes[val] == kind]) for kind in bank.kinds]
+    to_own = own(distances, classes[val], bank.kinds)
+    raw = [np.median(to_own[classes[val] == kind]) for kind in bank.kinds]
     standard = drift_scores(distances, classes[val], bank.kinds, calibration)
     even = [np.median(standard[classes[val] == kind]) for kind in bank.kinds]
     assert max(raw) > 5 * min(raw)
@@ -164,7 +97,7 @@ def test_a_small_class_borrows_the_pooled_scale():
 
 
 def test_calibration_leaves_the_nearest_group_out():
-    """As for an edit of a training picture, which is measured without the part it was made from."""
+    """As for an edit of a training image, which is measured without the part it was made from."""
     bank = cloud(np.random.default_rng(5))
     shift = 1e-3 * np.random.default_rng(6).normal(size=bank.features.shape)
     calibration = drift_calibration.calibrate(bank, unit(bank.features + shift), bank.classes, 3)
@@ -173,16 +106,7 @@ def test_calibration_leaves_the_nearest_group_out():
     np.testing.assert_allclose(calibration.drift, np.sort(expected), atol=1e-6)
 
 
-def test_nearest_and_margin():
-    distances = np.array([[0.1, 0.4, 0.3], [0.5, 0.2, 0.6]])
-    nearest, margin = nearest_and_margin(distances, np.array(["a", "a"]), np.array(["a", "b", "c"]))
-    assert list(nearest) == ["a", "b"]
-    np.testing.assert_allclose(margin, [0.2, -0.3])
-    _, alone = nearest_and_margin(distances[:, :1], np.array(["a", "a"]), np.array(["a"]))
-    assert np.isinf(alone).all()
-
-
-def test_strangeness_ranks_the_pictures_of_other_classes_highest():
+def test_strangeness_ranks_the_images_of_other_classes_highest():
     bank, held_out, more = (cloud(np.random.default_rng(i)) for i in range(3))
     calibration = calibrated(bank, held_out)
     wrong = np.array([{"class0": "class1", "class1": "class2", "class2": "class0"}[c] for c in more.classes])
