@@ -12,6 +12,7 @@ from PIL import Image
 from partsynth.config.models import Reference
 from partsynth.errors import UserError
 from partsynth.store.hashing import fingerprint, sha256_tree
+from partsynth.store.layout import Layout
 
 if TYPE_CHECKING:
     from partsynth.core.drift.reference import ReferenceEncoder
@@ -34,7 +35,7 @@ class Encoder:
         self.model = str(local) if local.exists() else reference.model
         content = sha256_tree(local) if local.is_dir() else [reference.model, reference.revision]
         self.identity = fingerprint(["reference features", content])
-        self.folder = root / ".work" / "features" / self.identity[:16]
+        self.folder = Layout(root).work / "features" / self.identity[:16]
         self._loaded: ReferenceEncoder | None = None
 
     def __call__(self, images: list[Image.Image]) -> np.ndarray:

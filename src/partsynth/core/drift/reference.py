@@ -133,6 +133,7 @@ def load(model: str, revision: str | None = None, device: str = "cpu") -> Refere
 def _load_transformers(model: str, revision: str | None, device: str) -> ReferenceEncoder:
     from transformers import AutoConfig, AutoImageProcessor, AutoModel, CLIPVisionModelWithProjection
 
+    revision = revision or "main"
     config = AutoConfig.from_pretrained(model, revision=revision)
     if config.model_type in ("clip", "clip_vision_model"):
         net: nn.Module = CLIPVisionModelWithProjection.from_pretrained(model, revision=revision, use_safetensors=True)
