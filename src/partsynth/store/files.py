@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import io
 import json
 import os
@@ -54,22 +53,16 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def draft_of(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` where a library writes a file or a folder, which is moved to ``path`` when the block ends.
+    """A path beside ``path`` where a library makes a file, which is linked to ``path`` when the block ends.
 
-    So ``path`` is whole or not there at all. Where it is there by then, another process was first, and it stays.
+    So ``path`` is whole or not there at all. Where it is there by then, another process was first, and its file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as folder:
         draft = Path(folder, path.name)
         yield draft
-        try:
-            if draft.is_dir():
-                draft.rename(path)
-            else:
-                os.link(draft, path)  # unlike a rename it never replaces
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
 
 
 def read_json(path: Path) -> Any:

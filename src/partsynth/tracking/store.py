@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import warnings
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from partsynth.errors import UserError
 from partsynth.lineage import git as lineage_git
+from partsynth.store.files import draft_of
 from partsynth.tracking import private
 
 if TYPE_CHECKING:
@@ -110,12 +110,5 @@ def experiment_id(root: Path, name: str = EXPERIMENT) -> str:
 
 def _make(path: Path) -> None:
     """Make a database beside its place and move it there whole: MLflow cannot go on from half its tables."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    try:
+    with draft_of(path) as draft:
         import_mlflow().MlflowClient(tracking_uri=f"{SQLITE}{draft}").search_experiments(max_results=1)
-        with contextlib.suppress(FileExistsError):  # another process was first
-            os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

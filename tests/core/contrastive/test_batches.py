@@ -23,15 +23,15 @@ def batches(mix, seed=0, **kwargs):
     return Batches(*facts, mix, seed), facts
 
 
-@pytest.mark.parametrize("anchors", [8, 10, 3])
-def test_anchors_are_balanced_and_negatives_added(anchors):
-    made, (labels, is_negative, _, _) = batches(Mix(anchors, negatives=6))
+@pytest.mark.parametrize("batch_size", [8, 10, 3])
+def test_a_batch_is_balanced_and_negatives_are_added(batch_size):
+    made, (labels, is_negative, _, _) = batches(Mix(batch_size, negatives=6))
     for k in range(10):
         step = made.step(k)
-        assert len(step) == anchors + 6 and step.is_negative.sum() == 6
+        assert len(step) == batch_size + 6 and step.is_negative.sum() == 6
         np.testing.assert_array_equal(step.is_negative, is_negative[step.first])
         np.testing.assert_array_equal(step.labels, labels[step.first])
-        for part, total in ((~step.is_negative, anchors), (step.is_negative, 6)):
+        for part, total in ((~step.is_negative, batch_size), (step.is_negative, 6)):
             counts = np.bincount(step.labels[part], minlength=CLASSES)
             assert counts.sum() == total and counts.max() - counts.min() <= 1
 

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from partsynth.core.backbones.narrow_resnet import MEMBER
 from partsynth.core.contrastive import losses
-from partsynth.core.contrastive.losses import backward_in_chunks, collapse, feature_variance, supcon_loss
+from partsynth.core.contrastive.encoder import build
+from partsynth.core.contrastive.losses import backward_in_micro_batches, collapse, feature_variance, supcon_loss
 
 
 def slow_loop(z, labels, is_negative, temperature=0.1, weight=1.0, negatives="all"):
@@ -308,11 +310,9 @@ def test_defect_7_one_picture_one_class_and_no_labels_are_finite():
 # --- cached gradients and collapse ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("chunk", [1, 5, 8, 24, 100])
-def test_cached_gradients_equal_the_plain_pass(chunk):
-    from partsynth.core.contrastive.encoder import build
-
-    encoder = build(8, [1, 1], 16, seed=0)
+@pytest.mark.parametrize("micro_batch", [1, 5, 8, 24, 100])
+def test_cached_gradients_equal_the_plain_pass(micro_batch):
+    encoder = build(MEMBER, {"width": 8, "blocks": [1, 1]}, 16, seed=0)
     images = torch.rand(24, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     labels, is_negative = torch.arange(12) % 3, torch.arange(12) >= 9
 
@@ -320,10 +320,10 @@ def test_cached_gradients_equal_the_plain_pass(chunk):
         return supcon_loss(z.view(12, 2, -1), labels, is_negative)
 
     encoder.zero_grad()
-    expected, _ = backward_in_chunks(encoder, images, loss_of, None)
+    expected, _ = backward_in_micro_batches(encoder, images, loss_of, None)
     plain = [p.grad.clone() for p in encoder.parameters()]
     encoder.zero_grad()
-    loss, embeddings = backward_in_chunks(encoder, images, loss_of, chunk)
+    loss, embeddings = backward_in_micro_batches(encoder, images, loss_of, micro_batch)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6) and embeddings.shape == (24, 16)
     for parameter, gradient in zip(encoder.parameters(), plain, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)

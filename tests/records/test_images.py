@@ -1,0 +1,28 @@
+"""Images read through their records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.rows import real_row
+
+from partsynth.errors import UserError
+from partsynth.records.images import read_image
+from partsynth.store.png import write_png
+
+
+def test_a_picture_other_than_its_record_is_refused(tmp_path: Path) -> None:
+    sha = write_png(tmp_path / "a.png", np.full((8, 8), 7, np.uint8))
+    row = real_row("a/1", "train", "g", path="a.png", sha256=sha)
+    assert read_image(tmp_path, row).size == (8, 8)
+    assert read_image(tmp_path, row).mode == "RGB"
+    with pytest.raises(UserError, match="8 x 8 pixels, expected 64 x 64"):
+        read_image(tmp_path, row, size=64)
+    write_png(tmp_path / "a.png", np.full((8, 8), 8, np.uint8))
+    with pytest.raises(UserError, match="differs from its manifest"):
+        read_image(tmp_path, row)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(UserError, match="dvc checkout"):
+        read_image(tmp_path, row)
