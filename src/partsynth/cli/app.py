@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-PIPELINE = "Stages of dvc.yaml, in the order the data flows (run them all with: dvc repro)"
+PIPELINE = "Stages of dvc.yaml in their order (dvc repro runs them all)"
 PROJECT = "Your project"
 RESULTS = "Results, studies, audits"
 
@@ -68,16 +68,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     help=(
-        "[bold]Train a classifier of used parts on few photographs, and learn whether generated pictures help.[/bold]"
+        "[bold]Train a classifier of used parts on few photographs, and learn whether generated images help.[/bold]"
         "\n\n"
-        "Real photographs teach a Stable Diffusion one token a class; edits of them make augmentation sets at several "
-        "distances from the real parts; each picture is measured; three setups (real, real_id, real_id_negatives) are "
-        "trained by supervised contrastive learning and compared on accuracy and on out-of-distribution detection. "
-        "DVC versions the data, MLflow keeps the runs."
+        "Stable Diffusion learns one token per class from the photographs. Edits under these tokens make sets of "
+        "images at several distances from the real parts, and each image is measured. Setups (real, real_id, "
+        "real_id_negatives) are trained by supervised contrastive learning and compared on accuracy and on "
+        "out-of-distribution detection. DVC versions the data, MLflow keeps the runs."
         "\n\n"
         "[bold]partsynth init DIR --preset folder --data PHOTOS[/bold] makes a project of your own, "
         "[bold]dvc repro[/bold] in it does everything, [bold]partsynth params[/bold] explains every parameter."
     ),
 )
-ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters; a stage reads its own sections alone.")]
+ParamsFile = Annotated[Path, typer.Option("--params", help="File of parameters; a stage reads its own sections alone.")]
 PARAMS = Path("params.yaml")

@@ -13,16 +13,25 @@ from partsynth.cli.app import PARAMS, PROJECT, RESULTS, ParamsFile, app
 @app.command(rich_help_panel=PROJECT)
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project; must be new or empty.")],
-    preset: Annotated[str, typer.Option(help="demo, folder, mvip or sd15-gpu (see presets/).")] = "folder",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Parameters to begin with: folder (photographs, one folder per class), mvip (MVIP's photographs), "
+            "sd15-gpu (photographs, Stable Diffusion 1.5 on a GPU) or demo (rendered parts)."
+        ),
+    ] = "folder",
     data: Annotated[
-        Path | None, typer.Option(help="Folder of photographs; it stays where it is. Not for the preset demo.")
+        Path | None, typer.Option(help="Folder of photographs; it stays where it is. Left out with rendered parts.")
     ] = None,
     base: Annotated[
         Path | None,
         typer.Option(help="A models/base folder to copy, where partsynth was installed without its repository."),
     ] = None,
 ) -> None:
-    """Make a git + DVC project of your own, in which `dvc repro` does everything."""
+    """Make a git + DVC project of your own, in which `dvc repro` does everything.
+
+    The folder gets params.yaml, dvc.yaml, a README and, where the preset uses it, the embedded base model.
+    """
     from partsynth.project import init as project_init
 
     typer.echo(project_init.init(folder, preset, data, base))
@@ -30,7 +39,10 @@ def init(
 
 @app.command(rich_help_panel=PROJECT)
 def check(params: ParamsFile = PARAMS) -> None:
-    """Check params.yaml, dvc.yaml and the folders they name, and tell all faults at once. Changes nothing."""
+    """Check params.yaml, dvc.yaml, the recorded code and all folders they name; tell all faults at once.
+
+    Nothing is changed. A fault names its key, what was found and what is allowed; the exit code is then 1.
+    """
     from partsynth.project import check as project_check
 
     for line in project_check.check(Path.cwd(), params):
@@ -50,9 +62,12 @@ def upgrade() -> None:
 
 @app.command("params", rich_help_panel=PROJECT)
 def explain_params(
-    section: Annotated[str | None, typer.Argument(help="One section (e.g. train); all where left out.")] = None,
+    section: Annotated[str | None, typer.Argument(help="One section, e.g. train; left out, all sections.")] = None,
 ) -> None:
-    """Explain every key of params.yaml: type, allowed values, default, meaning."""
+    """Explain every key of params.yaml: default, type, allowed values and meaning.
+
+    Where names of scores, methods, sources, backbones or rules are allowed, those of plugins are listed too.
+    """
     from partsynth.config import help
 
     help.show(section)
@@ -60,7 +75,9 @@ def explain_params(
 
 @app.command(rich_help_panel=RESULTS)
 def summary(
-    metrics: Annotated[Path, typer.Option(help="What evaluate wrote.")] = Path("reports/metrics/summary.json"),
+    metrics: Annotated[Path, typer.Option(help="The summary that evaluate wrote.")] = Path(
+        "reports/metrics/summary.json"
+    ),
 ) -> None:
     """Print how the setups compare, where the report lies and how to open MLflow."""
     from partsynth.reporting.terminal import show_summary
@@ -71,9 +88,9 @@ def summary(
 @app.command(rich_help_panel=RESULTS)
 def register(
     name: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="Run id or name; the best by validation where left out.")
+        str | None, typer.Argument(metavar="RUN", help="Run id or name; left out, the best by validation.")
     ] = None,
-    alias: Annotated[str, typer.Option(help="The alias that it takes over.")] = "champion",
+    alias: Annotated[str, typer.Option(help="Alias that the model takes over.")] = "champion",
 ) -> None:
     """Register the chosen model in MLflow with a model card and the digests of its data."""
     from partsynth.evaluation import champion

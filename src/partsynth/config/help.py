@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple, get_args, get_origin
@@ -40,7 +41,10 @@ def show(section: str | None) -> None:
     console = Console(highlight=False)
     for name in [section] if section else known:
         for title, model in _models(name):
-            console.print(f"\n[bold]{title}[/bold]: {escape((model.__doc__ or '').splitlines()[0])}")
+            first, _, more = inspect.cleandoc(model.__doc__ or "").replace("``", "`").partition("\n")
+            console.print(f"\n[bold]{title}[/bold]: {escape(first)}")
+            if more:
+                console.print(Padding(escape(" ".join(more.split())), (0, 0, 0, 2), expand=False))
             for key, kind, default, meaning in rows(model):
                 console.print(f"  [bold]{key}[/bold] = {escape(default)}  [dim]({escape(kind)})[/dim]")
                 if meaning:
@@ -55,7 +59,7 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[Row]:
             yield from rows(inner, f"{written}.")
             continue
         default = "(required)" if field.is_required() else json.dumps(field.default, default=str)
-        meaning = " ".join((field.description or "").split())
+        meaning = " ".join((field.description or "").replace("``", "`").split())
         yield Row(f"{prefix}{name}", type_text(field.annotation, field.metadata), default, meaning)
 
 

@@ -1,0 +1,50 @@
+"""The whole command line: it fits dvc.yaml, answers fast, and explains itself."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from partsynth.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+COMMAND = typer.main.get_command(app)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_of_dvc_yaml_is_a_command_with_just_these_options(stage: str) -> None:
+    words = shlex.split(re.sub(r"\$\{[^}]*\}", "0", STAGES[stage].get("do", STAGES[stage])["cmd"]))
+    assert words[:2] == ["partsynth", stage]
+    command = COMMAND.commands[stage]
+    command.make_context(stage, words[2:])  # raises where an option is unknown, missing or of the wrong type
+    needed = {option for p in command.params if p.required for option in p.opts}
+    assert needed == {w for w in words if w.startswith("--")}
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ("torch", "numpy", "pydantic", "pandas", "mlflow", "dvc", "great_expectations", "diffusers", "yaml")
+    code = (
+        "import sys\nfrom partsynth.cli import main as cli\ntry: cli.app(['--help'])\nexcept SystemExit: pass\n"
+        f"print('LOADED', [m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "LOADED []" in done.stdout
+    for stage in STAGES:
+        assert stage in done.stdout
+
+
+@pytest.mark.parametrize("path", list(COMMAND.commands), ids=str)
+def test_every_command_and_option_has_help(path: str) -> None:
+    command = COMMAND.commands[path]
+    for each in [command, *getattr(command, "commands", {}).values()]:
+        assert each.help
+        if each.name != "diff":
+            assert all(getattr(p, "help", "") for p in each.params if p.name != "help"), each.name
