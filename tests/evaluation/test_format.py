@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from partsynth.evaluation.format import between, estimate, level, percent, points
+from partsynth.evaluation.format import between, estimate, exact, level, percent, points
 from partsynth.evaluation.results import Interval
 
 WITH = Interval(mean=-0.0123, low=-0.05, high=0.02, values=[-0.01, -0.0146])
@@ -25,6 +25,7 @@ def test_points_have_a_sign_unless_they_are_none(fraction: float, text: str) -> 
 
 def test_digits_and_levels() -> None:
     assert percent(0.5, digits=0) == "50" and points(-0.03, digits=2) == "−3.00"
+    assert (exact(0.06), exact(-1.0)) == ("6", "−100")
     assert (level(0.95), level(0.999)) == ("95 %", "99.9 %")
 
 

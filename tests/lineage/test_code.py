@@ -8,7 +8,7 @@ import pytest
 
 from partsynth import seams
 from partsynth.lineage import code
-from partsynth.lineage.code import PACKAGE, code_hash, code_of, code_paths, members
+from partsynth.lineage.code import PACKAGE, code_hash, code_of, code_paths, members, templates
 
 
 def names(paths: object) -> set[str]:
@@ -63,3 +63,11 @@ def test_paths_name_folders_that_are_needed_whole(monkeypatch: pytest.MonkeyPatc
 
 def test_a_hash_is_of_names_and_texts() -> None:
     assert code_hash("ingest") == code_hash("ingest") != code_hash("train")
+
+
+def test_templates_count_as_the_code_of_the_modules_beside_them() -> None:
+    beside = [path.name for path in templates(PACKAGE / "reporting/page.py")]
+    assert "page.html.j2" in beside and "style.css" in beside
+    assert set(templates(PACKAGE / "reporting/page.py")) <= set(code_of("report"))
+    assert "reporting/templates" in code_paths("report")
+    assert templates(PACKAGE / "stages/report.py") == []

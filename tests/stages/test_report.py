@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers.evaluated_project import Project
 
-from partsynth.config.training import Report
+from partsynth.config.evaluation import Report
 from partsynth.errors import UserError
 
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}

@@ -6,27 +6,25 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from partsynth.config.params import Params
-from partsynth.evaluation.summary import STUDY_SET
-
-if TYPE_CHECKING:
-    pass
+from partsynth.evaluation.metrics import STUDY_PART
+from partsynth.evaluation.verdict import Change
 
 SECONDS = "seconds.json"  # in a replicate's folder: what its stages took
 TARGET = "evaluate"  # what is made of each replicate, with all it needs; pages for people are not
 PARTS = ("val", "test", "shifted", "near_test", "far_test")  # whose predictions the figures need
-UNSCORED = ("val", f"set_{STUDY_SET}")  # of these the confidence alone
+UNSCORED = ("val", STUDY_PART)  # of these the confidence alone
 
 
 @dataclass(frozen=True)
 class Replicate:
-    """One project to be run: ``setups`` in the benchmark's order; ``shots`` is None where all pictures are used."""
+    """One project to be run: ``setups`` in the benchmark's order; ``shots`` is None where all images are used."""
 
-    folder: str
+    folder: str  # its name in the benchmark's work folder
     seed: int
-    shots: int | None
+    shots: int | None  # training, and as many validation, images per class
     setups: tuple[str, ...]
 
 
@@ -78,8 +76,8 @@ def parameters(raw: dict[str, Any], params: Params, replicate: Replicate, data: 
     return made
 
 
-def changes(params: Params) -> dict[tuple[str, str], tuple[str, str]]:
-    """(setup, the setup it is compared with) -> (what the sentences call it, its role), from the preset."""
+def changes(params: Params) -> dict[tuple[str, str], Change]:
+    """(setup, the setup it is compared with) -> what the sentences call the change, from the preset."""
     setups, found = params.benchmark.setups, {}
     for name, setup in setups.items():
         for base in setup.bases:
@@ -87,7 +85,7 @@ def changes(params: Params) -> dict[tuple[str, str], tuple[str, str]]:
             variation = select.train is not None and (other.onto, other.set) == (setup.onto, setup.set)
             alone = base == setup.onto or variation  # else it has one thing in the other's place
             what = setup.adds if alone else f"{setup.adds} instead of {_lower(other.adds)}"
-            found[name, base] = what, select.role
+            found[name, base] = Change(what, select.role)
     return found
 
 

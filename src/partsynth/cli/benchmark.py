@@ -9,23 +9,35 @@ import typer
 
 from partsynth.cli.app import RESULTS, app
 
+HELP = (
+    "Repeat the whole pipeline over seeds and compare all setups, with intervals.\n\n"
+    "Each replicate is a project of its own: its seed redraws training images, tokens, augmentation sets and training, "
+    "so that the intervals hold for the method and not for one lucky draw. The preset says which setups there are and "
+    "what is aimed for ([bold]partsynth params benchmark[/bold]). Stopped with Ctrl-C and started again, it goes on "
+    "where it was; after a change it runs what changed."
+)
 
-@app.command(rich_help_panel=RESULTS)
+
+@app.command(rich_help_panel=RESULTS, help=HELP)
 def benchmark(
-    preset: Annotated[str, typer.Option(help="benchmark (renders) or benchmark-photos (see presets/).")] = "benchmark",
-    quick: Annotated[bool, typer.Option("--quick", help="Few replicates of the main setups: some 20 minutes.")] = False,
-    data: Annotated[Path | None, typer.Option(help="Folder of photographs, for a preset that wants them.")] = None,
-    work: Annotated[Path, typer.Option(help="Folder of the replicates; delete it to begin anew.")] = Path(
+    preset: Annotated[
+        str,
+        typer.Option(help="A preset with a section benchmark: benchmark (renders), benchmark-photos (photographs)."),
+    ] = "benchmark",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few replicates of the main setups: some 20 minutes on two cores.")
+    ] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder of photographs, for a preset that needs them.")] = None,
+    work: Annotated[Path, typer.Option(help="Folder of the replicates' projects; delete it to begin anew.")] = Path(
         ".work/benchmark"
     ),
-    out: Annotated[Path, typer.Option(help="Folder for <preset>.md, .json, .png and the predictions.")] = Path(
-        "reports"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the page (PRESET.md), its picture, the figures as JSON, the predictions.")
+    ] = Path("reports"),
     base: Annotated[
         Path | None, typer.Option(help="A models/base folder, where partsynth was installed without its repository.")
     ] = None,
 ) -> None:
-    """Repeat the whole pipeline over seeds and compare all setups; started again, it goes on where it was."""
-    from partsynth.benchmark import run as benchmark_run
+    from partsynth.benchmark.run import run
 
-    benchmark_run.run(preset, quick, data, work, out, base)
+    run(preset, quick=quick, data=data, work=work, out=out, base=base)

@@ -31,9 +31,14 @@ def points(fraction: float, digits: int = 1) -> str:
     return _minus(f"{100 * fraction:+.{digits}f}")
 
 
+def exact(fraction: float) -> str:
+    """A number that somebody chose, with no more digits than it has: 0.06 -> "6"."""
+    return _minus(f"{100 * fraction:g}")
+
+
 def level(confidence: float) -> str:
     """0.95 -> "95 %"."""
-    return f"{100 * confidence:g} %"
+    return f"{exact(confidence)} %"
 
 
 def between(found: Estimate, shown: Callable[[float], str] = percent) -> str:

@@ -16,6 +16,7 @@ from partsynth.store.hashing import fingerprint, sha256_file
 PACKAGE = Path(__file__).parents[1]
 # Formats and messages that are checked where they are read, and what the products do not depend on.
 CHECKED = frozenset({"__init__", "config", "errors", "lineage", "records", "seams", "store", "tracking"})
+TEMPLATES = "templates"
 
 
 def imports(module: Path, package: Path = PACKAGE) -> list[Path]:
@@ -60,6 +61,11 @@ def members(module: Path) -> list[Path]:
     return sorted({path for name in names for path in _files(name, PACKAGE)})
 
 
+def templates(module: Path) -> list[Path]:
+    """The texts that the modules of a folder fill with values, in its folder ``templates``; sorted."""
+    return sorted(path for path in (module.parent / TEMPLATES).glob("*") if path.is_file())
+
+
 def room_of(module: Path) -> str:
     """The folder of the package that a module lies in; of a module of the package itself, its own name."""
     return module.relative_to(PACKAGE).with_suffix("").parts[0]
@@ -71,8 +77,8 @@ def stage_module(stage: str) -> Path:
 
 @functools.cache
 def code_of(stage: str) -> tuple[Path, ...]:
-    """The modules whose text decides what a stage makes: its stage, all that it imports and all members of the seams
-    that it uses, minus the rooms in ``CHECKED``. Members from outside are not among them."""
+    """The files whose text decides what a stage makes: its stage, all that it imports, all members of the seams that it
+    uses and the templates beside them, minus the rooms in ``CHECKED``. Members from outside are not among them."""
     todo, seen = [stage_module(stage)], set()
     while todo:
         module = todo.pop()
@@ -80,6 +86,7 @@ def code_of(stage: str) -> tuple[Path, ...]:
             continue
         seen.add(module)
         todo += [*imports(module), *members(module)]
+    seen |= {path for module in seen for path in templates(module)}
     return tuple(sorted(path for path in seen if path.read_text().strip()))
 
 
@@ -88,7 +95,8 @@ def code_paths(stage: str) -> list[str]:
     needed = set(code_of(stage))
 
     def named(folder: Path) -> list[Path]:
-        modules = {path for path in folder.rglob("*.py") if path.read_text().strip()}
+        files = {*folder.rglob("*.py"), *(p for p in folder.rglob("*") if p.parent.name == TEMPLATES and p.is_file())}
+        modules = {path for path in files if path.read_text().strip()}
         if modules <= needed and folder != PACKAGE:
             return [folder]
         inner = [p for p in folder.iterdir() if p.is_dir() and needed & {m for m in modules if p in m.parents}]

@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from partsynth.evaluation.verdict import FEW_CLUSTERS
+from partsynth.reporting.format import curve_title
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from partsynth.evaluation.results import Difference, Interval
 
 # Okabe & Ito's colours, dark enough on white, with a marker and a dash each: nothing is told by colour alone
 COLOURS = ("#0072B2", "#C14A09", "#00795A", "#9B4F82", "#5E5E5E", "#8A6D00", "#2B8CBE", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), "-")
 INK = "#1c2126"
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "partsynth",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
@@ -71,19 +76,19 @@ def styled(function: Any) -> Any:
 
 
 @styled
-def intervals(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
-    """One panel a measure: each setup's seeds (hollow), mean, interval. ``panels[title][setup]`` as summary.json."""
+def intervals(panels: Mapping[str, Mapping[str, Interval]]) -> Figure:
+    """One panel per metric, ``panels[title][setup]``: each setup's seeds (hollow), mean and interval."""
     setups = list(next(iter(panels.values())))
     made = figure(10, 1.0 + 0.36 * len(setups))
     axes = made.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (title, found) in zip(axes, panels.items(), strict=True):
         for row, setup in enumerate(setups):
             entry, colour = found[setup], COLOURS[row % 8]
-            values = [100 * v for v in entry["values"]]
+            values = [100 * v for v in entry.values]
             axis.plot(values, [row + 0.2] * len(values), ls="", marker="o", ms=4, mfc="white", mec=colour)
-            if entry["low"] is not None:
-                axis.plot([100 * entry["low"], 100 * entry["high"]], [row, row], color=colour, lw=2.4)
-            axis.plot(100 * entry["mean"], row, marker=MARKERS[row % 8], ms=7, color=colour)
+            if entry.low is not None and entry.high is not None:
+                axis.plot([100 * entry.low, 100 * entry.high], [row, row], color=colour, lw=2.4)
+            axis.plot(100 * entry.mean, row, marker=MARKERS[row % 8], ms=7, color=colour)
         axis.set_title(title)
         axis.set_xlabel("%")
         axis.set_yticks(range(len(setups)), setups)
@@ -93,8 +98,8 @@ def intervals(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
 
 
 @styled
-def forest(pairs: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
-    """Paired differences in points with their intervals around 0. ``pairs[pair][measure]`` as summary.json."""
+def forest(pairs: Mapping[str, Mapping[str, Difference]]) -> Figure:
+    """Paired differences in points with their intervals around 0: ``pairs[pair][metric's title]``."""
     rows = sum(len(found) for found in pairs.values())
     made = figure(10, 1.1 + 0.27 * rows + 0.5 * len(pairs))
     axes = made.subplots(
@@ -106,12 +111,12 @@ def forest(pairs: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
     )[:, 0]
     for axis, (pair, found) in zip(axes, pairs.items(), strict=True):
         for row, entry in enumerate(found.values()):
-            boot = entry.get("bootstrap")
-            if boot and boot["clusters"] >= 5:  # fewer give a misleadingly narrow range
-                axis.plot([100 * boot["low"], 100 * boot["high"]], [row + 0.26] * 2, color="#9aa1ab", lw=1.6)
-            if entry["low"] is not None:
-                axis.plot([100 * entry["low"], 100 * entry["high"]], [row, row], color=COLOURS[0], lw=2.4)
-            axis.plot(100 * entry["mean"], row, "o", ms=6, color=COLOURS[0])
+            boot = entry.bootstrap
+            if boot and boot.clusters >= FEW_CLUSTERS and boot.low is not None and boot.high is not None:
+                axis.plot([100 * boot.low, 100 * boot.high], [row + 0.26] * 2, color="#9aa1ab", lw=1.6)
+            if entry.low is not None and entry.high is not None:
+                axis.plot([100 * entry.low, 100 * entry.high], [row, row], color=COLOURS[0], lw=2.4)
+            axis.plot(100 * entry.mean, row, "o", ms=6, color=COLOURS[0])
         axis.axvline(0, color=INK, lw=1)
         axis.set_title(pair)
         axis.set_yticks(range(len(found)), list(found))
@@ -123,7 +128,7 @@ def forest(pairs: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
 
 @styled
 def curves(panels: Mapping[str, pd.DataFrame]) -> Figure:
-    """ROC: ``panels[title]`` has a column "fpr" and one a setup."""
+    """ROC: ``panels[title]`` has a column "fpr" and one per setup."""
     made = figure(4.6 * max(len(panels), 1), 4.0)
     axes = made.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, table) in zip(axes, panels.items(), strict=True):
@@ -132,8 +137,8 @@ def curves(panels: Mapping[str, pd.DataFrame]) -> Figure:
             axis.plot(table["fpr"], table[setup], color=COLOURS[index % 8], ls=DASHES[index % 8], label=setup)
         axis.axhline(0.95, color="#9aa1ab", lw=0.8, ls=":")
         axis.set_title(title)
-        axis.set_xlabel("OOD pictures accepted")
-        axis.set_ylabel("test pictures kept")
+        axis.set_xlabel("OOD images accepted")
+        axis.set_ylabel("test images kept")
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1.01)
         axis.set_aspect("equal")
@@ -143,7 +148,7 @@ def curves(panels: Mapping[str, pd.DataFrame]) -> Figure:
 
 @styled
 def confusion(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Row-normalised confusion, one panel a setup; ``tables[setup]`` has columns "actual" and "predicted"."""
+    """Row-normalised confusion, one panel per setup; ``tables[setup]`` has columns "actual" and "predicted"."""
     classes = sorted({name for t in tables.values() for name in {*t["actual"], *t["predicted"]}})
     columns = min(len(tables), 3 if len(classes) <= 12 else 2 if len(classes) <= 24 else 1)
     rows = -(-len(tables) // columns)
@@ -182,7 +187,7 @@ def confusion(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 @styled
 def embedding(table: pd.DataFrame) -> Figure:
-    """Maps of features, one panel a setup: test pictures coloured by class, near- and far-OOD by marker."""
+    """Maps of features, one panel per setup: test images coloured by class, near- and far-OOD by marker."""
     import matplotlib
 
     setups = list(dict.fromkeys(table["setup"]))
@@ -191,7 +196,7 @@ def embedding(table: pd.DataFrame) -> Figure:
     rows = -(-len(setups) // columns)
     made = figure(11, 11 / columns * rows + 0.45 * (1 + len(classes) // 6))
     axes = made.subplots(rows, columns, squeeze=False)
-    palette = matplotlib.colormaps["tab20"].colors
+    palette = matplotlib.colormaps["tab20"](range(20))
     for axis in axes.flat[len(setups) :]:
         axis.set_visible(False)
     for axis, setup in zip(axes.flat, setups, strict=False):
@@ -232,9 +237,9 @@ def drift(sets: Mapping[str, tuple[Sequence[float], Sequence[bool]]], threshold:
     low, high = np.quantile(every, [0, 0.99])
     bins = np.linspace(low, max(high, low + 1e-6), 41)
     for axis, (name, (values, flagged)) in zip(axes, sets.items(), strict=True):
-        values, flagged = np.clip(np.asarray(values, dtype=float), low, bins[-1]), np.asarray(flagged, dtype=bool)
+        drifts, far = np.clip(np.asarray(values, dtype=float), low, bins[-1]), np.asarray(flagged, dtype=bool)
         axis.hist(
-            [values[~flagged], values[flagged]],
+            [drifts[~far], drifts[far]],
             bins=bins,
             stacked=True,
             color=[COLOURS[0], COLOURS[1]],
@@ -242,8 +247,8 @@ def drift(sets: Mapping[str, tuple[Sequence[float], Sequence[bool]]], threshold:
         )
         if threshold is not None:
             axis.axvline(threshold, color=INK, lw=1.2, ls="--", label="limit")
-        axis.set_title(f"{name} ({flagged.sum()} of {len(values)} too far)")
-        axis.set_ylabel("pictures")
+        axis.set_title(f"{name} ({far.sum()} of {len(drifts)} too far)")
+        axis.set_ylabel("images")
     axes[0].legend(loc="upper right")
     axes[-1].set_xlabel("drift from the real parts of its class (class standard deviations)")
     return made
@@ -251,11 +256,16 @@ def drift(sets: Mapping[str, tuple[Sequence[float], Sequence[bool]]], threshold:
 
 @styled
 def histories(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
-    """Training curves: one panel a column, one colour a setup, one line a seed. ``table`` has setup, seed and step."""
-    made = figure(11 if len(columns) > 2 else 8, 3.1)
-    axes = made.subplots(1, len(columns), squeeze=False)[0]
+    """Training curves: one panel per column, one colour per setup, one line per seed. ``table`` has setup, seed, step.
+
+    The width is that of three panels at least, so that figures of few have letters of the same size.
+    """
+    made = figure(11, 3.1)
+    axes = made.subplots(1, max(len(columns), 3), squeeze=False)[0]
+    for axis in axes[len(columns) :]:
+        axis.set_visible(False)
     setups = list(dict.fromkeys(table["setup"]))
-    for axis, column in zip(axes, columns, strict=True):
+    for axis, column in zip(axes, columns, strict=False):
         for index, setup in enumerate(setups):
             for number, (_, rows) in enumerate(table[table["setup"] == setup].groupby("seed")):
                 rows = rows.dropna(subset=[column])
@@ -267,7 +277,7 @@ def histories(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
                     lw=1.3,
                     label=setup if number == 0 else None,
                 )
-        axis.set_title(column.replace("_", " "))
+        axis.set_title(curve_title(column))
         axis.set_xlabel("step")
     axes[0].legend()
     return made
@@ -275,7 +285,7 @@ def histories(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
 
 @styled
 def study(data: Mapping[str, Any]) -> Figure:
-    """A hyper-parameter study: history, trade-off of accuracy and near-OOD AUROC, importance; ``data`` as study show's."""
+    """A study: history, trade-off of accuracy and near-OOD AUROC, importance; ``data`` as `study show` writes it."""
     complete = [t for t in data["trials"] if t["state"] == "COMPLETE"]
     traded = [t for t in complete if t.get("near_ood_auroc") is not None]
     importance = sorted(data["importance"].items(), key=lambda item: item[1])

@@ -1,61 +1,59 @@
-"""Figures, ranges and captions as text."""
+"""What figures are called and where they are shown, for pages, terminal and Markdown; numbers: evaluation.format."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
-if TYPE_CHECKING:
-    import pandas as pd
+from partsynth.evaluation.metrics import Place
+from partsynth.evaluation.results import MetricTitle, Summary
+from partsynth.seams import METRICS, SCORES
 
-SIGNS = {"helps": "▲", "hurts": "▼", "no evidence": "●", "one seed": "○"}
+PARTS = {
+    "train": "training",
+    "val": "validation",
+    "test": "test",
+    "shifted": "shifted (other wear, light, angles)",
+    "near_val": "near-OOD, validation",
+    "near_test": "near-OOD, test",
+    "far_val": "far-OOD, validation",
+    "far_test": "far-OOD, test",
+}
+CURVES = {"val_accuracy": "accuracy, validation", "val_accuracy_knn": "kNN accuracy, validation"}
 
 
-def short_hash(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+def part_title(part: str) -> str:
+    """Of a part of the evaluation: a split, or an augmentation set ("set_<name>")."""
+    return PARTS.get(part, f"augmentation set {part.removeprefix('set_')}")
 
 
-def drawable(column: pd.Series) -> bool:
-    return column.dtype.kind in "if" and column.notna().sum() > 1 and column.nunique() > 1
+def curve_title(column: str) -> str:
+    """Of a column of a training's history."""
+    return CURVES.get(column, column.replace("_", " "))
 
 
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    found = {}
-    for key, inner in value.items():
-        found |= flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": str(inner)}
+def arrow(metric: MetricTitle) -> str:
+    """What is better: more, less, or neither by itself."""
+    return "" if metric.more_is_better is None else " ↑" if metric.more_is_better else " ↓"
+
+
+def metrics_in(summary: Summary, place: Place) -> list[MetricTitle]:
+    """What the summary has of the metrics that are shown in a place. Those of a plugin that is gone are ``more``."""
+    return [metric for metric in summary.metrics if place in _places(metric.name)]
+
+
+def _places(name: str) -> tuple[str, ...]:
+    if name in METRICS:
+        return METRICS[name].shown
+    return ("generated",) if "_generated_" in name else ("more",)
+
+
+def reasons(absent: Mapping[str, str]) -> dict[str, list[str]]:
+    """Metric -> why it is absent, turned round: reason -> the metrics' titles."""
+    found: dict[str, list[str]] = {}
+    for name, reason in absent.items():
+        found.setdefault(reason, []).append(METRICS[name].title if name in METRICS else name)
     return found
 
 
-def titles_of(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {about["name"]: about for about in summary["metrics"]}
-
-
-def interval_text(found: dict[str, Any] | None) -> str:
-    if found is None:
-        return "absent"
-    below = (
-        "" if found["low"] is None else f"<small>{percent_text(found['low'])} to {percent_text(found['high'])}</small>"
-    )
-    return f"{percent_text(found['mean'])}{below}"
-
-
-def percent_text(value: float) -> str:
-    return f"{100 * value:.1f}".replace("-", "\N{MINUS SIGN}")
-
-
-def points_text(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
-
-
-def range_text(found: dict[str, Any]) -> str:
-    return "–" if found["low"] is None else f"{points_text(found['low'])} to {points_text(found['high'])}"
-
-
-def arrow(more_is_better: bool | None) -> str:
-    return "" if more_is_better is None else " ↑" if more_is_better else " ↓"
-
-
-def spoken(panels: dict[str, dict[str, dict[str, Any]]]) -> str:
-    return "; ".join(
-        f"{title}: " + ", ".join(f"{s} {100 * f['mean']:.1f}" for s, f in found.items())
-        for title, found in panels.items()
-    )
+def score_title(name: str) -> str:
+    return SCORES[name].title if name in SCORES else name

@@ -1,48 +1,92 @@
-"""The manifests behind the images on the page."""
+"""What the report is made of: the summary, the manifests behind the images it shows, and data of plots."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from partsynth.config.evaluation import Report
 from partsynth.errors import UserError
+from partsynth.evaluation.results import Data, Summary, read_summary
+from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import AugmentedRecord, RealRecord, VerdictRecord
+from partsynth.store.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FIRST = ("id", "near_ood", "far_ood")  # the sets that stand first, from the mildest on
 
-@dataclass(frozen=True)
-class Shown:
-    """The manifests behind the pictures on the page."""
 
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Where the report's inputs lie, and ``out``, the page."""
+
+    params: Report
+    root: Path  # manifests' paths are relative to it
+    metrics: Path  # written by evaluate, as are the plots' data
+    plots: Path
+    quality: Path  # the quality stage's pages, linked where they exist
+    augmented: Path  # folders of manifests and images
+    real: Path
+    ood: Path
+    verdicts: Path  # the quality stage's tables
+    studies: Path  # one JSON file of `partsynth study show` per study; there may be none
+    out: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What sections take their values from."""
+
+    inputs: Inputs
+    summary: Summary
+    data: Data
     real: list[RealRecord]
     ood: list[RealRecord]
     sets: dict[str, list[AugmentedRecord]]
-    verdicts: dict[str, dict[str, VerdictRecord]]  # set -> picture's path -> verdict
+    verdicts: dict[str, dict[str, VerdictRecord]]  # set -> image's path -> verdict
+    studies: list[dict[str, Any]]
+
+    def plot(self, name: str) -> pd.DataFrame:
+        """Data of one plot, as the evaluate stage wrote it."""
+        return read_table(self.inputs.plots / name)
 
 
-def read_shown(augmented: Path, real: Path, ood: Path, verdicts: Path) -> Shown:
-    sets = {p.parent.name: read_manifest(p, AugmentedRecord) for p in sorted(augmented.glob("*/manifest.csv"))}
-    ordered = [name for name in ("id", "near_ood", "far_ood") if name in sets]
-    ordered += [name for name in sets if name not in ordered]
-    judged = {p.stem: {v.path: v for v in read_manifest(p, VerdictRecord)} for p in sorted(verdicts.glob("*.csv"))}
-    return Shown(
-        real=read_manifest(real / "manifest.csv", RealRecord),
-        ood=read_manifest(ood / "manifest.csv", RealRecord) if (ood / "manifest.csv").exists() else [],
-        sets={name: sets[name] for name in ordered},
-        verdicts=judged,
+def read_contents(inputs: Inputs) -> Contents:
+    """Everything but the images.
+
+    Raises
+    ------
+    UserError
+        where a file is missing or of another version.
+    """
+    path = inputs.metrics / "summary.json"
+    summary = read_summary(path)
+    if summary.data is None:
+        raise UserError(f"{path} does not say on which data its figures are: dvc repro evaluate")
+    augmented, ood = inputs.augmented, inputs.ood / "manifest.csv"
+    sets = {p.parent.name: read_augmented(p) for p in sorted(augmented.glob("*/manifest.csv"))}
+    tables = sorted(inputs.verdicts.glob("*.csv"))
+    return Contents(
+        inputs=inputs,
+        summary=summary,
+        data=summary.data,
+        real=read_manifest(inputs.real / "manifest.csv", RealRecord),
+        ood=read_manifest(ood, RealRecord) if ood.exists() else [],
+        sets={name: sets[name] for name in [*(n for n in FIRST if n in sets), *(n for n in sets if n not in FIRST)]},
+        verdicts={p.stem: {v.path: v for v in read_manifest(p, VerdictRecord)} for p in tables},
+        studies=[read_json(path) for path in sorted(inputs.studies.glob("*.json"))],
     )
 
 
 def read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
+    words = dict.fromkeys(["setup", "class_name", "actual", "predicted"], str)
     try:
-        return pd.read_csv(
-            path, dtype={"setup": str, "class_name": str, "actual": str, "predicted": str}, keep_default_na=True
-        )
+        return pd.read_csv(path, dtype=words, keep_default_na=True)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the evaluate stage (dvc repro)") from None

@@ -1,66 +1,71 @@
-"""The page: its sections in order, and where the data came from."""
+"""One page for engineers and auditors: what was found, on how many images, and what everything looks like.
+
+Self-contained HTML (images and figures inside it, no request to anywhere), the same bytes for the same inputs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from partsynth.reporting import html
-from partsynth.reporting.html import escape
+from partsynth.reporting.inputs import Contents
+from partsynth.reporting.render import render
+from partsynth.reporting.sections import (
+    augmentations,
+    classes,
+    data,
+    differences,
+    drift,
+    embedding,
+    flagged,
+    ood,
+    real,
+    results,
+    studies,
+    training,
+    verdict,
+)
 
-if TYPE_CHECKING:
-    pass
-from partsynth.reporting.format import flat
-from partsynth.reporting.results import PARTS
-
-
-def data_section(summary: dict[str, Any]) -> str:
-    data = summary["data"]
-    order = [*(p for p in PARTS if p in data["parts"]), *(p for p in data["parts"] if p not in PARTS)]
-    rows = [
-        [
-            escape(PARTS.get(p, f"augmentation set {p.removeprefix('set_')}")),
-            *(data["parts"][p][n] for n in ("pictures", "classes", "groups")),
-        ]
-        for p in order
-    ]
-    parts = [html.table("Pictures (n)", ["part", "pictures", "classes", "physical parts or spots"], rows)]
-    configs = {repr(r["config"]): r["config"] for r in summary["runs"]}
-    shared = flat(next(iter(configs.values())))
-    same = {k: v for k, v in shared.items() if all(flat(c).get(k) == v for c in configs.values())}
-    parts.append(
-        html.details(
-            "Training parameters shared by every run",
-            html.table(
-                "From the models' config.json",
-                ["key", "value"],
-                [[f"<code>{escape(k)}</code>", escape(v)] for k, v in same.items()],
-            ),
-        )
-    )
-    hashes = [[f"<code>{escape(k)}</code>", f"<code>{v}</code>"] for k, v in data["manifests"].items()]
-    hashes += [["<code>predictions.csv</code>", f"<code>{summary['predictions_sha256']}</code>"]]
-    parts.append(html.details("Hashes of manifests and predictions", html.table("sha256", ["file", "sha256"], hashes)))
-    models = [
-        [escape(r["setup"]), r["seed"], escape(name), f"<code>{digest}</code>"]
-        for r in summary["runs"]
-        for name, digest in r["sha256"].items()
-    ]
-    parts.append(html.details("Hashes of models", html.table("sha256", ["setup", "seed", "file", "sha256"], models)))
-    parts.append(
-        html.note(
-            "A manifest lists every picture with its own sha256, so its hash pins the pictures too. All "
-            "figures on this page follow from predictions.csv: <code>partsynth evaluate --from-predictions</code>."
-        )
-    )
-    return "".join(parts)
+Values = dict[str, Any]
 
 
-def document(title: str, summary: dict[str, Any], sections: Sequence[tuple[str, str, str]]) -> str:
-    parts = summary["data"]["parts"]
-    runs = sum(len(seeds) for seeds in summary["seeds"].values())
-    told = [f"{len(summary['setups'])} setups", f"{runs} trained models", f"{parts['train']['classes']} classes"]
-    told += [f"{parts['train']['pictures']} real training pictures", f"{parts['test']['pictures']} test"]
+@dataclass(frozen=True)
+class Section:
+    """One section: its values, shown by the template ``<key>.html.j2``; None where there is nothing to show."""
+
+    key: str  # also its anchor
+    title: str
+    values: Callable[[Contents], Values | None]
+
+
+SECTIONS = (
+    Section("verdict", "Verdict", verdict.values),
+    Section("results", "Results", results.values),
+    Section("differences", "Differences", differences.values),
+    Section("ood", "OOD detection", ood.values),
+    Section("classes", "Classes", classes.values),
+    Section("map", "Embedding map", embedding.values),
+    Section("drift", "Drift", drift.values),
+    Section("augmentations", "Augmentations", augmentations.values),
+    Section("flagged", "Flagged images", flagged.values),
+    Section("real", "Real images", real.values),
+    Section("training", "Training", training.values),
+    Section("studies", "Studies", studies.values),
+    Section("data", "Data and provenance", data.values),
+)
+
+
+def page(contents: Contents) -> str:
+    made = ((section, section.values(contents)) for section in SECTIONS)
+    shown = [(s, render(f"{s.key}.html.j2", **values)) for s, values in made if values is not None]
+    return render("page.html.j2", title=contents.inputs.params.title, lead=_lead(contents), sections=shown)
+
+
+def _lead(contents: Contents) -> list[str]:
+    summary, parts = contents.summary, contents.data.parts
+    train, runs = parts["train"], sum(len(seeds) for seeds in summary.seeds.values())
+    lead = [f"{len(summary.setups)} setups", f"{runs} trained models", f"{train.classes} classes"]
+    lead += [f"{train.pictures} real training images", f"{parts['test'].pictures} test"]
     others = {"shifted": "shifted", "near_test": "near-OOD", "far_test": "far-OOD"}
-    told += [f"{parts[p]['pictures']} {name}" for p, name in others.items() if p in parts]
-    return html.document(title, ", ".join(told) + ".", sections)
+    return lead + [f"{parts[part].pictures} {name}" for part, name in others.items() if part in parts]

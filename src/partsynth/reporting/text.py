@@ -1,35 +1,30 @@
-"""The main table and the differences as plain text."""
+"""Every figure and difference as plain text: what `partsynth recompute` prints."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from partsynth.evaluation.format import estimate, percent, points
+from partsynth.evaluation.results import BenchmarkSummary, Summary
+from partsynth.reporting.format import reasons
 
-if TYPE_CHECKING:
-    pass
+WIDTH = 24  # of a column of figures
 
 
-def render_table(summary: dict[str, Any]) -> str:
-    """The main table and the differences as plain text, in percent and points."""
-    setups = summary["order"]
-    titles = {about["name"]: about["title"] for about in summary["metrics"]}
-    lines = [f"{'':38}" + "".join(f"{s:>28}" for s in setups)]
-    for metric, title in titles.items():
-        cells = (summary["setups"][s].get(metric) for s in setups)
-        lines.append(f"{title:38}" + "".join(f"{_cell(c, 1):>28}" for c in cells))
-    for pair, found in summary["differences"].items():
-        lines += ["", f"{pair} (points)"]
-        lines += [f"  {titles[m]:36}{_cell(found[m], 1, sign=True):>28}" for m in titles if m in found]
-    lines += ["", *(sentence["text"] for sentence in summary["verdict"])]
-    for shots, few in summary.get("few_shot", {}).items():
-        lines += ["", f"{shots} training pictures a class", render_table(few)]
-    lines += [f"{m}: absent, {reason}" for m, reason in summary["absent"].items()]
+def render_table(summary: Summary) -> str:
+    """In per cent and points, intervals in brackets; of a benchmark also the replicates of few shots."""
+    titles = {metric.name: metric.title for metric in summary.metrics}
+    first = max(map(len, titles.values()), default=0) + 4
+    width = max(WIDTH, *(len(setup) + 2 for setup in summary.order))
+    lines = [" " * first + "".join(f"{setup:>{width}}" for setup in summary.order)]
+    for name, title in titles.items():
+        cells = (estimate(summary.setups[setup].get(name), percent) for setup in summary.order)
+        lines.append(f"{title:{first}}" + "".join(f"{cell:>{width}}" for cell in cells))
+    for setup, base in summary.pairs():
+        lines += ["", f"{setup} minus {base} (points)"]
+        found = {name: summary.difference(setup, base, name) for name in titles}
+        lines += [f"  {titles[n]:{first - 2}}{estimate(d, points):>{width}}" for n, d in found.items() if d is not None]
+    lines += ["", *(sentence.text for sentence in summary.verdict)]
+    if isinstance(summary, BenchmarkSummary):
+        for shots, few in summary.few_shot.items():
+            lines += ["", f"{shots} training images per class", render_table(few)]
+    lines += [f"Absent: {'; '.join(absent)} ({reason})." for reason, absent in reasons(summary.absent).items()]
     return "\n".join(lines)
-
-
-def _cell(found: dict[str, Any] | None, digits: int, sign: bool = False) -> str:
-    if found is None:
-        return "-"
-    form = f"{'+' if sign else ''}.{digits}f"
-    if found["low"] is None:
-        return f"{100 * found['mean']:{form}}"
-    return f"{100 * found['mean']:{form}} [{100 * found['low']:{form}}, {100 * found['high']:{form}}]"

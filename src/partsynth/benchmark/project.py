@@ -1,0 +1,105 @@
+"""A replicate's project: a DVC project of its own, made from the preset and kept up to date with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from partsynth.benchmark.plan import Replicate, needed, parameters
+from partsynth.config.load import load_all, read_yaml
+from partsynth.config.params import Params
+from partsynth.errors import UserError
+from partsynth.project import init
+from partsynth.project.code import STAMP
+from partsynth.project.dvcfile import graph_for
+from partsynth.project.shipped import presets
+from partsynth.project.upgrade import upgrade
+from partsynth.store.files import write_text_atomic
+from partsynth.store.layout import AUGMENTED, MANIFEST, RAW
+
+IDENTITY = ("-c", "user.name=partsynth", "-c", "user.email=partsynth@localhost")  # of commits in replicates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A preset with a benchmark, and what a project is made from beside it."""
+
+    name: str
+    params: Params
+    raw: dict[str, Any]  # the file's content
+    data: Path | None  # photographs, for presets that want them
+    base: Path | None  # a base model, where the package lies outside its repository
+
+
+def read_preset(name: str, data: Path | None, base: Path | None) -> Preset:
+    """The preset of this name.
+
+    Raises
+    ------
+    UserError
+        where there is none, it has no benchmark, or faults.
+    """
+    known = presets()
+    if name not in known:
+        raise UserError(f"no preset {name!r}; there are {', '.join(known)}")
+    params, raw = load_all(known[name]), read_yaml(known[name])
+    if not params.benchmark.setups:
+        there = [other for other, path in known.items() if read_yaml(path).get("benchmark")]
+        raise UserError(f"the preset {name} has no section benchmark; these have: {', '.join(there) or 'none'}")
+    return Preset(name=name, params=params, raw=raw, data=data, base=base)
+
+
+def prepare(folder: Path, preset: Preset, replicate: Replicate, cache: Path) -> None:
+    """The replicate's project as the preset now wants it: made where it is missing, else brought up to date."""
+    if not folder.exists():
+        init.init(folder, preset.name, preset.data, preset.base, cache)
+    upgrade(folder)  # stages whose code changed run again
+    tables, sets = needed(preset.params, replicate.setups)
+    about = f"# Replicate {replicate.folder} of the preset {preset.name}, written by `partsynth benchmark`.\n"
+    wanted = parameters(preset.raw, preset.params, replicate, preset.data)
+    texts = {
+        "params.yaml": about + yaml.safe_dump(wanted, sort_keys=False),
+        "dvc.yaml": graph_for(preset.params, tables),
+    }
+    for name, text in texts.items():
+        if (folder / name).read_text() != text:
+            write_text_atomic(folder / name, text)
+    load_all(folder / "params.yaml")
+    for stale in (folder / AUGMENTED).glob(f"*/{MANIFEST}"):
+        if stale.parent.name not in sets:  # a set that the preset no longer has
+            shutil.rmtree(stale.parent)
+    git = ["git", *IDENTITY]
+    subprocess.run([*git, "add", *texts, STAMP], cwd=folder, check=True, capture_output=True)
+    subprocess.run([*git, "commit", "--quiet", "-m", about.strip("# \n")], cwd=folder, capture_output=True)
+
+
+def take_over(folder: Path, others: Sequence[Path]) -> None:
+    """Copy an earlier replicate's renders, that of the same seed first: the stage keeps those that fit and makes the
+    rest."""
+    raw = folder / RAW
+    finished = [other for other in others if other != folder and (other / RAW / MANIFEST).is_file()]
+    if raw.exists() or not finished:
+        return
+    seed = folder.name.rpartition("-")[2]
+    source = next((other for other in finished if other.name.endswith(f"-{seed}")), finished[0])
+    draft = raw.with_name(f"{raw.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(source / RAW, draft, ignore=shutil.ignore_patterns(MANIFEST))
+    os.replace(draft, raw)
+
+
+def shared_cache(home: Path, work: Path) -> Path:
+    """The DVC cache of the repository whose MLflow store is used, so that audits there find a replicate's data."""
+    if (home / ".dvc").is_dir():
+        asked = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], cwd=home, capture_output=True, text=True)
+        if asked.returncode == 0 and asked.stdout.strip():
+            return home / asked.stdout.strip()
+    return work / "cache"

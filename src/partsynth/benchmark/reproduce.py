@@ -1,0 +1,116 @@
+"""`dvc repro` in a replicate: its output passed on, its stages timed, ended with whoever started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from partsynth.benchmark.plan import SECONDS, TARGET
+from partsynth.errors import UserError
+from partsynth.lineage.git import git
+from partsynth.project.shipped import checkout
+from partsynth.store.files import read_json, write_json
+
+CODE = ("src", "presets", "dvc.yaml", "models/base")  # of the repository: what a benchmark's figures depend on
+
+
+def reproduce(folder: Path, started: float, environment: Mapping[str, str]) -> None:
+    """`dvc repro` in a replicate, its output passed on, the seconds of each stage that ran kept in ``SECONDS``.
+
+    Raises
+    ------
+    UserError
+        where it fails; the times of what was finished are kept.
+    """
+    path = folder / SECONDS
+    known: dict[str, Any] = read_json(path) if path.is_file() else {"stages": {}, "total": 0.0}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", TARGET],
+        cwd=folder,
+        env=environment,
+        text=True,
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_interruptible,
+    )
+    clock, code = Clock(), None
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            clock.read(line)
+            if line.strip():
+                print(f"  {line.rstrip()}", flush=True)
+        code = process.wait()
+    except BaseException:
+        _end(process)
+        raise
+    finally:
+        ran = clock.stop(whole=code == 0)
+        if ran:
+            total = known["total"] + time.monotonic() - started
+            write_json(path, {"stages": known["stages"] | ran, "total": total, "git_commit": commit()})
+    if code:
+        raise UserError(
+            f"dvc repro failed in {folder} (its output is above). Put it right and start the benchmark again: it goes "
+            "on where it was"
+        )
+
+
+def _interruptible() -> None:
+    """A shell's background jobs ignore SIGINT, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Interrupt DVC and the stage it runs, which keeps what it can go on from; kill them where they do not end."""
+    for number, patience in ((signal.SIGINT, 30), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
+
+
+class Clock:
+    """Seconds of each stage, from the lines that `dvc repro` prints."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._running: tuple[str, float] | None = None
+
+    def read(self, line: str) -> None:
+        found = re.match(r"(Running stage|Stage) '([^']+)'", line)
+        if found:
+            self._end()
+            if found.group(1) == "Running stage":
+                self._running = found.group(2), time.monotonic()
+
+    def stop(self, whole: bool) -> dict[str, float]:
+        """All stages that ended; the last one only where the whole command succeeded."""
+        if whole:
+            self._end()
+        return {name: round(seconds, 1) for name, seconds in self.seconds.items()}
+
+    def _end(self) -> None:
+        if self._running:
+            self.seconds[self._running[0]] = time.monotonic() - self._running[1]
+        self._running = None
+
+
+def commit() -> str:
+    """The commit that the package runs from, with ``-dirty`` where code or presets have uncommitted changes."""
+    root = checkout()
+    if root is None or (named := git(root, "rev-parse", "HEAD")) is None:
+        return "unknown (an installed package)"
+    dirty = git(root, "status", "--porcelain", "--untracked-files=no", "--", *CODE)
+    return named.decode().strip() + ("-dirty" if dirty else "")

@@ -1,0 +1,35 @@
+"""A replicate's project, and which presets have a benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from partsynth.benchmark.project import take_over
+from partsynth.benchmark.run import run
+from partsynth.errors import UserError
+from partsynth.store.files import write_text_atomic
+
+
+def test_presets_without_a_benchmark_and_unknown_ones_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no section benchmark; these have: benchmark, benchmark-photos"):
+        run("demo", work=tmp_path)
+    with pytest.raises(UserError, match="no preset 'bench'"):
+        run("bench", work=tmp_path)
+    with pytest.raises(UserError, match="needs --data"):
+        run("benchmark-photos", work=tmp_path, root=tmp_path)
+
+
+def test_renders_are_taken_over_once_from_the_same_seed(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("all-seed1", "all-seed2", "shots1-seed2")]
+    for folder in folders[:2]:
+        write_text_atomic(folder / "data/raw/gear/a.png", folder.name)
+        write_text_atomic(folder / "data/raw/manifest.csv", "")
+    (folders[2] / "data").mkdir(parents=True)
+    take_over(folders[2], folders)
+    assert (folders[2] / "data/raw/gear/a.png").read_text() == "all-seed2"
+    assert not (folders[2] / "data/raw/manifest.csv").exists()  # the stage writes it when all is there
+    (folders[2] / "data/raw/gear/a.png").write_text("own")
+    take_over(folders[2], folders)
+    assert (folders[2] / "data/raw/gear/a.png").read_text() == "own"

@@ -1,0 +1,69 @@
+"""`dvc repro` in a replicate: timed, and stopped with the benchmark."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from partsynth.benchmark import reproduce
+from partsynth.benchmark.plan import SECONDS
+from partsynth.benchmark.reproduce import Clock
+
+
+def test_stages_are_timed_from_what_dvc_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([10.0, 13.5, 20.0, 24.0])  # a stage's end reads the clock, then the next one's begin
+    monkeypatch.setattr(reproduce.time, "monotonic", lambda: next(now))
+    clock = Clock()
+    for line in (
+        "Running stage 'ingest':",
+        "> partsynth",
+        "Running stage 'generate@id':",
+        "Stage 'train@a-0' is cached",
+    ):
+        clock.read(line)
+    assert clock.stop(whole=True) == {"ingest": 3.5, "generate@id": 4.0}
+
+
+def test_a_stage_that_was_killed_has_no_time() -> None:
+    clock = Clock()
+    clock.read("Running stage 'ingest':")
+    clock.read("Running stage 'tokens':")
+    assert set(clock.stop(whole=False)) == {"ingest"}
+    assert set(clock.stop(whole=True)) == {"ingest", "tokens"}
+
+
+def test_a_stopped_benchmark_stops_what_it_started(tmp_path: Path) -> None:
+    """SIGTERM while a stage runs: it is interrupted, its time not kept, and nothing goes on in the background."""
+    (tmp_path / "stage.py").write_text(
+        "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntry: time.sleep(600)\n"
+        "except KeyboardInterrupt: open('interrupted', 'w')\n"
+    )
+    graph = {"stages": {"evaluate": {"cmd": f"{sys.executable} stage.py"}}}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    code = (
+        "from pathlib import Path; from partsynth.benchmark.reproduce import reproduce; import os\n"
+        "from partsynth.store.process import stoppable\n"
+        "with stoppable(): reproduce(Path.cwd(), 0.0, dict(os.environ))"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(1200):
+            if (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text():
+                break
+            time.sleep(0.1)
+        stage = int((tmp_path / "pid").read_text())
+        driver.terminate()
+        assert driver.wait(60) != 0
+    finally:
+        driver.kill()
+    assert (tmp_path / "interrupted").is_file() and not (tmp_path / SECONDS).exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(stage, 0)

@@ -1,0 +1,122 @@
+"""Replicates one after another: alone in their folder, and a small benchmark for real."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers import tiny_sd
+from helpers.replicates import SETUPS
+
+from partsynth.benchmark import project
+from partsynth.benchmark.plan import Replicate
+from partsynth.benchmark.run import alone, progress, run
+from partsynth.errors import UserError
+from partsynth.evaluation.predictions import recompute
+from partsynth.evaluation.results import read_benchmark
+from partsynth.records.manifest import read_manifest
+from partsynth.records.rows import RealRecord
+
+TINY: dict[str, Any] = {
+    "render": {
+        "test_seed": 0,
+        "size": 32,
+        "samples": 4,
+        "classes": ["gear_t12_h4_u1", "flange_n6_h5_u1"],
+        "workers": 1,
+    },
+    "ingest": {"source": "rendered", "path": "data/raw", "size": 32, "near_duplicate": 0, "on_duplicate": "warn"},
+    "diffusion": {"size": 32},
+    "tokens": {"steps": 2, "vectors": 2, "batch_size": 2},
+    "generate": {"steps": 4, "batch_size": 4, "max_sources": 2},
+    "sets": {"near_ood": {"strength": 0.3, "variants": 1}, "unused": {"strength": 0.9}},
+    "quality": {"on_flagged": "warn"},
+    "select": {
+        "real": {"rule": "all"},
+        "real_neg": {"role": "negative", "rule": "all", "train": {"negative_weight": 2.0}},
+    },
+    "matrix": {"setups": ["real"], "seeds": [0]},
+    "train": {"steps": 4, "size": 32, "width": 8, "embedding": 16, "anchors": 8, "negatives": 4, "classifier_steps": 4},
+    "evaluate": {"k": [1, 3]},
+    "benchmark": {
+        "seeds": [1, 2],
+        "setups": {"real": SETUPS["real"], "real_neg": SETUPS["real_neg"] | {"onto": "real"}},
+        "replicates": {"main": 2, "control": 0, "ablation": 0},
+        "few_shot": {"shots": [1], "setups": ["real", "real_neg"], "replicates": 1},
+        "quick": {"setups": ["real"], "replicates": 1},
+    },
+}
+
+
+def test_remaining_time_is_by_work_left() -> None:
+    some = [Replicate("a", 0, None, ("r",) * 6), Replicate("b", 1, None, ("r",) * 6), Replicate("c", 2, 1, ("r",) * 3)]
+    assert progress(some, some[:1], 600) == "1 of 3 replicates, 10.0 min, about 18 min left"
+    assert progress(some, some, 600).endswith("about 0 min left")
+
+
+def test_two_benchmarks_do_not_share_a_work_folder(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(UserError, match="another benchmark is running"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass
+
+
+@pytest.mark.slow
+def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two replicates and one of one shot: run, reported, and with nothing left to do the second time."""
+    import torch
+
+    from partsynth.core.drift import reference
+
+    base = tiny_sd.build(tmp_path / "base")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        reference.save(reference.ReferenceNet((8, 8, 16, 16), 16), base / "reference_encoder", 32)
+    few = {"train": 3, "val": 2, "test": 2, "shifted": 1} | {
+        f"{k}_{s}": 1 for k in ("near", "far") for s in ("val", "test")
+    }
+    preset = json.loads(json.dumps(TINY))
+    preset["render"]["instances"] = few
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(preset, sort_keys=False))
+    monkeypatch.setattr(project, "presets", lambda: {"tiny": tmp_path / "tiny.yaml"})
+    home = tmp_path / "home"
+    home.mkdir()
+    options: dict[str, Any] = {"work": tmp_path / "work", "out": tmp_path / "out", "base": base, "root": home}
+    run("tiny", **options)
+
+    found = read_benchmark(tmp_path / "out/tiny.json")
+    assert found.seeds == {"real": [1, 2], "real_neg": [1, 2]}
+    assert list(found.few_shot) == ["1"] and found.few_shot["1"].order == ["real", "real_neg"]
+    assert recompute(tmp_path / "out/tiny-predictions.csv.gz").differences == found.differences
+    assert found.benchmark is not None
+    lines = found.benchmark.replicates
+    stages, shot = set(lines[0].seconds.stages), lines[2]
+    assert {"render", "tokens", "generate@near_ood", "train@real_neg-1", "evaluate"} <= stages
+    assert "generate@unused" not in stages and not (tmp_path / "work/tiny/all-seed1/data/augmented/unused").exists()
+    assert shot.pictures["train"] == shot.pictures["val"] == 2
+    work = tmp_path / "work/tiny"
+    rows = [read_manifest(work / f"all-seed{n}/data/real/manifest.csv", RealRecord) for n in (1, 2)]
+    for split in ("train", "val", "test", "shifted"):
+        first, second = ({r.sha256 for r in some if r.split == split} for some in rows)
+        assert first and (first == second if split in ("test", "shifted") else not first & second)
+
+    from partsynth.tracking.query import find_runs
+
+    names = {line.folder: set(line.mlflow_runs.values()) for line in lines}
+    monkeypatch.setenv("PARTSYNTH_ROOT", os.fspath(home))
+    stored = {
+        e: {r.run_id for r in find_runs(home, experiment=e)} for e in ("partsynth-tiny", "partsynth-tiny-1-shots")
+    }
+    assert stored["partsynth-tiny"] == names["all-seed1"] | names["all-seed2"]
+    assert stored["partsynth-tiny-1-shots"] == names["shots1-seed1"]
+    monkeypatch.delenv("PARTSYNTH_ROOT")
+
+    before = {p: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    locks = {p: p.stat().st_mtime_ns for p in work.glob("*/dvc.lock")}
+    run("tiny", **options)
+    assert {p: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+    assert {p: p.stat().st_mtime_ns for p in work.glob("*/dvc.lock")} == locks

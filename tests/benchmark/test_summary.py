@@ -1,0 +1,112 @@
+"""What replicates say together: the figures are those of each, and of the predictions alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.replicates import SETUPS, finished, loaded, small_report
+from typer.testing import CliRunner
+
+from partsynth.benchmark import plan
+from partsynth.benchmark.report import report
+from partsynth.benchmark.summary import targets
+from partsynth.cli.main import app
+from partsynth.config.evaluation import Evaluate
+from partsynth.evaluation.format import points
+from partsynth.evaluation.predictions import read_predictions, recompute
+from partsynth.evaluation.results import BenchmarkSummary, Difference, read_benchmark
+from partsynth.evaluation.summary import summarise
+from partsynth.store.hashing import sha256_file
+from partsynth.store.layout import Layout
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("reported")
+    small_report(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def found(root: Path) -> BenchmarkSummary:
+    return read_benchmark(root / "out/small.json")
+
+
+def test_recomputed_figures_are_the_reports(root: Path, found: BenchmarkSummary) -> None:
+    path = root / "out/small-predictions.csv.gz"
+    again = recompute(path)
+    assert isinstance(again, BenchmarkSummary)
+    for key in ("setups", "differences", "scores", "classes", "absent", "seeds", "order", "predictions_sha256"):
+        assert getattr(again, key) == getattr(found, key), key
+    for shots in ("1", "4"):
+        assert again.few_shot[shots].setups == found.few_shot[shots].setups
+        assert again.few_shot[shots].differences == found.few_shot[shots].differences
+    assert found.predictions_sha256 == sha256_file(path)
+    result = CliRunner().invoke(app, ["recompute", str(path)])
+    assert result.exit_code == 0
+    difference = found.difference("real_vae", "real_id", "accuracy_shifted")
+    assert difference is not None and f"{points(difference.mean)} [" in result.stdout
+    assert "4 training images per class" in result.stdout
+
+
+def test_joined_figures_are_those_of_each_replicate(root: Path, found: BenchmarkSummary) -> None:
+    assert found.seeds == {"real": [3, 5, 9], "real_id": [3, 5, 9], "real_neg": [3, 5, 9], "real_vae": [3, 5]}
+    for position, seed in enumerate((3, 5, 9)):
+        path = Layout(root / f"work/all-seed{seed}").predictions
+        alone = summarise(read_predictions(path), Evaluate(), None)
+        for setup in alone.order:
+            for metric, interval in found.setups[setup].items():
+                assert interval.values[position] == alone.setups[setup][metric].values[0], metric
+            assert "accuracy_generated_id" not in found.setups[setup]  # not all that a replicate measured is joined
+    paired = found.difference("real_vae", "real", "accuracy_test")
+    a, b = (found.setups[s]["accuracy_test"].values[:2] for s in ("real_vae", "real"))
+    assert paired is not None and paired.values == pytest.approx(np.subtract(a, b), abs=2e-6)
+    assert set(found.pairs()) == {
+        ("real_id", "real"),
+        ("real_neg", "real_id"),
+        ("real_vae", "real"),
+        ("real_vae", "real_id"),
+    }
+    assert found.compared == [
+        ("real_id", "real"),
+        ("real_neg", "real_id"),
+        ("real_vae", "real"),
+        ("real_vae", "real_id"),
+    ]
+
+
+def test_each_replicate_says_what_it_is_made_of(found: BenchmarkSummary) -> None:
+    assert found.benchmark is not None
+    replicates = found.benchmark.replicates
+    assert replicates[3].mlflow_runs == {"real": "shots1-seed5 real", "real_id": "shots1-seed5 real_id"}
+    assert replicates[3].shots == 1 and replicates[0].shots is None
+    assert set(replicates[0].files) == {"params.yaml", "dvc.yaml", "dvc.lock"}
+    assert (found.benchmark.minutes, found.benchmark.git_commit, found.shots_of_all) == (7.0, "c0", 16.0)
+
+
+def test_replicates_may_have_test_images_of_their_own(tmp_path: Path) -> None:
+    params = loaded(tmp_path)
+    replicates = plan.plan(params, quick=False)[:3]
+    finished(tmp_path / "work", replicates, same_test=False)
+    report(params, replicates, tmp_path / "work", tmp_path, "own", "partsynth benchmark")
+    found = read_benchmark(tmp_path / "own.json")
+    difference = found.difference("real_id", "real", "accuracy_test")
+    assert difference is not None and difference.bootstrap is not None
+    assert len(difference.values) == 3 and found.order == list(SETUPS)
+    assert difference.bootstrap.clusters == 5 + 6 + 6  # parts of seeds 5, 3, 9: their own in each
+    assert recompute(tmp_path / "own-predictions.csv.gz").setups == found.setups
+
+
+def test_targets_are_met_or_missed_or_not_measured(root: Path, found: BenchmarkSummary) -> None:
+    assert [target.met for target in found.targets] == [True, False, False]
+    shown, whole = found.targets[0].difference, found.difference("real_id", "real", "accuracy_shifted")
+    assert shown is not None and whole is not None
+    assert (shown.mean, shown.low, shown.high, shown.values) == (whole.mean, whole.low, whole.high, whole.values)
+    one_seed = [
+        Difference(setup="real_id", base="real", metric=metric, mean=0.5, values=[0.5])
+        for metric in ("accuracy_shifted", "accuracy_test")
+    ]
+    without = found.model_copy(update={"differences": one_seed})
+    assert [target.met for target in targets(loaded(root), without)] == [None, None, None]
