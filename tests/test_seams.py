@@ -21,7 +21,7 @@ from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
 from partsynth.seams import BACKBONES, METHODS, RULES, SCORES, SOURCES, Registry
 from partsynth.selection.rule import Candidate, Rule, by_class
-from partsynth.selection.table import chosen, from_augmented
+from partsynth.selection.table import chosen, selected
 
 
 @contextmanager
@@ -116,5 +116,5 @@ def test_a_rule_from_outside() -> None:
         SelectSetup(rule="farthest")
     with registered(RULES, "farthest", Farthest()):
         params = SelectSetup(rule="farthest")
-        rows = chosen([from_augmented(e, params.role) for e in edits], judged, [], params, "x")
+        rows = chosen([selected(e, params.role) for e in edits], judged, [], params, "x")
     assert [(r.path, r.rule) for r in rows] == [(edits[3].path, "farthest"), (edits[6].path, "farthest")]

@@ -8,14 +8,23 @@ from pathlib import Path
 import pytest
 from helpers import small_project
 
-from partsynth.audit import checkout
+from partsynth.audit.checkout import checkout_run
 from partsynth.errors import UserError
 from partsynth.evaluation import champion
+from partsynth.evaluation.results import EvaluatedRun, Interval, Summary
 from partsynth.store.files import write_json
 from partsynth.store.hashing import sha256_file
+from partsynth.store.layout import Layout
 from partsynth.tracking import store
 from partsynth.tracking.query import get_run, read_artifact
 from partsynth.tracking.store import MODEL
+
+FIGURES = {"accuracy_test": 0.625, "accuracy_shifted": 0.5, "ece_test": 0.1, "unknown": 1.0}  # two are not for cards
+    "accuracy_test": 0.625,
+    "accuracy_shifted": 0.5,
+    "ece_test": 0.1,
+    "unknown": 1.0,
+}  # the last two not for cards
 
 
 @pytest.fixture(scope="session")
@@ -37,13 +46,20 @@ def test_the_chosen_model_is_registered_with_card_and_digests(project, tmp_path)
     root = small_project.copy(project, tmp_path / "copy")
     folder = root / "models/supcon/real_id/0"
     digests = {"encoder.safetensors": sha256_file(folder / "encoder.safetensors")}
-    setups = {"real_id": {"accuracy_test": {"values": [0.625]}, "unknown": {"values": [1.0]}}}
-    summary = {
-        "runs": [{"setup": "real_id", "seed": 0, "sha256": digests}],
-        "seeds": {"real_id": [0]},
-        "setups": setups,
-    }
-    write_json(root / champion.SUMMARY, summary)
+    summary = Summary(
+        setups={"real_id": {name: Interval(mean=v, values=[v]) for name, v in FIGURES.items()}},
+        differences=[],
+        scores={},
+        classes={},
+        absent={},
+        seeds={"real_id": [0]},
+        order=["real_id"],
+        metrics=[],
+        confidence=0.95,
+        verdict=[],
+        runs=[EvaluatedRun(setup="real_id", seed=0, config={}, sha256=digests)],
+    ).dump()
+    write_json(Layout(root).summary, summary)
     run = get_run(root, "real_id-seed0")
     told = champion.register(root)
     assert run.run_id in told and "@champion" in told and "of 3 models" in told
@@ -53,11 +69,13 @@ def test_the_chosen_model_is_registered_with_card_and_digests(project, tmp_path)
         assert stored.tags[f"data.{item.path}"] == item.digest
         assert f"`{item.path}` ({item.context}): `{item.digest}`" in stored.description
     assert "- accuracy, test: 0.625" in stored.description and "unknown" not in stored.description
+    assert "- accuracy, shifted (other wear, light, angles): 0.500" in stored.description
+    assert "ECE" not in stored.description
     assert read_artifact(root, run.run_id, "model_card.md").decode() == stored.description
-    assert checkout.run(root, "champion", tmp_path / "out").faults == []
+    assert checkout_run(root, "champion", tmp_path / "out").faults == []
 
     summary["runs"][0]["sha256"]["encoder.safetensors"] = "0" * 64  # figures of other weights are not this model's
-    write_json(root / champion.SUMMARY, summary)
+    write_json(Layout(root).summary, summary)
     other = get_run(root, "real-seed0")
     assert "named by its user" in champion.register(root, "real-seed0", "baseline")
     assert get_run(root, "baseline").run_id == other.run_id

@@ -10,11 +10,11 @@ from partsynth.evaluation.metrics import metrics
 from partsynth.evaluation.results import read_summary
 from partsynth.store.files import read_json
 from partsynth.store.hashing import sha256_file
+from partsynth.store.layout import REPORT, SUMMARY, Layout
 from partsynth.tracking.query import RunView, get_run
 from partsynth.tracking.registry import register_model
 from partsynth.tracking.store import MODEL
 
-MODELS, SUMMARY = Path("models/supcon"), Path("reports/metrics/summary.json")
 LONGEST = 5000  # characters that MLflow's registry keeps
 
 
@@ -32,7 +32,7 @@ class Trained:
 def trained(root: Path) -> list[Trained]:
     """Every finished model of the workspace, by setup and seed."""
     found = []
-    for path in sorted((root / MODELS).glob("*/*/run.json")):
+    for path in sorted(Layout(root).classifiers.glob("*/*/run.json")):
         config, run = read_json(path.with_name("config.json")), read_json(path)
         value = config.get("metrics", {}).get("val_accuracy")
         if value is not None:
@@ -54,11 +54,12 @@ def choose(models: list[Trained]) -> Trained:
 
 def results(root: Path, setup: str, seed: int) -> dict[str, float]:
     """The evaluation's figures of one model, if it evaluated exactly these weights; else none."""
-    if not (root / SUMMARY).is_file():
+    layout = Layout(root)
+    if not layout.summary.is_file():
         return {}
-    summary = read_summary(root / SUMMARY)
+    summary = read_summary(layout.summary)
     run = next((r for r in summary.runs if (r.setup, r.seed) == (setup, seed)), None)
-    folder = root / MODELS / setup / str(seed)
+    folder = layout.classifier(setup, seed)
     if run is None or any(sha256_file(folder / name) != digest for name, digest in run.sha256.items()):
         return {}
     shown = {metric.name for metric in metrics("card")}
@@ -78,7 +79,7 @@ def register(root: Path, name: str | None = None, alias: str = "champion") -> st
     models = trained(root)
     if name is None:
         if not models:
-            raise UserError(f"no trained model in {root / MODELS}: dvc repro, or name a run")
+            raise UserError(f"no trained model in {Layout(root).classifiers}: dvc repro, or name a run")
         chosen = choose(models)
         run = get_run(root, chosen.run_id)
         why = (
@@ -110,8 +111,8 @@ def card(run: RunView, why: str, figures: dict[str, float], alias: str) -> str:
         shown[f"{metric.title} ({metric.about})" if metric.about else metric.title] = figures.get(metric.name)
     lines += [f"- {label}: {value:.3f}" for label, value in shown.items() if value is not None]
     if not figures:
-        lines.append("- no evaluation of these weights in reports/metrics/summary.json")
-    lines += ["", "One seed's figures; reports/index.html has intervals over seeds.", "", "## Data (DVC's md5)", ""]
+        lines.append(f"- no evaluation of these weights in {SUMMARY}")
+    lines += ["", f"One seed's figures; {REPORT} has intervals over seeds.", "", "## Data (DVC's md5)", ""]
     lines += [f"- `{item.path}` ({item.context}): `{item.digest}`" for item in run.inputs]
     lines += [
         "",
