@@ -3,14 +3,14 @@ from __future__ import annotations
 from helpers.rows import augmented, real_row
 
 from partsynth.selection.leaks import leaks
-from partsynth.selection.table import from_augmented, from_real
+from partsynth.selection.table import selected
 
 GEAR, DISC = real_row("gear/0", "train", "gear-0"), real_row("disc/0", "train", "disc-0")
 REAL = [GEAR, DISC, real_row("gear/7", "val", "gear-7"), real_row("gear/8", "test", "gear-8")]
 
 
 def faults(*edits, real=REAL) -> str:
-    return "\n".join(leaks([from_augmented(edit, "positive") for edit in edits], real))
+    return "\n".join(leaks([selected(edit, "positive") for edit in edits], real))
 
 
 def test_what_goes_back_to_training_images_is_no_leak() -> None:
@@ -36,9 +36,9 @@ def test_a_group_that_is_held_out_too() -> None:
 
 
 def test_twice_in_a_table() -> None:
-    edit = from_augmented(augmented(GEAR, "0_0"), "positive")
+    edit = selected(augmented(GEAR, "0_0"), "positive")
     assert "selected twice" in "\n".join(leaks([edit, edit], REAL))
     assert "selected twice" in "\n".join(leaks([edit, edit.model_copy(update={"role": "negative"})], REAL))
-    both = [from_real(GEAR, "positive"), from_real(GEAR, "negative")]  # of its class, and of the others
+    both = [selected(GEAR, "positive"), selected(GEAR, "negative")]  # of its class, and of the others
     assert leaks(both, REAL) == []
     assert "selected twice" in "\n".join(leaks([*both, both[0]], REAL))

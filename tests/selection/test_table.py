@@ -11,7 +11,7 @@ from partsynth.config.training import SelectSetup
 from partsynth.errors import UserError
 from partsynth.records.manifest import write_manifest
 from partsynth.records.rows import SelectedRecord, VerdictRecord
-from partsynth.selection.table import chosen, from_augmented, from_real, read_verdicts
+from partsynth.selection.table import chosen, read_verdicts, selected
 
 REAL = [real_row(f"{kind}/{i}", "train", f"{kind}-{i}") for kind in ("gear", "disc") for i in range(3)]
 EDITS = [augmented(source, f"{source.path[-5]}_{v}") for source in REAL for v in range(2)]
@@ -20,13 +20,13 @@ EDITS = [augmented(source, f"{source.path[-5]}_{v}") for source in REAL for v in
 def taken(
     params: SelectSetup, verdicts: list[VerdictRecord] | None, edits=EDITS, sources=frozenset()
 ) -> list[SelectedRecord]:
-    images = [from_augmented(edit, params.role) for edit in edits]
+    images = [selected(edit, params.role) for edit in edits]
     judged = None if verdicts is None else {v.path: v for v in verdicts}
     return chosen(images, judged, sources, params, "x")
 
 
 def test_rows_keep_what_an_image_goes_back_to() -> None:
-    real, edited = from_real(REAL[0], "negative"), from_augmented(EDITS[0], "positive")
+    real, edited = selected(REAL[0], "negative"), selected(EDITS[0], "positive")
     assert (real.origin, real.role, real.source, real.group) == ("real", "negative", REAL[0].path, "gear-0")
     assert (edited.origin, edited.role, edited.source, edited.group) == ("id", "positive", REAL[0].path, "gear-0")
     assert (real.state, edited.state) == ("used", "rusty")
@@ -119,7 +119,7 @@ def test_a_rule_that_judges_needs_verdicts(rule) -> None:
 
 
 def test_verdicts_must_be_of_these_images(tmp_path) -> None:
-    images = [from_augmented(edit, "positive") for edit in EDITS]
+    images = [selected(edit, "positive") for edit in EDITS]
     path = tmp_path / "verdicts.csv"
     write_manifest(path, [verdict(e, 0.1) for e in EDITS], VerdictRecord)
     assert read_verdicts(images, path).keys() == {e.path for e in EDITS}

@@ -13,26 +13,14 @@ from partsynth.seams import RULES
 from partsynth.selection.rule import Candidate, Rule
 
 
-def from_real(row: RealRecord, role: UseRole) -> SelectedRecord:
+def selected(row: RealRecord | AugmentedRecord, role: UseRole) -> SelectedRecord:
+    """The image as a training table has it."""
     return SelectedRecord(
         path=row.path,
         sha256=row.sha256,
         class_name=row.class_name,
         role=role,
-        origin="real",
-        source=row.path,
-        group=row.group,
-        state=row.state,
-    )
-
-
-def from_augmented(row: AugmentedRecord, role: UseRole) -> SelectedRecord:
-    return SelectedRecord(
-        path=row.path,
-        sha256=row.sha256,
-        class_name=row.class_name,
-        role=role,
-        origin=row.set_name,
+        origin="real" if isinstance(row, RealRecord) else row.set_name,
         source=row.origin_path,
         group=row.origin_group,
         state=row.state,

@@ -69,14 +69,15 @@ def _split_targets(framed: list[Framed], params: Ingest) -> list[Framed]:
         return framed
     fractions: dict[Split, float] = {split: params.fractions[split] for split in params.fractions}
     least: dict[Split, int] = {"train": params.min_per_class, "val": 1, "test": 1}
-    drawn = draw_splits(
-        [f.photo.group for f in framed],
-        [f.photo.class_name for f in framed],
-        fractions,
-        least,
-        seed_from("splits", params.seed),
-    )
+    drawn = _drawn(framed, fractions, least, seed_from("splits", params.seed))
     return [f.in_split(drawn[f.photo.group]) for f in framed]
+
+
+def _drawn(
+    framed: Sequence[Framed], fractions: dict[Split, float], least: dict[Split, int], seed: int
+) -> dict[str, Split]:
+    """Group -> split."""
+    return draw_splits([f.photo.group for f in framed], [f.photo.class_name for f in framed], fractions, least, seed)
 
 
 def _short(targets: Sequence[Framed], params: Ingest) -> dict[str, str]:
@@ -102,14 +103,7 @@ def _split_ood(framed: Sequence[Framed], targets: Sequence[Framed], params: Inge
     shares = np.array([params.fractions["val"], params.fractions["test"]])
     shares = shares / shares.sum() if shares.sum() else np.array([0.5, 0.5])
     fractions: dict[Split, float] = {"val": float(shares[0]), "test": float(shares[1])}
-    least: dict[Split, int] = {"val": 1, "test": 1}
-    drawn = draw_splits(
-        [f.photo.group for f in free],
-        [f.photo.class_name for f in free],
-        fractions,
-        least,
-        seed_from("ood splits", params.seed),
-    )
+    drawn = _drawn(free, fractions, {"val": 1, "test": 1}, seed_from("ood splits", params.seed))
     placed = []
     for f in framed:
         split = f.photo.split if f.photo.split in ("val", "test") else drawn.get(f.photo.group)

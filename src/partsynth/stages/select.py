@@ -11,9 +11,9 @@ from partsynth.config.training import SelectSetup
 from partsynth.errors import UserError, listed
 from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest, write_manifest
-from partsynth.records.rows import RealRecord, SelectedRecord
+from partsynth.records.rows import AugmentedRecord, RealRecord, SelectedRecord
 from partsynth.selection.leaks import leaks
-from partsynth.selection.table import chosen, from_augmented, from_real, read_verdicts
+from partsynth.selection.table import chosen, read_verdicts, selected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,29 +46,31 @@ def run(inputs: Inputs) -> None:
     real_rows = read_manifest(inputs.real, RealRecord)
     onto, verdicts = _table(inputs.onto), _table(inputs.verdicts)
     before = [] if onto is None else read_manifest(onto, SelectedRecord)
+    rows: Sequence[RealRecord | AugmentedRecord]
     if inputs.manifest.resolve() == inputs.real.resolve():
-        images = [from_real(row, params.role) for row in real_rows if row.split == "train"]
+        rows = [row for row in real_rows if row.split == "train"]
     else:
-        images = [from_augmented(row, params.role) for row in read_augmented(inputs.manifest)]
+        rows = read_augmented(inputs.manifest)
+    images = [selected(row, params.role) for row in rows]
     if faults := leaks([*before, *images], real_rows):
         raise UserError(f"{inputs.out} is not written, {len(faults)} fault(s):\n  {listed(faults)}")
     judged = None if verdicts is None else read_verdicts(images, verdicts)
     sources = {row.path for row in before if row.origin == "real"}
     taken = chosen(images, judged, sources, params, inputs.setup)
-    rows = [*before, *taken]
-    write_manifest(inputs.out, rows, SelectedRecord)
-    _tell(inputs, len(images), taken, rows)
+    table = [*before, *taken]
+    write_manifest(inputs.out, table, SelectedRecord)
+    _tell(inputs, len(images), taken, table)
 
 
 def _table(path: Path | None) -> Path | None:
     return None if path is None or path.is_dir() else path
 
 
-def _tell(inputs: Inputs, count: int, taken: Sequence[SelectedRecord], rows: Sequence[SelectedRecord]) -> None:
+def _tell(inputs: Inputs, count: int, taken: Sequence[SelectedRecord], table: Sequence[SelectedRecord]) -> None:
     setup, role, rule = inputs.setup, inputs.params.role, inputs.params.rule
     if not taken:
         print(f"select: {setup}: rule {rule!r} leaves none of {count} images: it trains as the one before")
     else:
         print(f"select: {setup}: {len(taken)} of {count} images as {role}s by rule {rule!r}")
-    origins = Counter((r.origin, r.role) for r in rows)
+    origins = Counter((r.origin, r.role) for r in table)
     print("select: " + ", ".join(f"{n} {origin} {role}" for (origin, role), n in sorted(origins.items())))
