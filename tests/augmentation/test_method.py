@@ -195,7 +195,7 @@ def test_train_takes_its_images(mirrored: Path) -> None:
     out = mirrored / "models/supcon/both/0"
     train.run(
         train.Inputs(
-            params=Train(steps=4, warmup=0.25, batch_size=8, device="cpu"),
+            params=Train(steps=4, anchors=8, device="cpu"),
             setup="both",
             seed=0,
             selected=mirrored / "data/selected/both.csv",

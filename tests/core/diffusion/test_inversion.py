@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,14 @@ def test_faults_are_named(model) -> None:
     broken = Concept("<y>", torch.full((2, 4, 16, 16), float("inf")), [["a <y>"]] * 2, 0, "part")
     with pytest.raises(FloatingPointError, match="<y>"):
         Inversion(model, [broken], **settings).step()
+
+
+def test_learning_rates_are_those_of_before_to_the_last_bit(model) -> None:
+    """Another rounding of the cosine would give every token other bytes."""
+    run = Inversion(model, concepts(model, "a"), vectors=1, steps=400, batch_size=1, learning_rate=1.0, warmup=20)
+    found = []
+    for step in range(400):
+        run.done = step
+        found.append(run._schedule())
+    rising = [(step + 1) / 21 for step in range(20)]
+    assert found == rising + [0.5 * (1 + math.cos(math.pi * (step / 380))) for step in range(380)]
