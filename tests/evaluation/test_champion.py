@@ -20,11 +20,6 @@ from partsynth.tracking.query import get_run, read_artifact
 from partsynth.tracking.store import MODEL
 
 FIGURES = {"accuracy_test": 0.625, "accuracy_shifted": 0.5, "ece_test": 0.1, "unknown": 1.0}  # two are not for cards
-    "accuracy_test": 0.625,
-    "accuracy_shifted": 0.5,
-    "ece_test": 0.1,
-    "unknown": 1.0,
-}  # the last two not for cards
 
 
 @pytest.fixture(scope="session")
