@@ -187,10 +187,10 @@ def train(
 ) -> None:
     """Train one encoder by supervised contrastive learning, then a linear probe on it (one MLflow run)."""
     shared, chosen = stage("train", params, "train", f"select.{setup}")
-    from partsynth.stages.train import TrainInputs, run
+    from partsynth.stages import train as step
 
-    run(
-        TrainInputs(
+    step.run(
+        step.Inputs(
             params=chosen.training(shared),
             setup=setup,
             seed=seed,
