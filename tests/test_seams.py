@@ -1,7 +1,12 @@
-"""One more member of each seam from outside the package: one module, registered, and the pipeline knows it."""
+"""One more member of each seam from outside the package: one module, registered, and the pipeline knows it.
+
+A method of augmentation, which every stage after it must take: tests/augmentation/test_method.py.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -12,16 +17,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from helpers.rows import augmented, real_row, verdict
+from helpers.shapes import TINY, images_of, make_project
 from PIL import Image
 
 from partsynth.config.training import SelectSetup
+from partsynth.core.contrastive import encoder
 from partsynth.errors import UserError
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
 from partsynth.seams import BACKBONES, METHODS, RULES, SCORES, SOURCES, Registry
 from partsynth.selection.rule import Candidate, Rule, by_class
 from partsynth.selection.table import chosen, selected
+from partsynth.store.hashing import seed_from
+from partsynth.training import classifier
 
 
 @contextmanager
@@ -118,3 +129,72 @@ def test_a_rule_from_outside() -> None:
         params = SelectSetup(rule="farthest")
         rows = chosen([selected(e, params.role) for e in edits], judged, [], params, "x")
     assert [(r.path, r.rule) for r in rows] == [(edits[3].path, "farthest"), (edits[6].path, "farthest")]
+
+
+# --- backbones --------------------------------------------------------------------------------------------------------
+
+PATCHES = '''
+import torch
+from torch import nn
+
+from partsynth.core.backbones.base import Extractor
+from partsynth.seams import BACKBONES
+
+
+class Patches(nn.Module):
+    """Mean and maximum over patches of one linear map, which stays as it is drawn; a scale is learned."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 4, 4).requires_grad_(False)
+        self.scale = nn.Parameter(torch.zeros(width))
+
+    def forward(self, images):
+        x = self.patches(images).float() * self.scale.view(1, -1, 1, 1).exp()
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
+
+
+class Member:
+    name, keys = "patches", ("width",)
+
+    def build(self, parameters):
+        module = Patches(parameters["width"])
+        return Extractor(module, 2 * parameters["width"], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+    def initialise(self, extractor):
+        nn.init.orthogonal_(extractor.module.patches.weight)
+
+
+BACKBONES.register("patches", Member())
+'''
+
+
+def test_a_backbone_from_outside(tmp_path) -> None:
+    """Trained by the command in a process of its own, frozen weights and all; its model is loaded by its name."""
+    make_project(tmp_path)
+    (tmp_path / "patches_backbone.py").write_text(PATCHES)
+    section = {**TINY.model_dump(), "backbone": "patches", "width": 8}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"train": section, "select": {"real_id": {}}}))
+    out = tmp_path / "models/supcon/real_id/0"
+    command = [sys.executable, "-m", "partsynth.cli", "train", "--setup", "real_id", "--seed", "0"]
+    command += ["--selected", "data/selected/real_id.csv", "--real", "data/real", "--out", str(out)]
+    known = os.environ | {"PARTSYNTH_PLUGINS": "patches_backbone", "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=known, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((out / "config.json").read_text())
+    assert config["architecture"] == {"backbone": "patches", "width": 8, "embedding": 8}
+    assert config["train"]["backbone"] == "patches"
+    with pytest.raises(UserError, match="no backbone 'patches'; there are narrow_resnet"):
+        classifier.load(out)
+    spec = importlib.util.spec_from_file_location("patches_backbone", tmp_path / "patches_backbone.py")
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    try:
+        model, _ = classifier.load(out)
+        features, logits = encoder.embed(model, images_of(tmp_path, "real_id").val_images)
+        fresh = encoder.build(BACKBONES["patches"], {"width": 8}, 8, seed_from("init", 0)).backbone
+    finally:
+        BACKBONES.unregister("patches")
+    assert features.shape == (9, 16) and logits.shape == (9, 3)
+    assert torch.equal(model.encoder.backbone.patches.weight, fresh.patches.weight)  # frozen
+    assert not torch.equal(model.encoder.backbone.scale, fresh.scale)

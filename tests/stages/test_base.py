@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.corpus import fake_corpus
 
 from partsynth.config.generation import Base
 from partsynth.core.diffusion.images import to_images, to_tensor
@@ -28,20 +29,8 @@ SETTINGS = Base(
 )
 
 
-def fake_corpus(out: Path, count: int, seed: int, workers: int) -> None:
-    """Two shards as the renderer writes them, of random pictures."""
-    rng = np.random.default_rng(seed)
-    out.mkdir(parents=True, exist_ok=True)
-    for number, rows in enumerate(np.array_split(np.arange(count), 2)):
-        np.savez_compressed(
-            corpus.shard_path(out, number),
-            images=rng.integers(0, 256, (len(rows), 64, 64, 3), dtype=np.uint8),
-            captions=np.array([[f"a photo of a rusty gear with {i} holes"] * 3 for i in rows]),
-            variants=np.array([json.dumps({"family": "gear", "features": {"holes": int(i) % 3}}) for i in rows]),
-            families=np.array(["gear"] * len(rows)),
-            states=np.array(["rusty"] * len(rows)),
-        )
-    (out / "corpus.json").write_text(json.dumps({"count": count, "seed": seed, "images_sha256": "0" * 64}))
+def run(params: Base, out: Path, work: Path) -> None:
+    base.run(base.Inputs(params=params, out=out, work=work, device="cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +40,7 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "render_corpus", fake_corpus)
         patch.setattr(base, "HELD_OUT", 4)
-        base.run(SETTINGS, root / "models/base", root / "work", device="cpu")
+        run(SETTINGS, root / "models/base", root / "work")
     return root / "models/base", root / "work"
 
 
@@ -78,21 +67,11 @@ def test_a_finished_part_is_not_trained_again(trained, tmp_path: Path, monkeypat
     for part in ("vae.train_vae", "unet.train_unet", "reference.train_reference", "reference.tune_reference"):
         monkeypatch.setattr(f"partsynth.core.pretraining.{part}", lambda *a, **k: pytest.fail("trained again"))
     monkeypatch.setattr(corpus, "render_corpus", lambda *a: None)
-    base.run(SETTINGS, tmp_path / "again", work, device="cpu")
+    run(SETTINGS, tmp_path / "again", work)
     assert sha256_tree(tmp_path / "again") == sha256_tree(out)
 
 
 def test_work_of_other_parameters_is_refused(trained, tmp_path: Path) -> None:
     _, work = trained
     with pytest.raises(UserError, match="other base parameters"):
-        base.run(SETTINGS.model_copy(update={"unet_steps": 2}), tmp_path, work, device="cpu")
-
-
-def test_the_corpus_is_read_in_order_and_up_to_a_limit(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no shards"):
-        base.load_corpus(tmp_path)
-    fake_corpus(tmp_path / "corpus", 11, 0, 1)
-    whole = base.load_corpus(tmp_path)
-    assert len(whole["images"]) == 11 and whole["captions"].shape == (11, 3)
-    part = base.load_corpus(tmp_path, 7)
-    assert np.array_equal(part["images"], whole["images"][:7]) and len(part["states"]) == 7
+        run(SETTINGS.model_copy(update={"unet_steps": 2}), tmp_path, work)

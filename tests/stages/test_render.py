@@ -1,9 +1,12 @@
 """The render stage: MVIP's layout, a complete manifest, resume and prune."""
 
+from __future__ import annotations
+
 import csv
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from PIL import Image
 
 from partsynth.config.data import Render, RenderInstances
 from partsynth.errors import UserError
-from partsynth.rendering import catalog
+from partsynth.rendering import catalog, dataset
 from partsynth.stages import render
 from partsynth.store.png import png_fingerprint
 
@@ -22,6 +25,10 @@ LEVELS = {"train": 3, "val": 2, "test": 2, "shifted": 2}  # set, orientation (tr
 
 def _params(**changes):
     return Render(**{"size": 32, "samples": 1, "instances": ONE, "classes": [TARGET], **changes})
+
+
+def run(params: Render, out: Path, workers: int = 1) -> None:
+    render.run(render.Inputs(params=params, out=out, workers=workers))
 
 
 @pytest.fixture
@@ -36,57 +43,13 @@ def _rows(out):
         return list(csv.DictReader(file))
 
 
-def test_the_default_plan_is_the_demo():
-    pictures = render.plan(Render())
-    count = {}
-    for picture in pictures:
-        count[picture.role, picture.split] = count.get((picture.role, picture.split), 0) + 1
-    assert count["target", "train"] == 12 * 16
-    assert count["near_ood", "test"] >= 300 and count["far_ood", "test"] >= 300
-    assert count["near_ood", "val"] >= 96 and count["far_ood", "val"] >= 96
-    assert len({p.path for p in pictures}) == len(pictures) <= 1750
-    groups = {}
-    for picture in pictures:
-        groups.setdefault(picture.group, []).append(picture)
-    for pair in groups.values():
-        assert [p.camera for p in sorted(pair, key=lambda p: p.camera)] == ["cam0", "cam1"]
-        assert len({(p.split, p.part_seed, p.wear) for p in pair}) == 1
-    seeds = [pair[0].part_seed for pair in groups.values()]
-    assert len(set(seeds)) == len(seeds)  # no physical part comes back in another split
-
-
-def test_adding_a_class_changes_no_other_picture():
-    alone = {p.path: p for p in render.plan(_params())}
-    both = {p.path: p for p in render.plan(_params(classes=[TARGET, "gear_t12_h5_u1"]))}
-    assert alone.items() <= both.items()
-    assert all(p.variant.name == "gear_t12_h5_u1" for path, p in both.items() if path not in alone)
-
-
-def test_a_replicate_redraws_training_and_validation_pictures_alone():
-    first, other = (
-        {p.path.split("/yaw")[0]: p for p in render.plan(_params(seed=seed, test_seed=7))} for seed in (1, 2)
-    )
-    assert len(first) < len(render.plan(_params()))  # a training part's two cameras share a folder
-    for path, picture in first.items():
-        redrawn = picture.role == "target" and picture.split in ("train", "val")
-        assert (other[path].part_seed != picture.part_seed) == redrawn
-        assert (other[path].shot != picture.shot) == redrawn
-    assert render.plan(_params(seed=3)) == render.plan(_params(seed=3, test_seed=3))
-    assert render.plan(_params(seed=3)) != render.plan(_params(seed=3, test_seed=0))  # 0 is a seed, not null
-
-
-def test_unknown_classes_are_listed_with_what_there_is():
-    with pytest.raises(UserError, match="gear_t99.*gear_t12_h4_u1"):
-        render.plan(_params(classes=["gear_t99"]))
-
-
 @pytest.mark.slow
 def test_layout_resume_and_prune(tmp_path, few):
     out = tmp_path / "raw"
     params = _params()
-    render.run(params, out, workers=2)
+    run(params, out, workers=2)
     rows = _rows(out)
-    assert [row["path"] for row in rows] == sorted(p.path for p in render.plan(params))
+    assert [row["path"] for row in rows] == sorted(p.path for p in dataset.plan(params))
     assert {(row["role"], row["split"]) for row in rows} == {
         ("target", "train"),
         ("target", "val"),
@@ -97,7 +60,7 @@ def test_layout_resume_and_prune(tmp_path, few):
     }
     for row in rows:
         folders = row["path"].split("/")
-        assert folders[0] == row["class_name"] and folders[1] == render.SPLIT_FOLDERS[row["split"]]
+        assert folders[0] == row["class_name"] and folders[1] == dataset.SPLIT_FOLDERS[row["split"]]
         assert len(folders) - 3 == LEVELS[row["split"]] and folders[-2] == row["camera"]
         assert re.fullmatch(r".*_rgb\.png", row["path"]) and row["mask"] == row["path"].replace(".png", "_mask_gen.png")
         assert hashlib.sha256((out / row["path"]).read_bytes()).hexdigest() == row["sha256"]
@@ -117,13 +80,13 @@ def test_layout_resume_and_prune(tmp_path, few):
     stranger = out / "gear_t8_h0_u0" / "test_data" / "part00_cam0_rgb.png"
     stranger.parent.mkdir(parents=True)
     stranger.write_bytes(kept.read_bytes())
-    render.run(params, out, workers=1)
+    run(params, out)
     assert _rows(out) == rows
     assert kept.stat().st_mtime_ns == time and not stranger.parent.parent.exists()
 
     # other settings, other pictures
     mark = png_fingerprint(kept)
-    render.run(_params(size=40), out, workers=2)
+    run(_params(size=40), out, workers=2)
     assert png_fingerprint(kept) != mark
     with Image.open(kept) as image:
         assert image.size == (40, 40)
@@ -134,7 +97,7 @@ def test_somebodys_photographs_are_not_deleted(tmp_path):
     photo.parent.mkdir(parents=True)
     Image.new("RGB", (4, 4)).save(photo)
     with pytest.raises(UserError, match="did not make"):
-        render.run(_params(), tmp_path / "raw", workers=1)
+        run(_params(), tmp_path / "raw")
     assert photo.exists()
 
 
@@ -146,9 +109,9 @@ def test_a_stopped_run_leaves_whole_files_and_no_manifest(tmp_path, few, monkeyp
         next(iter(futures)).result()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(render, "as_completed", stop)
+    monkeypatch.setattr(dataset, "as_completed", stop)
     with pytest.raises(KeyboardInterrupt):
-        render.run(_params(), out, workers=1)
+        run(_params(), out)
     assert not (out / "manifest.csv").exists()
     done = list(out.rglob("*_rgb.png"))
     assert done and all(png_fingerprint(path) for path in done) and not list(out.rglob("*.tmp"))
