@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from partsynth.evaluation.format import between, estimate, exact, level, percent, points
+from partsynth.evaluation.format import between, bracketed, estimate, exact, level, percent, points
 from partsynth.evaluation.results import Interval
 
 WITH = Interval(mean=-0.0123, low=-0.05, high=0.02, values=[-0.01, -0.0146])
@@ -32,4 +32,5 @@ def test_digits_and_levels() -> None:
 def test_estimates_have_an_interval_where_there_is_one() -> None:
     assert estimate(WITH, points) == "−1.2 [−5.0, +2.0]" and between(WITH, points) == "−5.0 to +2.0"
     assert estimate(ALONE) == "76.0" and between(ALONE) == ""
+    assert bracketed(WITH, points) == "[−5.0, +2.0]" and bracketed(ALONE) == ""
     assert estimate(None) == "–"

@@ -48,13 +48,14 @@ def between(found: Estimate, shown: Callable[[float], str] = percent) -> str:
     return f"{shown(found.low)} to {shown(found.high)}"
 
 
+def bracketed(found: Estimate, shown: Callable[[float], str] = percent) -> str:
+    """ "[73.0, 79.0]", the ends of the interval; empty where there is none."""
+    return "" if found.low is None or found.high is None else f"[{shown(found.low)}, {shown(found.high)}]"
+
+
 def estimate(found: Estimate | None, shown: Callable[[float], str] = percent) -> str:
     """ "76.0 [73.0, 79.0]": the mean, and its interval if it has one."""
-    if found is None:
-        return NONE
-    if found.low is None or found.high is None:
-        return shown(found.mean)
-    return f"{shown(found.mean)} [{shown(found.low)}, {shown(found.high)}]"
+    return NONE if found is None else f"{shown(found.mean)} {bracketed(found, shown)}".rstrip()
 
 
 def _minus(text: str) -> str:

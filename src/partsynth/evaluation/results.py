@@ -117,6 +117,7 @@ class Summary(Result):
     metrics: list[MetricTitle]
     confidence: float
     verdict: list[Sentence]
+    headline_score: str = "knn"  # the OOD score of all figures outside ``scores``, and of the ROC curves
     choices: dict[str, dict[str, Choice]] = {}  # setup -> seed
     runs: list[EvaluatedRun] = []
     data: Data | None = None

@@ -63,6 +63,7 @@ def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, al
         order=setups,
         metrics=[MetricTitle(name=m.name, title=m.title, more_is_better=m.more_is_better) for m in present],
         confidence=params.confidence,
+        headline_score=params.headline_score,
         verdict=verdict(differences, changes, params.confidence),
     )
 

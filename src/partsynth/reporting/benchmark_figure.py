@@ -26,7 +26,7 @@ def picture(summary: BenchmarkSummary) -> bytes:
         made = drawn(summary)
         FigureCanvasAgg(made)
         buffer = io.BytesIO()
-        made.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+        made.savefig(buffer, format="png", dpi=110, bbox_inches="tight", pad_inches=0.1, metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -47,7 +47,7 @@ def drawn(summary: BenchmarkSummary) -> Figure:
 
 
 def draw_differences(figure: FigureBase, summary: BenchmarkSummary, metrics: list[MetricTitle]) -> None:
-    """One panel per metric, one row per comparison: replicates, mean and interval, in points."""
+    """One panel per metric, one row per comparison: replicates (hollow), mean and interval, in points."""
     axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axis, metric in zip(axes, metrics, strict=True):
         axis.axvline(0, color=ZERO, linewidth=0.8)
@@ -55,7 +55,8 @@ def draw_differences(figure: FigureBase, summary: BenchmarkSummary, metrics: lis
             found = summary.difference(setup, base, metric.name)
             if found is None:
                 continue
-            axis.plot([100 * v for v in found.values], [row] * len(found.values), "o", color=GREY, ms=3)
+            values = [100 * v for v in found.values]
+            axis.plot(values, [row + 0.24] * len(values), "o", mfc="white", mec=GREY, ms=3.5)
             if found.low is not None and found.high is not None:
                 axis.plot([100 * found.low, 100 * found.high], [row, row], color=COLOURS[0], linewidth=1.8)
             axis.plot([100 * found.mean], [row], "D", color=COLOURS[0], ms=5)

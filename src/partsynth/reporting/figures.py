@@ -22,6 +22,13 @@ COLOURS = ("#0072B2", "#C14A09", "#00795A", "#9B4F82", "#5E5E5E", "#8A6D00", "#2
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), "-")
 INK = "#1c2126"
+BELOW: Any = {
+    "loc": "upper center",
+    "bbox_to_anchor": (0.5, -0.2),
+    "ncols": 3,
+    "columnspacing": 1,
+    "handletextpad": 0.4,
+}
 STYLE: Any = {
     "svg.hashsalt": "partsynth",
     "svg.fonttype": "path",
@@ -290,7 +297,7 @@ def study(data: Mapping[str, Any]) -> Figure:
     traded = [t for t in complete if t.get("near_ood_auroc") is not None]
     importance = sorted(data["importance"].items(), key=lambda item: item[1])
     panels = 1 + bool(traded) + bool(importance)
-    made = figure(11 if panels == 3 else 4 * panels, 3.3)
+    made = figure(11 if panels == 3 else 4 * panels, 3.6)
     axes = iter(made.subplots(1, panels, squeeze=False)[0])
     axis = next(axes)
     history = data["history"]
@@ -316,7 +323,8 @@ def study(data: Mapping[str, Any]) -> Figure:
     axis.set_title("history")
     axis.set_xlabel("trial")
     axis.set_ylabel("validation accuracy")
-    axis.legend(loc="lower right", frameon=True)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend(**BELOW)
     if traded:
         axis = next(axes)
         kinds = {
@@ -340,7 +348,7 @@ def study(data: Mapping[str, Any]) -> Figure:
         axis.set_title("trade-off")
         axis.set_xlabel("validation accuracy")
         axis.set_ylabel("near-OOD AUROC, validation")
-        axis.legend(frameon=True)
+        axis.legend(**BELOW)
     if importance:
         axis = next(axes)
         axis.barh(

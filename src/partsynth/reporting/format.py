@@ -51,8 +51,15 @@ def reasons(absent: Mapping[str, str]) -> dict[str, list[str]]:
     """Metric -> why it is absent, turned round: reason -> the metrics' titles."""
     found: dict[str, list[str]] = {}
     for name, reason in absent.items():
-        found.setdefault(reason, []).append(METRICS[name].title if name in METRICS else name)
+        found.setdefault(reason, []).append(_title(name))
     return found
+
+
+def _title(name: str) -> str:
+    """Of a metric, or of an AUROC by one score ("<score>/<metric>")."""
+    score, slash, metric = name.rpartition("/")
+    title = METRICS[metric].title if metric in METRICS else metric
+    return f"{title} by {score_title(score)}" if slash else title
 
 
 def score_title(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from partsynth.evaluation.format import Estimate, between, percent, points
+from partsynth.evaluation.format import Estimate, bracketed, percent, points
 from partsynth.evaluation.results import MetricTitle, read_summary
 from partsynth.reporting.format import metrics_in, reasons
 from partsynth.store.layout import REPORT
@@ -39,7 +39,7 @@ def show_summary(path: Path) -> None:
     for sentence in summary.verdict:
         console.print(sentence.text, highlight=False)
     for reason, titles in reasons(summary.absent).items():
-        console.print(f"Absent: {'; '.join(titles)} ({reason}).", highlight=False)
+        console.print(f"Not measured, because {reason}: {'; '.join(titles)}.", highlight=False, markup=False)
     console.print()
     console.print(f"Report:  {REPORT}")
     console.print("Model:   partsynth register  -> the best by validation images, @champion in MLflow's registry")
@@ -63,5 +63,4 @@ def _figure(found: Estimate | None, signed: bool) -> str:
     if found is None:
         return "–"
     shown = points if signed else percent
-    ends = between(found, shown)
-    return f"{shown(found.mean)}\n({ends})" if ends else shown(found.mean)
+    return f"{shown(found.mean)}\n{bracketed(found, shown)}".rstrip()

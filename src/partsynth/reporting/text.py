@@ -26,5 +26,6 @@ def render_table(summary: Summary) -> str:
     if isinstance(summary, BenchmarkSummary):
         for shots, few in summary.few_shot.items():
             lines += ["", f"{shots} training images per class", render_table(few)]
-    lines += [f"Absent: {'; '.join(absent)} ({reason})." for reason, absent in reasons(summary.absent).items()]
+    absent = reasons(summary.absent)
+    lines += [f"Not measured, because {reason}: {'; '.join(names)}." for reason, names in absent.items()]
     return "\n".join(lines)

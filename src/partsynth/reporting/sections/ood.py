@@ -18,5 +18,6 @@ def values(contents: Contents) -> dict[str, Any]:
         "drawn": figures.curves({f"{kind} OOD": tables[kind] for kind in kinds}) if kinds else None,
         "kinds": kinds,
         "scores": {name: score_title(name) for name in names},
+        "headline": score_title(summary.headline_score),
         "absent": reasons(summary.absent),
     }

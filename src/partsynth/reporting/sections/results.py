@@ -7,7 +7,7 @@ from typing import Any
 from partsynth.evaluation.format import percent
 from partsynth.evaluation.metrics import Place
 from partsynth.reporting import figures
-from partsynth.reporting.format import metrics_in
+from partsynth.reporting.format import metrics_in, score_title
 from partsynth.reporting.inputs import Contents
 
 TABLES: dict[Place, str] = {
@@ -24,6 +24,7 @@ def values(contents: Contents) -> dict[str, Any]:
     tables = {caption: metrics_in(summary, table) for table, caption in TABLES.items()}
     return {
         "summary": summary,
+        "headline": score_title(summary.headline_score),
         "drawn": figures.intervals(panels),
         "alt": "; ".join(
             f"{title}: {', '.join(f'{setup} {percent(found.mean)}' for setup, found in panel.items())}"
