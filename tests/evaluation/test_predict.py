@@ -1,0 +1,59 @@
+"""What models make of images."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from partsynth.config.evaluation import Evaluate
+from partsynth.core.evaluation.ood import unconfidence
+from partsynth.errors import UserError
+from partsynth.evaluation.predict import MAP_IMAGES, predict
+from partsynth.evaluation.runs import ModelRun, read_parts
+from partsynth.seams import SCORES
+
+FOLDERS = (Path("data/real"), Path("data/ood"), Path("data/augmented"))
+
+
+@pytest.fixture
+def root(evaluated_project, monkeypatch):
+    monkeypatch.chdir(evaluated_project[0].root)
+    return evaluated_project[0].root
+
+
+def test_each_image_of_each_part_has_a_prediction_of_each_model_but_training_images(root):
+    parts = read_parts(*FOLDERS)
+    run = ModelRun("real", 0, Path("models/supcon/real/0"))
+    found = predict(Evaluate(k=[1, 3]), [run], parts, root)
+    wanted = [(part, row.path) for part, rows in parts.items() if part != "train" for row in rows]
+    assert [(row.part, row.path) for row in found.rows] == wanted
+    assert all(list(row.scores) == list(SCORES) for row in found.rows)
+    assert all(row.confidence == 1 - row.scores["max_softmax"] for row in found.rows)
+    assert found.choices["real"]["0"].k in (1, 3)
+    (about,) = found.runs
+    assert set(about.sha256) == {"encoder.safetensors", "classifier.safetensors"} and "classes" not in about.config
+
+
+def test_the_map_has_unit_features_of_test_and_ood_images(root):
+    parts = read_parts(*FOLDERS)
+    found = predict(Evaluate(k=[1]), [ModelRun("real", 1, Path("models/supcon/real/1"))], parts, root).maps["real"]
+    np.testing.assert_allclose(np.linalg.norm(found.features, axis=1), 1)
+    assert {point.part for point in found.rows} == {"test", "near_test", "far_test"}
+    assert len(found.rows) == len(found.features) <= 3 * MAP_IMAGES and {point.seed for point in found.rows} == {1}
+
+
+def test_a_diverged_model_is_named(root, tmp_path):
+    shutil.copytree("models/supcon/real/0", tmp_path / "diverged")
+    path = tmp_path / "diverged/classifier.safetensors"
+    weights = load_file(path)
+    save_file({name: np.full_like(value, np.nan) for name, value in weights.items()}, path)
+    with pytest.raises(UserError, match=r"diverged gives non-finite outputs on train: .*train\.learning_rate"):
+        predict(Evaluate(), [ModelRun("real", 0, tmp_path / "diverged")], read_parts(*FOLDERS), root)
+
+
+def test_confidence_of_sure_models_does_not_cancel():
+    assert 0 < unconfidence(np.array([[60.0, 0.0]]))[0] < 1e-20
