@@ -67,15 +67,15 @@ def build(folder: Path, sd15: bool = False, prediction: str = "epsilon", seed: i
 
     length = 77 if sd15 else 32
     words = tokenizer(length)
-    noise = dict(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        steps_offset=1,
-        set_alpha_to_one=False,
-        prediction_type=prediction,
-    )
+    noise = {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "steps_offset": 1,
+        "set_alpha_to_one": False,
+        "prediction_type": prediction,
+    }
     levels = 4 if sd15 else 3
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -91,7 +91,7 @@ def test_the_target_in_drift() -> None:
     assert strength_search.limits(AUTO, "s", calibration)[0] == 1.0
     with pytest.raises(UserError, match=r"sets.s.cap: 9 is not beyond .* 10.000 \(percentile 0.5 of 19"):
         strength_search.limits(SdeditSet(**wide, cap=9.0), "s", calibration)
-    with pytest.raises(UserError, match="sets.s.target: 19 calibration images have no percentile above 0.96"):
+    with pytest.raises(UserError, match=r"sets.s.target: 19 calibration images have no percentile above 0.96"):
         strength_search.limits(SdeditSet(strength="auto", target=(0.96, 0.99)), "s", calibration)
 
 
@@ -138,10 +138,12 @@ def go(root: Path, chosen=AUTO, search=SEARCH, measured=Quality(), settings=SETT
 @pytest.mark.parametrize("strength", [0.3, [0.2, 0.9]])
 def test_a_given_strength_is_passed_on_without_anything_heavy(project, strength) -> None:
     code = (
-        "import sys; from pathlib import Path; from partsynth.config import generation, models, quality\n"
+        "import sys; from pathlib import Path\n"
+        "from partsynth.config import generation, models, quality\n"
         "from partsynth.augmentation.methods.sdedit import SdeditSet; from partsynth.stages import calibrate\n"
         f"given = SdeditSet(strength={strength})\n"
-        "sections = {'params': generation.Calibrate(), 'generate': generation.Generate(), 'quality': quality.Quality()}\n"
+        "sections = {'params': generation.Calibrate(), 'generate': generation.Generate()}\n"
+        "sections |= {'quality': quality.Quality()}\n"
         "sections |= {'diffusion': models.Diffusion(), 'reference': models.Reference()}\n"
         "paths = {'real': Path('data/real')}\n"
         "paths |= {'tokens': Path('models/tokens'), 'out': Path('data/strengths/auto.json')}\n"

@@ -238,9 +238,9 @@ def test_only_training_pictures_with_their_own_bytes_are_edited(project) -> None
 
 def test_masked_sets_need_masks_and_the_prompt_must_fit(project) -> None:
     (project / "data/real/masks/train/gear_t12/gear_t12_1.png").unlink()
-    with pytest.raises(UserError, match="no mask:\n  data/real/train/gear_t12/gear_t12_1.png"):
+    with pytest.raises(UserError, match=r"no mask:\n  data/real/train/gear_t12/gear_t12_1.png"):
         make(project, masked=True)
-    with pytest.raises(UserError, match="generate.template: .* takes 32"):
+    with pytest.raises(UserError, match=r"generate.template: .* takes 32"):
         make(project, settings=SETTINGS.model_copy(update={"template": "part " * 40 + "{token}"}))
 
 

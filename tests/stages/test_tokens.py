@@ -119,15 +119,15 @@ def test_sd15s_layout_takes_the_same_way(project, tmp_path) -> None:
 
 
 def test_faults_name_what_to_mend(project, base, tmp_path) -> None:
-    with pytest.raises(UserError, match="diffusion.model: .*nowhere does not exist"):
+    with pytest.raises(UserError, match=r"diffusion.model: .*nowhere does not exist"):
         learn(project, tmp_path / "nowhere")
     with pytest.raises(UserError, match="models/base does not exist"):
         (project / "models").mkdir(exist_ok=True)
         learn(project, Path("models/base"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no model_index.json"):
+    with pytest.raises(UserError, match=r"no model_index.json"):
         learn(project, tmp_path / "empty")
-    with pytest.raises(UserError, match="32 tokens|takes 32"):
+    with pytest.raises(UserError, match=r"32 tokens|takes 32"):
         learn(project, base, SETTINGS.model_copy(update={"vectors": 32}))
     with pytest.raises(UserError, match="does not know the word"):
         learn(project, base, SETTINGS.model_copy(update={"init_word": " "}))

@@ -2,8 +2,8 @@
 
 A strength given in params.yaml is passed on, at once, and a method that knows no strength needs none. For
 ``strength: auto`` each class's strength is bisected until the median drift of a few edits lies in the middle of the
-set's target. Edits and drift are those of generate and quality. Each round's features are kept by the edits' fingerprints, so
-a killed search goes on.
+set's target. Edits and drift are those of generate and quality. Each round's features are kept by the edits'
+fingerprints, so a killed search goes on.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def _base_hash(root: Path, inputs: Sequence[DataInput]) -> str:
         manifest = root / item.path / MANIFEST
         if covers(AUGMENTED, item.path) and manifest.is_file():
             with open(manifest, newline="") as file:
-                found |= {row.get("base_sha256") or "unknown" for row in csv.DictReader(file)}
+                found |= {row.get("base_sha256", "none") or "unknown" for row in csv.DictReader(file)}
     return ",".join(sorted(found)) or "none: no synthetic pictures"
 
 

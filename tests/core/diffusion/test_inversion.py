@@ -38,7 +38,7 @@ def concepts(model: StableDiffusion, *names: str, pictures: int = 5, init_word: 
 def training(
     model: StableDiffusion, *names: str, steps: int = 8, learning_rate: float = 0.05, init_word: str = "part", **kwargs
 ) -> Inversion:
-    settings = dict(vectors=3, batch_size=2, warmup=2) | kwargs
+    settings = {"vectors": 3, "batch_size": 2, "warmup": 2} | kwargs
     return Inversion(
         model, concepts(model, *names, init_word=init_word), steps=steps, learning_rate=learning_rate, **settings
     )
@@ -96,7 +96,7 @@ def test_vectors_start_at_the_word_and_differ_a_little(model) -> None:
 
 @pytest.mark.parametrize("batch_size", [2, 5, 9, 20])
 def test_a_class_learns_the_same_bytes_alone_and_among_others(model, folders, batch_size) -> None:
-    settings = dict(steps=3, batch_size=batch_size)
+    settings = {"steps": 3, "batch_size": batch_size}
     together = trained(model, "a", "b", "c", **settings)
     alone = trained(load(folders[model.prediction]), "b", **settings)
     assert torch.equal(alone.losses[:, 0], together.losses[:, 1])
@@ -169,7 +169,7 @@ def test_faults_are_named(model) -> None:
     with pytest.raises(ValueError, match="does not know the word"):
         training(model, "a", init_word="")
     bad = Concept("<z>", torch.zeros(2, 4, 16, 16), [["a photo of a part"]] * 2, 0, "part")
-    settings = dict(vectors=1, steps=1, batch_size=1, learning_rate=1, warmup=0)
+    settings = {"vectors": 1, "steps": 1, "batch_size": 1, "learning_rate": 1, "warmup": 0}
     with pytest.raises(ValueError, match="lacks the token"):
         Inversion(model, [bad], **settings)
     broken = Concept("<y>", torch.full((2, 4, 16, 16), float("inf")), [["a <y>"]] * 2, 0, "part")

@@ -88,7 +88,8 @@ def test_diffusers_reads_the_same_context(model, folders, tmp_path) -> None:
 
     name = "sd15" if model.factor == 8 else "epsilon" if model.prediction == "epsilon" else "v"
     pipeline = StableDiffusionPipeline.from_pretrained(folders[name], dtype=torch.float32)
-    save_file({"vectors": model.prompts.words.added[model.prompts.rows("<gear_t1>")].contiguous()}, tmp_path / "t.safetensors")
+    vectors = model.prompts.words.added[model.prompts.rows("<gear_t1>")].contiguous()
+    save_file({"vectors": vectors}, tmp_path / "t.safetensors")
     pipeline.load_textual_inversion(tmp_path / "t.safetensors", token="<gear_t1>")
     theirs, _ = pipeline.encode_prompt("a photo of a rusty <gear_t1>", "cpu", 1, False)
     torch.testing.assert_close(model.prompts.embed("a photo of a rusty <gear_t1>"), theirs[0], atol=1e-5, rtol=1e-4)
@@ -254,7 +255,7 @@ def test_templates_are_filled_without_stray_spaces() -> None:
 
 
 def test_a_wrong_folder_is_named(folders, tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match="no model_index.json"):
+    with pytest.raises(FileNotFoundError, match=r"no model_index.json"):
         load(tmp_path)
     broken = tmp_path / "broken"
     shutil.copytree(folders["epsilon"], broken)

@@ -45,8 +45,8 @@ class SdeditSet(StrengthSet):
     masked: bool = False
     """Edit the part alone, keep the background."""
     restore: Fraction = 0.0
-    """Share of the source's detail that the VAE loses (source minus its round trip) which is put back into the edit; for
-    low strengths, where detail still fits."""
+    """Share put back into the edit of the source's detail that the VAE loses (source minus its round trip); for low
+    strengths, where detail still fits."""
 
 
 class SdeditRecord(AugmentedRecord):
