@@ -86,28 +86,28 @@ def test_an_image_is_made_again(tmp_path):
     """With a real (tiny, random) Stable Diffusion; now, and after its set was made anew with another strength."""
     root = small_project.make(tmp_path / "project", tiny_base=True)
     small_project.dvc(root, "repro", "train@real_id-0")
-    picture = next(iter(read_manifest(root / "data/augmented/id/manifest.csv", SdeditRecord)))
-    result = trace_image(root, picture.path, regenerate=True)
+    image = next(iter(read_manifest(root / "data/augmented/id/manifest.csv", SdeditRecord)))
+    result = trace_image(root, image.path, regenerate=True)
     assert result.faults == []
     assert result.data["regenerated"] == {"made": True, "same_bytes": True, "mean_difference_of_255": 0, "allowed": 2}
     small_project.set_params(root, "sets.id", strength=0.6)
     small_project.dvc(root, "repro", "train@real_id-0")
-    assert sha256_file(root / picture.path) != picture.sha256
-    earlier = trace_image(root, picture.sha256, regenerate=True)
+    assert sha256_file(root / image.path) != image.sha256
+    earlier = trace_image(root, image.sha256, regenerate=True)
     assert earlier.faults == [] and earlier.data["regenerated"]["same_bytes"]
 
-    path = root / picture.path  # somebody's work on the picture, signed with its fingerprint
+    path = root / image.path  # somebody's work on the image, signed with its fingerprint
     pixels = np.asarray(Image.open(path).convert("RGB"))
     mark = png_fingerprint(path)
     path.unlink()
     sha = write_png(path, 255 - pixels, mark)
     rewrite(
         root / "data/augmented/id/manifest.csv",
-        lambda rows: [row.update(sha256=sha) for row in rows if row["path"] == picture.path],
+        lambda rows: [row.update(sha256=sha) for row in rows if row["path"] == image.path],
     )
-    assert any("made again it differs by" in f.message for f in trace_image(root, picture.path, True).faults)
+    assert any("made again it differs by" in f.message for f in trace_image(root, image.path, True).faults)
     photograph = next(r for r in read_manifest(root / "data/real/manifest.csv", RealRecord) if r.split == "train")
-    with pytest.raises(UserError, match="only synthetic pictures"):
+    with pytest.raises(UserError, match="only synthetic images"):
         trace_image(root, photograph.path, regenerate=True)
 
 
