@@ -15,7 +15,7 @@ FINGERPRINT_KEY = "partsynth"
 
 
 def png_bytes(image: Image.Image | np.ndarray, mark: str | None = None) -> bytes:
-    """PNG of a PIL picture or a uint8 array (H, W) or (H, W, 3), carrying ``mark`` as a text chunk."""
+    """PNG of a PIL image or a uint8 array (H, W) or (H, W, 3), carrying ``mark`` as a text chunk."""
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
     info = PngImagePlugin.PngInfo()
