@@ -61,7 +61,7 @@ def _overrides(setup: str, base: str, used: dict[str, dict], settings: dict[str,
 
 
 def _name_of(added: set[tuple[str, UseRole, str]] | None, overrides: dict[str, Any], setup: str, base: str) -> Change:
-    """What was changed, in words, and the role of the added pictures where they have one."""
+    """What was changed, in words, and the role of the added images where they have one."""
     spoken = {"real": "Real", "id": "ID", "near_ood": "Near-OOD", "far_ood": "Far-OOD"}
     changed = ["RandAugment" if (k, v) == ("augment", "randaugment") else f"{k} {v}" for k, v in overrides.items()]
     if added is None:
