@@ -18,6 +18,7 @@ from partsynth.benchmark.run import alone, progress, run
 from partsynth.errors import UserError
 from partsynth.evaluation.predictions import recompute
 from partsynth.evaluation.results import read_benchmark
+from partsynth.project import init
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
 
@@ -82,7 +83,8 @@ def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     preset = json.loads(json.dumps(TINY))
     preset["render"]["instances"] = few
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(preset, sort_keys=False))
-    monkeypatch.setattr(project, "presets", lambda: {"tiny": tmp_path / "tiny.yaml"})
+    for module in (project, init):
+        monkeypatch.setattr(module, "presets", lambda: {"tiny": tmp_path / "tiny.yaml"})
     home = tmp_path / "home"
     home.mkdir()
     options: dict[str, Any] = {"work": tmp_path / "work", "out": tmp_path / "out", "base": base, "root": home}
