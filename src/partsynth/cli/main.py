@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from partsynth.cli import audit, benchmark, evaluate, project, stages, study
+from partsynth.cli import audit, benchmark, evaluate, project, serving, stages, study
 from partsynth.cli.app import app
 
-__all__ = ["app", "audit", "benchmark", "evaluate", "main", "project", "stages", "study"]
+__all__ = ["app", "audit", "benchmark", "evaluate", "main", "project", "serving", "stages", "study"]
 
 
 def main() -> None:

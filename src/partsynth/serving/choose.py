@@ -1,0 +1,67 @@
+"""Which trained model of the workspace is exported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from partsynth.errors import UserError
+from partsynth.evaluation.champion import Trained, choose, trained
+from partsynth.store.files import read_json
+from partsynth.store.layout import CLASSIFIERS
+from partsynth.tracking.query import RunView, get_run, model_versions
+from partsynth.tracking.store import MODEL
+
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A model folder of the workspace, its run, and why it was taken."""
+
+    model: Trained
+    run: RunView | None  # None where the store does not know it
+    why: str
+
+
+def choose_model(root: Path, run: str | None = None, alias: str = CHAMPION) -> Chosen:
+    """The model of a run, or of an alias of the registered model; the workspace's best where none is registered.
+
+    Raises
+    ------
+    UserError
+        where there is no such run or alias, or its model is not in the workspace.
+    """
+    models = trained(root)
+    if not models:
+        raise UserError(f"no trained model in {root / CLASSIFIERS}: dvc repro")
+    if run is None:
+        aliases = [name for version in model_versions(root) if version.model == MODEL for name in version.aliases]
+        if alias in aliases:
+            return _of_run(root, get_run(root, f"{MODEL}@{alias}"), models, f"registered model @{alias}")
+        if alias != CHAMPION:
+            known = f"; there are {', '.join(sorted(aliases))}" if aliases else ": partsynth register gives one"
+            raise UserError(f"the registered model {MODEL} has no alias {alias!r}{known}")
+        best = choose(models)
+        why = f"no model is registered as @{CHAMPION}: the highest validation accuracy of the workspace was taken"
+        return Chosen(best, _known_run(root, best.run_id), why)
+    return _of_run(root, get_run(root, run), models, "named by its user")
+
+
+def _of_run(root: Path, run: RunView, models: list[Trained], why: str) -> Chosen:
+    """By the run's id or, where the same training was run again, by the fingerprint of all its inputs."""
+    wanted = run.tags.get("fingerprint")
+    for model in models:
+        if model.run_id == run.run_id or (wanted and read_json(model.folder / "config.json")["fingerprint"] == wanted):
+            return Chosen(model, run, why)
+    raise UserError(
+        f"the model of run {run.run_id} ({run.name}) is not in {root / CLASSIFIERS}: check out its commit "
+        f"{run.tags.get('git_commit', 'unknown')} (git checkout, dvc checkout) and export there"
+    )
+
+
+def _known_run(root: Path, run_id: str) -> RunView | None:
+    try:
+        return get_run(root, run_id)
+    except UserError:
+        return None
