@@ -144,6 +144,10 @@ SCORES = Registry(
 )
 METHODS = Registry("augmentation method", "partsynth.augmentation.methods", ["sdedit"])
 SOURCES = Registry("source", "partsynth.sources", ["rendered", "mvip", "folder"])
-BACKBONES = Registry("backbone", "partsynth.core.backbones", ["narrow_resnet"])
+BACKBONES = Registry(
+    "backbone",
+    "partsynth.core.backbones",
+    ["narrow_resnet", "reference", "efficientnet_lite0", "torchvision", "timm", "transformers"],
+)
 RULES = Registry("selection rule", "partsynth.selection.rules", ["all", "accepted", "band", "random"])
 METRICS = Rows("metric", "partsynth.evaluation.metrics")

@@ -17,7 +17,6 @@ from partsynth.evaluation.predictions import Prediction
 from partsynth.evaluation.results import Choice, EvaluatedRun
 from partsynth.evaluation.runs import ModelRun
 from partsynth.evaluation.scoring import Seen, embed, fit, scorers
-from partsynth.records.images import read_image
 from partsynth.records.rows import ImageRecord
 from partsynth.store.hashing import sha256_file
 
@@ -47,6 +46,7 @@ def predict(params: Evaluate, runs: Iterable[ModelRun], parts: Parts, root: Path
     from rich.progress import track
 
     from partsynth.training import classifier
+    from partsynth.training.frozen import FrozenFeatures
 
     try:
         device = devices.pick(params.device)
@@ -60,7 +60,12 @@ def predict(params: Evaluate, runs: Iterable[ModelRun], parts: Parts, root: Path
         _check_classes(run.folder, classes, parts)
         if model.size not in images:
             images[model.size] = _load(parts, model.size, root)
+        kept = None
+        if config.get("train", {}).get("trainable") == "none":
+            model.encoder.memory = kept = FrozenFeatures(model.encoder, root)
         seen = embed(model, images[model.size], params.batch_size)
+        if kept:
+            kept.keep()
         _check_finite(run.folder, seen)
         labels = {part: np.array([classes.index(row.class_name) for row in parts[part]]) for part in ("train", "val")}
         known, choice = fit(params, model, seen, labels["train"], labels["val"])
@@ -78,9 +83,11 @@ def _load(parts: Parts, size: int, root: Path) -> dict[str, np.ndarray]:
     """Every part as uint8 (n, size, size, 3), its bytes checked against the manifest."""
     from rich.progress import track
 
+    from partsynth.training.images import load_image
+
     loaded = {}
     for part, rows in track(parts.items(), description="reading", transient=True):
-        loaded[part] = np.stack([np.asarray(read_image(root, row, size)) for row in rows])
+        loaded[part] = np.stack([load_image(root, row, size) for row in rows])
     return loaded
 
 

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from partsynth.config.training import Train
-from partsynth.core.backbones.base import Backbone
+from partsynth.core.backbones.base import Backbone, Weights
 from partsynth.core.contrastive import encoder as encoders
 from partsynth.core.contrastive.encoder import Classifier, Encoder
 from partsynth.errors import UserError
@@ -28,8 +29,9 @@ def build_encoder(params: Train, seed: int) -> Encoder:
     UserError
         where section train does not fit the backbone.
     """
+    parameters = {**architecture(params), "trainable": params.trainable}
     try:
-        encoder = encoders.build(BACKBONES[params.backbone], architecture(params), params.embedding, seed)
+        encoder = encoders.build(BACKBONES[params.backbone], parameters, params.embedding, seed)
     except ValueError as error:
         raise UserError(f"train.backbone {params.backbone}: {error}") from None
     if encoder.input_size not in (None, params.size):
@@ -37,11 +39,30 @@ def build_encoder(params: Train, seed: int) -> Encoder:
     return encoder
 
 
-def architecture(params: Train) -> dict[str, Any]:
-    """What an encoder is built from again, as config.json has it."""
+def architecture(params: Train, encoder: Encoder | None = None) -> dict[str, Any]:
+    """What an encoder is built from again, as config.json has it; with what ``encoder`` read from elsewhere."""
     backbone: Backbone = BACKBONES[params.backbone]
     name = {} if params.backbone == FIRST_BACKBONE else {"backbone": params.backbone}
-    return {**name, **{key: getattr(params, key) for key in backbone.keys}, "embedding": params.embedding}
+    found = {**name, **{key: getattr(params, key) for key in backbone.keys}, "embedding": params.embedding}
+    return {**found, "resolved": dict(encoder.resolved)} if encoder and encoder.resolved else found
+
+
+def stored_weights(params: Train) -> Weights | None:
+    """The weights that training starts from, fetched where they are not here yet; None where they are drawn.
+
+    Raises
+    ------
+    UserError
+        where they, or the package that reads them, are not to be had.
+    """
+    if params.backbone == FIRST_BACKBONE:
+        return None
+    try:
+        with torch.random.fork_rng(devices=[]):
+            fetch = BACKBONES[params.backbone].build(architecture(params)).fetch
+        return fetch() if fetch else None
+    except ValueError as error:
+        raise UserError(f"train.backbone {params.backbone}: {error}") from None
 
 
 def save(model: Classifier, config: dict[str, Any], fingerprint: str, folder: Path) -> None:
@@ -53,7 +74,8 @@ def save(model: Classifier, config: dict[str, Any], fingerprint: str, folder: Pa
 
     write(ENCODER, model.encoder)
     write(PROBE, model.classifier)
-    write_json(folder / CONFIG, {**config, "size": model.size, "fingerprint": fingerprint})
+    views = {} if model.test_views == "none" else {"test_views": model.test_views}
+    write_json(folder / CONFIG, {**config, **views, "size": model.size, "fingerprint": fingerprint})
 
 
 def load(folder: Path, device: str = "cpu") -> tuple[Classifier, dict[str, Any]]:
@@ -66,15 +88,18 @@ def load(folder: Path, device: str = "cpu") -> tuple[Classifier, dict[str, Any]]
     FileNotFoundError
         where a file lacks.
     UserError
-        where no backbone has the name that the model was trained with.
+        where no backbone has the name that the model was trained with, or a package that it needs lacks.
     """
     from safetensors.torch import load_file
 
     config = json.loads((folder / CONFIG).read_text())
     shape = config["architecture"]
     backbone = BACKBONES[shape.get("backbone", FIRST_BACKBONE)]
-    encoder = encoders.build(backbone, shape, shape["embedding"], seed=None)
+    try:
+        encoder = encoders.build(backbone, shape, shape["embedding"], seed=None)
+    except ValueError as error:
+        raise UserError(f"{folder / CONFIG}: backbone {shape.get('backbone')}: {error}") from None
     encoder.load_state_dict(load_file(folder / ENCODER))
-    model = Classifier(encoder, len(config["classes"]), config["size"])
+    model = Classifier(encoder, len(config["classes"]), config["size"], config.get("test_views", "none"))
     model.classifier.load_state_dict(load_file(folder / PROBE))
     return model.to(device).eval(), config

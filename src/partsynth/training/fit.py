@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from partsynth.config.training import Train
+from partsynth.core.backbones.layers import learning_rates
 from partsynth.core.contrastive import encoder as encoders
 from partsynth.core.contrastive.batches import Batches, Mix, Step
 from partsynth.core.contrastive.losses import backward_in_micro_batches, collapse, feature_variance, supcon_loss
@@ -23,6 +25,7 @@ from partsynth.store.hashing import seed_from
 from partsynth.training.checkpoint import Checkpoint
 from partsynth.training.classifier import build_encoder
 from partsynth.training.devices import gather, make_accelerator
+from partsynth.training.frozen import FrozenFeatures
 from partsynth.training.images import TrainingImages
 from partsynth.training.linear_probe import fit_linear_probe, knn_accuracy
 from partsynth.training.result import Fitted, Measurement, NonFinite
@@ -39,8 +42,9 @@ def fit(
     accelerator: Accelerator | None = None,
     on_measure: Callable[[Measurement], None] | None = None,
     checkpoint: Checkpoint | None = None,
+    root: Path | None = None,
 ) -> Fitted:
-    """Train an encoder by SupCon and a linear probe on it.
+    """Train an encoder by SupCon and a linear probe on it; with ``trainable: none`` the probe alone.
 
     Parameters
     ----------
@@ -48,6 +52,7 @@ def fit(
     accelerator : None = made from the parameters.
     on_measure : called every ``eval_every`` steps on the main process; what it raises ends the training.
     checkpoint : written at every measurement; a training that finds its own goes on from there, to the same bytes.
+    root : of the repository: features of a backbone that is not trained are kept below it; None = nowhere.
 
     Raises
     ------
@@ -59,7 +64,9 @@ def fit(
     accelerator = accelerator or make_accelerator(params)
     pixels, batches = images.images.to(accelerator.device), make_batches(images, params, seed)
     bare = build_encoder(params, seed_from("init", seed))
-    optimizer: Any = Muon([p for p in bare.parameters() if p.requires_grad], params.learning_rate, params.weight_decay)
+    if params.trainable == "none":
+        return _probe_alone(bare, images, params, seed, accelerator, on_measure, root)
+    optimizer: Any = Muon(_groups(bare, params), params.learning_rate, params.weight_decay)
     history: list[Measurement] = []
     network, optimizer = accelerator.prepare(bare, optimizer)
     first = checkpoint.load(bare, optimizer, history) if checkpoint else 0
@@ -70,7 +77,7 @@ def fit(
         for step in range(first, params.steps):
             rate = params.learning_rate * warmup_cosine(step, params.steps, params.warmup * params.steps)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
             loss, embeddings = train_step(
                 network, optimizer, accelerator, pixels, batches.step(step), params, seed, step
             )
@@ -101,6 +108,41 @@ def fit(
     metrics |= {"loss": last.loss, "feature_variance": last.feature_variance, "val_accuracy_knn": last.val_accuracy_knn}
     rows = _denominator_rows(batches.step(0), params)
     return Fitted(model.cpu(), history, metrics, collapse(last.loss, rows, last.feature_variance))
+
+
+def _groups(encoder: encoders.Encoder, params: Train) -> Any:
+    """What the optimiser is given: the trained parameters, in groups of one learning rate where those differ."""
+    if params.layer_decay == 1:
+        return [p for p in encoder.parameters() if p.requires_grad]
+    shares = learning_rates(encoder.backbone, params.layer_decay)
+    groups: dict[float, list[Tensor]] = {}
+    for name, parameter in encoder.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(shares.get(name.removeprefix("backbone."), 1.0), []).append(parameter)
+    return [{"params": members, "share": share} for share, members in groups.items()]
+
+
+def _probe_alone(
+    encoder: encoders.Encoder,
+    images: TrainingImages,
+    params: Train,
+    seed: int,
+    accelerator: Accelerator,
+    on_measure: Callable[[Measurement], None] | None,
+    root: Path | None,
+) -> Fitted:
+    """A linear probe on the backbone as it is; negatives have no part in it."""
+    encoder.eval().to(accelerator.device)
+    encoder.memory = kept = FrozenFeatures(encoder, root) if root else None
+    measured = Measurement(0, math.nan, 0.0, math.nan, knn_accuracy(encoder, images))
+    if accelerator.is_main_process and on_measure:
+        on_measure(measured)
+    model = encoders.Classifier(encoder, len(images.classes), params.size).to(accelerator.device)
+    metrics = fit_linear_probe(model, images, params, seed)
+    if kept and accelerator.is_main_process:
+        kept.keep()
+    metrics |= {"val_accuracy_knn": measured.val_accuracy_knn}
+    return Fitted(model.cpu(), [measured], metrics, None)
 
 
 def train_step(

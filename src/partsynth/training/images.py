@@ -35,6 +35,17 @@ class TrainingImages:
         return ~self.is_synthetic & ~self.is_negative
 
 
+def load_image(root: Path, record: Record, size: int) -> np.ndarray:
+    """A record's image as uint8 (size, size, 3), checked against its sha256: what models are trained and tested on.
+
+    Raises
+    ------
+    UserError
+        where the file is missing or altered.
+    """
+    return np.asarray(resize(read_image(root, record), size))
+
+
 def load_images(rows: Sequence[SelectedRecord], val: Sequence[RealRecord], size: int, root: Path) -> TrainingImages:
     """Read a training table's images at ``size`` pixels a side, each checked against its row's sha256.
 
@@ -49,7 +60,7 @@ def load_images(rows: Sequence[SelectedRecord], val: Sequence[RealRecord], size:
         images = []
         for record in records:
             try:
-                images.append(np.asarray(resize(read_image(root, record), size)))
+                images.append(load_image(root, record, size))
             except (UserError, OSError) as error:
                 faults.append(str(error))
         return torch.from_numpy(np.stack(images)) if images else torch.zeros(0, size, size, 3, dtype=torch.uint8)

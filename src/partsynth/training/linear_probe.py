@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from partsynth.store.hashing import seed_from
 from partsynth.training.images import TrainingImages
 from partsynth.training.result import NonFinite
 
-PROBE_VIEWS = 4  # random views of each image, beside the image itself, that the probe learns from
+PROBE_VIEWS = 4  # random views of each image, beside the image itself, that the probe learns from by default
 BATCH_SIZE = 256
 
 
@@ -37,6 +38,16 @@ def _features(
     return torch.cat(parts)
 
 
+@torch.no_grad()
+def _fixed_features(network: encoders.Encoder, images: Tensor, kind: views.Fixed) -> Iterator[Tensor]:
+    """Features (n, D) of uint8 images (n, S, S, 3) in each view of ``kind``."""
+    parts = [
+        torch.stack([network.features(view) for view in views.fixed(encoders.to_float(rows), kind)])
+        for rows in images.to(next(network.parameters()).device).split(BATCH_SIZE)
+    ]
+    yield from torch.cat(parts, 1)  # (views, n, D)
+
+
 def knn_accuracy(network: encoders.Encoder, images: TrainingImages) -> float:
     """Share of validation images whose nearest real training image (cosine of features) is of their class.
 
@@ -53,25 +64,45 @@ def knn_accuracy(network: encoders.Encoder, images: TrainingImages) -> float:
 
 
 def fit_linear_probe(model: encoders.Classifier, images: TrainingImages, params: Train, seed: int) -> dict[str, float]:
-    """Fit ``model.classifier`` on the frozen encoder, on the model's device; returns its accuracies.
+    """Fit ``model.classifier`` and choose ``model.test_views``, on the model's device; returns its accuracies.
 
-    Features of the positives, each as it is and in a few random views, are made once; then multinomial logistic
-    regression in standardised features. Classes weigh alike; within one, synthetic images weigh ``synthetic_share``
-    together.
+    With ``params.test_views`` "auto" a probe is fitted for each kind of views, and the one of the highest accuracy on
+    validation images is taken, of equals that with the fewest views; the others' accuracies are told too.
 
     Raises
     ------
     NonFinite
         where the loss is no number at the end.
     """
+    if params.test_views != "auto":
+        return _fit(model, images, params, seed, params.test_views)
+    kinds = views.FIXED if len(images.val_labels) else views.FIXED[:1]
+    tried = {kind: _fit(model, images, params, seed, kind) for kind in kinds}
+    best = max(kinds, key=lambda kind: tried[kind].get("val_accuracy", 0.0))  # the first of equals
+    chosen = tried[best] if best == kinds[-1] else _fit(model, images, params, seed, best)
+    return chosen | {f"val_accuracy_{kind}": of["val_accuracy"] for kind, of in tried.items() if "val_accuracy" in of}
+
+
+def _fit(
+    model: encoders.Classifier, images: TrainingImages, params: Train, seed: int, kind: views.Fixed
+) -> dict[str, float]:
+    """Features of the positives, each in the views of ``kind``, are made once; then multinomial logistic regression in
+    standardised features. Classes weigh alike; within one, synthetic images weigh ``synthetic_share`` together.
+
+    Of kind "none" an image is seen as it is and in a few random views.
+    """
+    model.test_views = kind
     device = next(model.parameters()).device
     positive = np.flatnonzero(~images.is_negative)
     chosen = images.images[torch.from_numpy(positive)].to(device)
-    parts = [_features(model.encoder, chosen)]
-    for view in range(PROBE_VIEWS):
-        draws = views.draw(len(positive), seed_from("classifier views", seed, view))
-        parts.append(_features(model.encoder, chosen, draws, params.augment))
-    features = torch.cat(parts)  # ((1 + views) n, D)
+    if kind == "none":
+        parts = [_features(model.encoder, chosen)]
+        for view in range(PROBE_VIEWS):
+            draws = views.draw(len(positive), seed_from("classifier views", seed, view))
+            parts.append(_features(model.encoder, chosen, draws, params.augment))
+    else:
+        parts = list(_fixed_features(model.encoder, chosen, kind))
+    features = torch.cat(parts)  # (views n, D), the images as they are first
     repeats = len(parts)
     labels = torch.from_numpy(np.tile(images.labels[positive], repeats)).to(device)
     shares = np.tile(sample_weights(images, positive, params.synthetic_share), repeats)

@@ -38,7 +38,7 @@ def test_width_must_fit_the_groups() -> None:
 
 def test_weights_are_drawn_and_nothing_is_fetched() -> None:
     built = MEMBER.build({"width": 8, "blocks": [1]})
-    assert built.weights is None and (built.mean, built.std) == ((0.5,) * 3, (0.25,) * 3)
+    assert built.fetch is None and (built.mean, built.std) == ((0.5,) * 3, (0.25,) * 3)
     before = built.module[0].weight.clone()
     MEMBER.initialise(built)
     assert not torch.equal(before, built.module[0].weight)

@@ -5,8 +5,9 @@ A member of the seam ``partsynth.seams.BACKBONES`` is an object of the protocol 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import nn
@@ -18,9 +19,15 @@ RGB = tuple[float, float, float]
 class Weights:
     """The stored weights that a pretrained backbone starts from."""
 
-    source: str  # where they are fetched: a URL, or a hub id with its revision
+    path: Path  # of the file on this machine
+    source: str  # where they come from: a URL, a hub id, a package with its version, or a path
     sha256: str  # of the file
-    licence: str  # SPDX identifier
+    licence: str  # SPDX identifier, or what is known of it
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What is told of them; where they lie on this machine is not."""
+        return {"source": self.source, "sha256": self.sha256, "licence": self.licence}
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ class Extractor:
     mean: RGB  # subtracted from images in [0, 1] ...
     std: RGB  # ... which are then divided by it
     input_size: int | None = None  # pixels a side that it must be given; None = any
-    weights: Weights | None = None  # what ``initialise`` loads; None = fresh weights are drawn
+    fetch: Callable[[], Weights] | None = None  # gets what ``initialise`` loads; None = fresh weights are drawn
+    resolved: Mapping[str, Any] = field(default_factory=dict)  # what ``build`` read from elsewhere (JSON), see there
 
 
 class Backbone(Protocol):
@@ -47,15 +55,24 @@ class Backbone(Protocol):
     keys: tuple[str, ...]  # keys of params.yaml's section train that shape it
 
     def build(self, parameters: Mapping[str, Any]) -> Extractor:
-        """The architecture, from the values of ``keys``; nothing is fetched: stored weights may follow.
+        """The architecture, from the values of ``keys``; stored weights may follow.
+
+        A trained model is built from its config.json alone: what an earlier ``build`` read from a folder or a hub and
+        told as ``resolved`` comes back as ``parameters["resolved"]``.
 
         Raises
         ------
         ValueError
-            where the parameters make no architecture.
+            where the parameters make no architecture, or a package or file lacks: a sentence for the user.
         """
         ...
 
     def initialise(self, extractor: Extractor) -> None:
-        """Give a built backbone the weights that training starts from, stored or drawn from torch's generator."""
+        """Give a built backbone the weights that training starts from, stored or drawn from torch's generator.
+
+        Raises
+        ------
+        ValueError
+            where stored weights cannot be had, or do not fit: a sentence for the user.
+        """
         ...

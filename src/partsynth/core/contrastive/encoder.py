@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +12,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from partsynth.core.backbones.base import Backbone, Extractor
+from partsynth.core.backbones.layers import set_trainable
+from partsynth.core.images import views
+
+
+class Memory(Protocol):
+    """Features that a frozen backbone has given before."""
+
+    def __call__(self, images: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """Features (B, D) of images (B, 3, H, W), by ``compute`` where they are not known."""
+        ...
 
 
 class Encoder(nn.Module):
@@ -26,7 +36,8 @@ class Encoder(nn.Module):
     def __init__(self, extractor: Extractor, projection_dim: int):
         super().__init__()
         self.backbone, self.feature_dim = extractor.module, extractor.feature_dim
-        self.input_size = extractor.input_size
+        self.input_size, self.resolved = extractor.input_size, extractor.resolved
+        self.memory: Memory | None = None  # of a backbone that nobody trains
         hidden = self.feature_dim // 2
         self.projection = nn.Sequential(
             nn.Linear(self.feature_dim, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, projection_dim)
@@ -36,6 +47,9 @@ class Encoder(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
+        return self._features(images) if self.memory is None else self.memory(images, self._features)
+
+    def _features(self, images: Tensor) -> Tensor:
         normalised = (images - self.mean) / self.std
         return self.backbone(normalised.contiguous(memory_format=torch.channels_last))
 
@@ -48,7 +62,8 @@ def build(backbone: Backbone, parameters: Mapping[str, Any], projection_dim: int
 
     Parameters
     ----------
-    parameters : values of the backbone's ``keys``; others are not looked at.
+    parameters : values of the backbone's ``keys``, and ``trainable`` ("all", "none", or how many of its last layers);
+        others are not looked at.
     seed : of the weights that training starts from; None leaves the backbone without them, for weights to be loaded.
     """
     with torch.random.fork_rng(devices=[]):
@@ -58,18 +73,25 @@ def build(backbone: Backbone, parameters: Mapping[str, Any], projection_dim: int
         encoder = Encoder(extractor, projection_dim)
         if seed is not None:
             backbone.initialise(extractor)  # after the head: seeds have given the same weights from the start
+        set_trainable(extractor.module, parameters.get("trainable", "all"))
     return encoder.to(memory_format=torch.channels_last)
 
 
 class Classifier(nn.Module):
-    """A trained encoder with its linear probe: float images (B, 3, H, W) to features (B, D) and logits (B, C)."""
+    """A trained encoder with its linear probe: float images (B, 3, H, W) to features (B, D) and logits (B, C).
 
-    def __init__(self, encoder: Encoder, classes: int, size: int):
+    Both are means over the image's ``test_views`` (see ``views.fixed``); the probe is linear, so logits of mean
+    features are mean logits.
+    """
+
+    def __init__(self, encoder: Encoder, classes: int, size: int, test_views: views.Fixed = "none"):
         super().__init__()
         self.encoder, self.classifier, self.size = encoder, nn.Linear(encoder.feature_dim, classes), size
+        self.test_views: views.Fixed = test_views
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.encoder.features(images)
+        seen = [self.encoder.features(view) for view in views.fixed(images, self.test_views)]
+        features = seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
         return features, self.classifier(features)
 
 

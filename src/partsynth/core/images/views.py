@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,6 +107,37 @@ def augment(
     mean = (torch.einsum("c,bcd,bd->b", x.new_tensor(GREY), matrix, x.mean((2, 3))) * (1 - contrast))[:, None, None]
     flat = torch.baddbmm(mean.expand(-1, 3, 1), matrix * contrast[:, None, None], x.flatten(2))  # (B, 3, H W)
     return flat.view_as(x).clamp_(0, 1)
+
+
+Fixed = Literal["none", "flips", "rotations"]
+FIXED: tuple[Fixed, ...] = ("none", "flips", "rotations")  # fewest views first
+TURNS = 8  # rotations, evenly over the circle
+
+
+def fixed(images: Tensor, kind: Fixed) -> Iterator[Tensor]:
+    """The views of images (B, 3, S, S) that a classifier's output may be averaged over, the images themselves first.
+
+    "none": no other; "flips": mirrored left-right, up-down, and both; "rotations": turned by 45 degrees seven times,
+    where the corners that lie outside have the image's mean colour.
+    """
+    yield images
+    if kind == "flips":
+        yield images.flip(3)
+        yield images.flip(2)
+        yield images.flip((2, 3))
+    elif kind == "rotations":
+        for turn in range(1, TURNS):
+            yield rotated(images, 360 * turn / TURNS)
+
+
+def rotated(images: Tensor, degrees: float) -> Tensor:
+    """Images (B, 3, S, S) turned about their centre; what lies outside has each image's mean colour."""
+    angle = math.radians(degrees)
+    row = [[math.cos(angle), -math.sin(angle), 0.0], [math.sin(angle), math.cos(angle), 0.0]]
+    grid = F.affine_grid(images.new_tensor([row]), [1, *images.shape[1:]], align_corners=False)
+    mean = images.mean((2, 3), keepdim=True)
+    turned = F.grid_sample(images - mean, grid.expand(len(images), -1, -1, -1), align_corners=False)
+    return (turned + mean).clamp_(0, 1)
 
 
 def _between(u: Tensor, low: float, high: float) -> Tensor:
