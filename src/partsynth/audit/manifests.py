@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +38,7 @@ def check_manifests(space: Workspace, stages: Stages) -> tuple[dict[str, int], l
     faults += _file_faults(space, REAL, real, known={row.mask for row in real})
     faults += _file_faults(space, OOD, ood)
     duplicates = space.root / REAL / "duplicates.csv"
-    faults += split_faults([*real, *ood], duplicates.read_text() if duplicates.is_file() else "")
+    faults += split_faults([*real, *ood], _accepted(duplicates))
 
     by_path = {row.path: row for row in real}
     tokens = _read_tokens(space, faults) if TOKENS in outs else {}
@@ -86,6 +88,14 @@ class WorkspaceHolder:
 
     def token(self, path: str) -> LearnedToken | None:
         return self.tokens.get(path)
+
+
+def _accepted(duplicates: Path) -> set[str]:
+    """The photographs (by their names in the source) that ingest listed as duplicates."""
+    if not duplicates.is_file():
+        return set()
+    rows = csv.DictReader(io.StringIO(duplicates.read_text(encoding="utf-8", errors="replace")))
+    return {name for row in rows for name in (row.get("path_a"), row.get("path_b")) if name}
 
 
 def _foreign_sets(root: Path, sets: Collection[str]) -> Iterator[Fault]:

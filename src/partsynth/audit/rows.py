@@ -22,6 +22,7 @@ SHA256 = re.compile(r"^[0-9a-f]{8,64}$")  # or its beginning, as people give it
 def part_with(table: bytes | None, needle: str) -> str:
     """The table's head and the lines that hold ``needle``; empty where none does."""
     text = "" if table is None else table.decode()
+    needle = needle.replace('"', '""')  # as CSV writes it
     if needle not in text:
         return ""
     head, _, body = text.partition("\n")

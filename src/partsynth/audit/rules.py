@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from partsynth.audit.result import Fault
+from partsynth.core.splits import divided
 from partsynth.records.rows import AugmentedRecord, ImageRecord, RealRecord, SelectedRecord, VerdictRecord
 
 
-def split_faults(rows: Iterable[RealRecord], listed_duplicates: str) -> Iterator[Fault]:
-    """No group, and no photograph that ingest did not list as a duplicate, in two splits."""
+def split_faults(rows: Iterable[RealRecord], listed_duplicates: Collection[str]) -> Iterator[Fault]:
+    """No group, and no photograph that ingest did not list as a duplicate, in two splits.
+
+    ``listed_duplicates`` are the sources that data/real/duplicates.csv names: those pairs were accepted.
+    """
+    rows = list(rows)
     groups: dict[str, dict[str, str]] = defaultdict(dict)  # group -> split -> one path
-    photographs: dict[str, dict[str, str]] = defaultdict(dict)
-    images: dict[str, dict[str, str]] = defaultdict(dict)
+    photographs: dict[str, dict[str, RealRecord]] = defaultdict(dict)
+    images: dict[str, dict[str, RealRecord]] = defaultdict(dict)
     for row in rows:
+        groups[row.group].setdefault(row.split, row.path)
         split = row.split if row.role == "target" else f"{row.role} {row.split}"
-        for table, key in ((groups, row.group), (photographs, row.source_sha256), (images, row.sha256)):
-            table[key].setdefault(split, row.path)
-    for group, splits in sorted(groups.items()):
-        if len(splits) > 1:
-            yield Fault(min(splits.values()), f"group {group!r} is in {len(splits)} splits ({_named(splits)})")
+        for table, key in ((photographs, row.source_sha256), (images, row.sha256)):
+            table[key].setdefault(split, row)
+    for group in divided((row.group, row.split) for row in rows):
+        splits = groups[group]
+        yield Fault(min(splits.values()), f"group {group!r} is in {len(splits)} splits ({_named(splits)})")
     for what, table in (("photograph", photographs), ("image", images)):
-        for splits in table.values():
-            if len(splits) > 1 and not all(path in listed_duplicates for path in splits.values()):
+        for found in table.values():
+            if len(found) > 1 and not all(row.source in listed_duplicates for row in found.values()):
+                splits = {split: row.path for split, row in found.items()}
                 yield Fault(min(splits.values()), f"the same {what} is in {len(splits)} splits ({_named(splits)})")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,7 +39,9 @@ def trace_source(root: Path, what: str) -> Result:
         runs = all_runs(root)
         states: list[tuple[str, Version]] = [("workspace", Version(root))]
         states += [(run.run_id, version) for run, version in distinct_versions(root, objects, runs)]
-        photograph = _only_one(what, _fitting(states, needles(root, what)[0]))
+        names = needles(root, what)[0]
+        spelt = [unicodedata.normalize(form, name) for name in names for form in ("NFC", "NFD")]  # macOS has the latter
+        photograph = _only_one(what, _fitting(states, [*names, *(name for name in spelt if name not in names)]))
         derived = Derived(photograph.source_sha256)
         for label, version in states:
             try:

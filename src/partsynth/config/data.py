@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from partsynth.config.base import Count, Fraction, Section, Seed, member_of
 from partsynth.seams import SOURCES
@@ -65,6 +65,10 @@ class Ingest(Section):
     """How the source folder is laid out: the embedded data set's, MVIP's, or one folder per class."""
     path: str = "data/raw"
     """The source folder; absolute, or relative to the project's root."""
+    shifted: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
+    """Source folder: a second folder of the same classes, photographed at another place or in another state; the
+    shifted part of the test. Absolute, or relative to the project's root; name it in the deps of ingest in dvc.yaml
+    too."""
     size: Annotated[int, Field(ge=16, le=1024)] = 64
     """Pixels per side of a framed image."""
     dilation: Fraction = 0.04
@@ -79,7 +83,7 @@ class Ingest(Section):
     """Source mvip: keep the classes of this super-class only (e.g. CarComponent)."""
     group_pattern: str | None = None
     """Source folder: regular expression over "<class>/<file>" whose groups name the spot; images of one spot stay in
-    one split."""
+    one split. null = each file is a spot of its own."""
     fractions: dict[Literal["train", "val", "test"], Fraction] = {"train": 0.6, "val": 0.2, "test": 0.2}
     """Share of the groups that each split gets; they sum to 1."""
     shots: Count | None = None
@@ -115,6 +119,12 @@ class Ingest(Section):
         if set(value) != {"train", "val", "test"} or abs(sum(value.values()) - 1) > 1e-6:
             raise ValueError("needs train, val and test, summing to 1")
         return value
+
+    @model_validator(mode="after")
+    def _shifted_folder(self) -> Ingest:
+        if self.shifted is not None and self.source in ("rendered", "mvip"):
+            raise ValueError(f"shifted: only for source: folder (source {self.source} has shifted_data of its own)")
+        return self
 
 
 class Ood(Section):

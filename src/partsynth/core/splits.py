@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +12,18 @@ from scipy.sparse.csgraph import connected_components
 
 Split = TypeVar("Split", bound=str)
 SMALL = 200  # groups up to which the repair also tries swaps
+
+
+def divided(groups: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """Group -> its splits, of every group that several splits have; ``groups`` are (group, split) of each image.
+
+    The rule of ingest and of audits. A held-out class may share groups with the targets: its images then lie in the
+    same split as theirs, so that the role of an image does not matter here.
+    """
+    splits: dict[str, set[str]] = defaultdict(set)
+    for group, split in groups:
+        splits[group].add(split)
+    return {group: there for group, there in sorted(splits.items()) if len(there) > 1}
 
 
 def draw_splits(

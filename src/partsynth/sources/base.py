@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, get_args
 
 from partsynth.config.data import Ingest
 from partsynth.records.rows import Role, Split
+from partsynth.store.hashing import sha256_bytes
 
 SPLITS, ROLES = get_args(Split), get_args(Role)
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+LONGEST = 100  # bytes of a name
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,19 @@ class Photo:
     camera: str = ""
     mask: str = ""  # empty where there is none
     sha256: str = ""  # where the source's own manifest promises one
+    base: Path | None = None  # of a photograph that lies elsewhere: what the names below ``alias`` are relative to
+    alias: str = ""  # how its names begin
+
+    def path(self, raw: Path) -> Path:
+        """Where the photograph lies."""
+        return self._place(raw, self.name)
+
+    def mask_path(self, raw: Path) -> Path:
+        """Where its mask lies."""
+        return self._place(raw, self.mask)
+
+    def _place(self, raw: Path, name: str) -> Path:
+        return raw / name if self.base is None else self.base / name.removeprefix(f"{self.alias}/")
 
 
 @dataclass(frozen=True)
@@ -46,11 +60,20 @@ class Fault:
     fatal: bool = False
 
 
+@dataclass(frozen=True)
+class Left:
+    """A file or folder that is no photograph of a class, and what kind of thing it is."""
+
+    name: str
+    kind: str  # in words, as the summary counts it
+
+
 @dataclass
 class Found:
     """All that a source saw, photographs sorted by name."""
 
     photos: list[Photo] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     folders: dict[str, str] = field(default_factory=dict)  # class name -> its folder's name
 
@@ -71,42 +94,17 @@ class Source(Protocol):
 
 def class_name(folder: str) -> str:
     """A folder's name as a class name: letters, digits, ``_``, ``-`` and ``.``, fit for file names and tokens."""
-    return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", folder)).strip("._-")
+    return short_name(re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", folder)).strip("._-"), folder)
 
 
-def class_folders(folder: Path, wanted: Collection[str] | None, faults: list[Fault]) -> dict[str, str]:
-    """Class name -> folder name, sorted, of the visible folders in ``folder``; those of ``wanted`` alone (either name).
+def short_name(name: str, of: str) -> str:
+    """``name`` where it is at most LONGEST bytes; else its beginning and a hash of ``of``, which it stands for.
 
-    Two folders of one class name (``Gear`` and ``gear`` too), a name without a letter or digit, and a wanted class that
-    is not there become faults.
+    File systems take 255 bytes for a name, and more is added to this one: a Chinese character has three.
     """
-    found: dict[str, str] = {}
-    for path in visible(folder):
-        if not path.is_dir() or (wanted is not None and not {path.name, class_name(path.name)} & set(wanted)):
-            continue
-        name = class_name(path.name)
-        twin = next((f for c, f in found.items() if c.casefold() == name.casefold()), None)
-        if not name:
-            faults.append(Fault(path.name, "a class folder needs a letter or digit in its name", True))
-        elif twin is not None:
-            faults.append(Fault(path.name, f"names the same class as the folder {twin!r}: rename one", True))
-        else:
-            found[name] = path.name
-    here = {n for pair in found.items() for n in pair}
-    for name in sorted(set(wanted or []) - here):
-        there = ", ".join(p.name for p in visible(folder) if p.is_dir()) or "no folders"
-        faults.append(Fault(name, f"no such class folder; there are: {there}", True))
-    return dict(sorted(found.items()))
+    return name if len(name.encode()) <= LONGEST else f"{cut(name)}-{sha256_bytes(of.encode())[:8]}"
 
 
-def visible(folder: Path) -> Sequence[Path]:
-    """The entries of a folder by name, hidden ones left out."""
-    return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-
-
-def images_below(folder: Path) -> Iterable[Path]:
-    """The image files below a folder, by path, hidden files and folders left out."""
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in IMAGE_ENDINGS and not hidden and path.is_file():
-            yield path
+def cut(name: str) -> str:
+    """The first 80 bytes of a name, or a few less: no character is divided."""
+    return name.encode()[:80].decode(errors="ignore")

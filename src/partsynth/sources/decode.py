@@ -1,84 +1,135 @@
-"""Decoding of photographs and masks, whatever a camera or a labelling tool wrote."""
+"""Decoding of photographs, whatever a camera or a program wrote."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from partsynth.sources.files import HAS_HEIF, HEIF_REMEDY, content_of
+
 LEAST_SIDE = 8  # pixels; less is no image of a part
+ORIENTATION = 0x0112  # EXIF
+BITS_PER_SAMPLE = 258  # TIFF
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras use of 16
+
+if HAS_HEIF:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 
 class BadImage(Exception):
     """Why an image or mask cannot be used."""
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, bits: int = 16) -> Image.Image:
     """Upright 8-bit RGB of an encoded image: grey, palette, alpha (over white), CMYK, 16 bits, EXIF orientation.
 
+    ``bits`` are those of a 16-bit grey image that hold its values (see ``bits_of``).
+
     Raises
     ------
     BadImage
-        where it is damaged, smaller than LEAST_SIDE, or of floating-point values.
+        where it is damaged, smaller than LEAST_SIDE, too large, of floating-point values, or of 16-bit colours of which
+        only the lower bits are used.
     """
-    image = _open(data)
+    image = read(data)
     if min(image.size) < LEAST_SIDE:
         raise BadImage(f"only {image.width} x {image.height} pixels (at least {LEAST_SIDE} a side)")
-    return _flatten(_eight_bits(image), "white").convert("RGB")
+    return _flatten(_eight_bits(image, bits)).convert("RGB")
 
 
-def decode_mask(data: bytes, photo: bytes, size: tuple[int, int]) -> np.ndarray:
-    """A mask as uint8 (H, W), brighter = part, upright like its image of ``size`` (width, height).
+def peak_of(data: bytes) -> int | None:
+    """The brightest value of a 16-bit grey image; None for any other."""
+    with contextlib.suppress(Exception), warnings.catch_warnings():  # what is wrong is told when it is decoded
+        warnings.simplefilter("ignore")
+        image = Image.open(io.BytesIO(data))
+        if _is_deep(image):
+            return int(np.asarray(image).max())
+    return None
 
-    A mask drawn over the stored pixels of an image that EXIF turns is turned with it.
+
+def bits_of(peak: int) -> int:
+    """How many bits 16-bit files use whose brightest value is ``peak``: 12-bit cameras write 0 to 4095."""
+    return next(bits for bits in DEPTHS if peak < 1 << bits)
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height as the file tells them; (0, 0) where it cannot be read."""
+    with contextlib.suppress(Exception), warnings.catch_warnings():  # what is wrong is told when it is decoded
+        warnings.simplefilter("ignore")
+        return Image.open(io.BytesIO(data)).size
+    return 0, 0
+
+
+def read(data: bytes) -> Image.Image:
+    """The image as it is encoded, but upright.
 
     Raises
     ------
     BadImage
-        where it is damaged, empty, or of another size than its image.
+        where it cannot be.
     """
-    mask = _flatten(_eight_bits(_open(data)), "black").convert("L")
-    if mask.size != size and mask.size == size[::-1]:
-        turn = Image.open(io.BytesIO(photo)).getexif().get(0x0112, 1)
-        mask.getexif()[0x0112] = turn
-        mask = ImageOps.exif_transpose(mask)
-    if mask.size != size:
-        raise BadImage(f"{mask.width} x {mask.height} pixels, its picture {size[0]} x {size[1]}")
-    pixels = np.asarray(mask)
-    if not pixels.any():
-        raise BadImage("empty: no part in it")
-    return pixels
-
-
-def _open(data: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF and large images warn; what matters raises
             image = Image.open(io.BytesIO(data))
+            deep_colours = _has_deep_colours(image, data)
             image.load()
-            return ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image)
     except Image.UnidentifiedImageError:
+        if content_of(data[:16]) == "HEIF" and not HAS_HEIF:
+            raise BadImage(f"HEIF: {HEIF_REMEDY}") from None
+        if data.startswith(b"version https://git-lfs"):
+            raise BadImage("a pointer of Git LFS: git lfs pull brings the image") from None
         raise BadImage("empty file" if not data else "not a picture (unknown format)") from None
+    except (Image.DecompressionBombError, MemoryError) as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        reason = "" if isinstance(error, MemoryError) else f" (at most {most} million)"
+        raise BadImage(f"too many pixels{reason}: make it smaller, or cut it into pieces") from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise BadImage(f"damaged: {error}") from None
+    if deep_colours and upright.mode in ("RGB", "RGBA") and np.asarray(upright)[..., :3].max() < 64:
+        # only the upper 8 bits of 16 are decoded
+        raise BadImage("16-bit colours of which only the lower bits are used: it would be black; save it with 8 bits")
+    return upright
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey to 8 bits over the whole 16-bit range, never stretched: exposure stays comparable."""
+def _has_deep_colours(image: Image.Image, data: bytes) -> bool:
+    if image.format == "PNG":
+        return data[24] == 16 and data[25] in (2, 6)
+    bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, ()) if image.format == "TIFF" else ()
+    return isinstance(bits, tuple) and len(bits) >= 3 and min(bits) == 16
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode == "I" or image.mode.startswith("I;16")
+
+
+def _eight_bits(image: Image.Image, bits: int) -> Image.Image:
+    """16-bit grey to 8 bits over the whole range of its bits, never stretched: exposure stays comparable."""
     if image.mode == "F":
         raise BadImage("floating-point values: save it with 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):
+    if _is_deep(image):
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 65535:
             raise BadImage("32-bit values: save it with 8 or 16 bits")
-        return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+        top = (1 << bits) - 1
+        scaled = (pixels * 255 + top // 2) // top  # at 16 bits (v + 128) // 257
+        return Image.fromarray(np.minimum(scaled, 255).astype(np.uint8))
     return image
 
 
-def _flatten(image: Image.Image, background: str) -> Image.Image:
+def _flatten(image: Image.Image) -> Image.Image:
+    """Over white where it is transparent. A camera's alpha channel of zeros is no transparency."""
     if not image.has_transparency_data:
         return image
+    hidden = image.mode in ("RGBA", "LA") and image.getchannel("A").getextrema() == (0, 0)
     image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+    if hidden:
+        return image.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from partsynth.config.data import Ingest, Ood
-from partsynth.core.splits import draw_shots, draw_splits
+from partsynth.core.splits import divided, draw_shots, draw_splits
 from partsynth.records.rows import Split
 from partsynth.sources.base import Fault
 from partsynth.sources.frame import Framed
@@ -65,12 +65,21 @@ def assign(framed: Sequence[Framed], params: Ingest) -> Assigned:
 
 
 def _split_targets(framed: list[Framed], params: Ingest) -> list[Framed]:
-    if all(f.photo.split for f in framed):
+    """Splits that the source gives stay. Where it gives none, all are drawn; where it gives no val or no test (as in
+    train/ and test/ alone), that is drawn out of train."""
+    given = {f.photo.split for f in framed if f.photo.split in ("train", "val", "test")}
+    missing = {split for split in ("train", "val", "test") if split not in given and params.fractions[split] > 0}
+    free: list[Framed] = [
+        f for f in framed if f.photo.split is None or (given and missing and f.photo.split == "train")
+    ]
+    if not free:
         return framed
-    fractions: dict[Split, float] = {split: params.fractions[split] for split in params.fractions}
+    wanted = {"train", *missing} if given else {"train", "val", "test"}
+    fractions: dict[Split, float] = {split: params.fractions[split] for split in params.fractions if split in wanted}
     least: dict[Split, int] = {"train": params.min_per_class, "val": 1, "test": 1}
-    drawn = _drawn(framed, fractions, least, seed_from("splits", params.seed))
-    return [f.in_split(drawn[f.photo.group]) for f in framed]
+    drawn = _drawn(free, fractions, {s: least[s] for s in fractions}, seed_from("splits", params.seed))
+    names = {f.photo.name for f in free}
+    return [f.in_split(drawn[f.photo.group]) if f.photo.name in names else f for f in framed]
 
 
 def _drawn(
@@ -114,13 +123,9 @@ def _split_ood(framed: Sequence[Framed], targets: Sequence[Framed], params: Inge
 
 
 def _groups_in_several(framed: Sequence[Framed]) -> list[Fault]:
-    splits = defaultdict(set)
-    for f in framed:
-        splits[f.photo.group].add(f.split)
     return [
         Fault(group, f"one group in several splits: {', '.join(sorted(there))}", True)
-        for group, there in sorted(splits.items())
-        if len(there) > 1
+        for group, there in divided((f.photo.group, f.split) for f in framed).items()
     ]
 
 

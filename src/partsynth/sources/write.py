@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from partsynth.records.rows import RealRecord, Role
-from partsynth.sources.base import Photo
+from partsynth.sources.base import LONGEST, Photo, cut
 from partsynth.sources.frame import Framed
 from partsynth.sources.scratch import Scratch, Span
 from partsynth.store.files import prune, refuse_foreign, write_bytes_atomic
@@ -76,8 +76,8 @@ def _names(photos: Sequence[Photo]) -> list[str]:
     times = Counter((p.class_name, name.casefold()) for p, name in zip(photos, plain, strict=True))
     return [
         name
-        if times[p.class_name, name.casefold()] == 1 and len(name) <= 100
-        else f"{name[:80]}-{sha256_bytes(p.name.encode())[:8]}"
+        if times[p.class_name, name.casefold()] == 1 and len(name.encode()) <= LONGEST
+        else f"{cut(name)}-{sha256_bytes(p.name.encode())[:8]}"
         for p, name in zip(photos, plain, strict=True)
     ]
 

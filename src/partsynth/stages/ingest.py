@@ -6,10 +6,12 @@ was there before.
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from partsynth.config.data import Ingest, Ood
 from partsynth.errors import UserError, listed
@@ -18,7 +20,7 @@ from partsynth.records.rows import RealRecord
 from partsynth.seams import SOURCES
 from partsynth.sources.base import Fault, Found
 from partsynth.sources.duplicates import duplicate_faults, find_duplicates
-from partsynth.sources.frame import frame_all
+from partsynth.sources.frame import Framed, frame_all
 from partsynth.sources.scratch import Scratch
 from partsynth.sources.splits import assign, hold_out
 from partsynth.sources.write import write
@@ -65,19 +67,24 @@ def run(inputs: Inputs) -> None:
         rows = write(assigned.framed, scratch, inputs.real, inputs.ood, Layout(inputs.root))
     write_csv(inputs.real / "duplicates.csv", ("path_a", "path_b", "kind", "bits"), [pair.row for pair in pairs])
     if params.on_bad == "skip":
-        skipped = sorted({(fault.name, fault.reason) for fault in faults if not fault.fatal})
+        skipped = sorted({(fault.name, fault.reason) for fault in faults if not fault.fatal} | _left_out(found))
         write_csv(inputs.real / "skipped.csv", ("name", "reason"), skipped)
         if skipped:
             print(f"ingest: {len(skipped)} skipped, listed in {inputs.real / 'skipped.csv'}")
     write_manifest(inputs.ood / MANIFEST, [r for r in rows if r.role != "target"], RealRecord)
     write_manifest(inputs.real / MANIFEST, [r for r in rows if r.role == "target"], RealRecord)
     _tell(rows)
+    _tell_summary(found, assigned.framed, faults)
+    if params.shifted is not None and not _watched(inputs.root):
+        print("ingest: DVC does not watch ingest.shifted: add `- ${ingest.shifted}` to the deps of ingest in dvc.yaml")
 
 
 def _find(inputs: Inputs) -> Found:
     params = inputs.params
     if not inputs.raw.is_dir():
         raise UserError(f"{inputs.raw}: no such folder (ingest.path names the source folder)")
+    if params.shifted is not None:
+        params = params.model_copy(update={"shifted": os.fspath(inputs.root / params.shifted)})
     wanted = None if params.classes is None else [*params.classes, *inputs.ood_params.holdout_classes]
     return SOURCES[params.source].read(inputs.raw, wanted, params)
 
@@ -97,3 +104,41 @@ def _tell(rows: Sequence[RealRecord]) -> None:
     print(f"ingest: {classes} classes, " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items())))
     if not any(r.role != "target" for r in rows):
         print("ingest: no out-of-distribution images (ood.holdout_classes would hold classes out)")
+
+
+def _watched(root: Path) -> bool:
+    """Whether dvc.yaml, where there is one, names the shifted photographs, so that a change of theirs is noticed."""
+    graph = root / "dvc.yaml"
+    return not graph.is_file() or "${ingest.shifted}" in graph.read_text(encoding="utf-8")
+
+
+def _left_out(found: Found) -> set[tuple[str, str]]:
+    """Rows of skipped.csv for photographs that could not be read for their format. The data's version depends on that
+    file, so that rubbish of file systems is not listed in it."""
+    return {(left.name, left.kind) for left in found.left if "(" in left.kind and left.kind.startswith((".", "HEIF"))}
+
+
+def _tell_summary(found: Found, framed: Sequence[Framed], faults: Sequence[Fault]) -> None:
+    """What was read, what was noted, what was left out and why, by kind and number."""
+    endings = Counter(PurePosixPath(photo.name).suffix.lower().strip() or "without ending" for photo in found.photos)
+    print(f"ingest: read {len(found.photos)} images ({_counted(endings)}), used {len(framed)}")
+    for note, number in sorted(Counter(note for f in framed for note in f.notes).items()):
+        print(f"ingest: note: {number} {note}")
+    if kinds := Counter(left.kind for left in found.left):
+        print(f"ingest: left out: {_counted(kinds)}")
+    if reasons := Counter(_kind(f) for f in faults if not f.fatal):
+        print(f"ingest: skipped: {_counted(reasons)}")
+
+
+def _kind(fault: Fault) -> str:
+    """What is wrong, without the names and numbers of one image."""
+    what, _, rest = fault.reason.partition(": ")
+    if what.startswith("mask "):
+        what = f"mask {rest.partition(': ')[0]}"
+    return re.sub(r"\d+", "N", what.partition(" (")[0])
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(
+        f"{number} {what}" for what, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )

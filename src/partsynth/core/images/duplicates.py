@@ -32,9 +32,7 @@ def perceptual_hash(thumb: np.ndarray) -> np.ndarray:
 
 def detail_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Correlation in [-1, 1] of two thumbnails' fine detail, local contrast evened out; 1 where neither has any."""
-    x, y = _detail(a), _detail(b)
-    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float((x * y).sum()) / norm if norm > 0 else 1.0
+    return float(_correlations(_detail(a)[None], _detail(b)[None])[0])
 
 
 def _detail(thumb: np.ndarray) -> np.ndarray:
@@ -44,23 +42,65 @@ def _detail(thumb: np.ndarray) -> np.ndarray:
     return high - high.mean()
 
 
+def _correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of each pair of rows of two stacks (P, 64, 64): (P,)."""
+    norm = np.sqrt((x * x).sum(axis=(1, 2)) * (y * y).sum(axis=(1, 2)))
+    return np.where(norm > 0, (x * y).sum(axis=(1, 2)) / np.maximum(norm, 1e-12), 1.0)
+
+
 def near_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int = 1024) -> list[tuple[int, int, int]]:
     """Pairs (i, j, bits), i < j, whose ``parts`` (N,) differ and whose ``thumbs`` (N, 64, 64) show one photograph.
 
     That is: hashes at most ``limit`` of HASH_BITS apart, and detail that correlates beyond SAME_DETAIL. Every pair of
     hashes is compared, ``block`` rows at a time: exact, and quick up to some 100,000 images.
     """
+    return _pairs(thumbs, thumbs, parts, limit, block)
+
+
+def turned_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int = 1024) -> list[tuple[int, int, int]]:
+    """As ``near_pairs``, of images that show the same once one of them is mirrored, or turned by quarters."""
+    found: dict[tuple[int, int], int] = {}
+    mirrored = thumbs[:, :, ::-1]
+    turns = [np.rot90(thumbs, k, axes=(1, 2)) for k in (1, 2, 3)]
+    for other in [*turns, mirrored, *(np.rot90(mirrored, k, axes=(1, 2)) for k in (1, 2, 3))]:
+        for i, j, bits in _pairs(thumbs, other, parts, limit, block):
+            found[i, j] = min(bits, found.get((i, j), bits))
+    return [(i, j, bits) for (i, j), bits in sorted(found.items())]
+
+
+def _pairs(
+    thumbs: np.ndarray, others: np.ndarray, parts: np.ndarray, limit: int, block: int
+) -> list[tuple[int, int, int]]:
+    """Pairs of one of ``thumbs`` and a later one of ``others``."""
     if not len(thumbs):
         return []
     hashes = np.stack([perceptual_hash(thumb) for thumb in thumbs])  # (N, 4)
+    theirs = hashes if others is thumbs else np.stack([perceptual_hash(thumb) for thumb in others])
+    details: dict[tuple[int, bool], np.ndarray] = {}
+
+    def detail(index: int, other: bool) -> np.ndarray:
+        key = (index, other and others is not thumbs)
+        if key not in details:
+            details[key] = _detail(others[index] if other else thumbs[index])
+        return details[key]
+
     pairs = []
     for start in range(0, len(hashes), block):
         rows = hashes[start : start + block]
         bits = np.zeros((len(rows), len(hashes) - start), np.int32)
         for word in range(hashes.shape[1]):
-            bits += np.bitwise_count(rows[:, None, word] ^ hashes[None, start:, word])
+            bits += np.bitwise_count(rows[:, None, word] ^ theirs[None, start:, word])
         close = (bits <= limit) & (parts[start : start + block, None] != parts[None, start:])
-        for i, j in zip(*np.nonzero(close), strict=True):
-            if i < j and detail_correlation(thumbs[start + i], thumbs[start + j]) > SAME_DETAIL:
-                pairs.append((start + int(i), start + int(j), int(bits[i, j])))
+        first, second = np.nonzero(np.triu(close, 1))
+        for some in range(0, len(first), 256):
+            i, j = first[some : some + 256], second[some : some + 256]
+            same = _correlations(
+                np.stack([detail(start + int(n), False) for n in i]),
+                np.stack([detail(start + int(n), True) for n in j]),
+            )
+            pairs += [
+                (start + int(a), start + int(b), int(bits[a, b]))
+                for a, b, alike in zip(i, j, same, strict=True)
+                if alike > SAME_DETAIL
+            ]
     return pairs

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.ndimage import maximum_filter
 
 Box = tuple[int, int, int, int]
+LARGEST = 8192  # pixels a side of a box that is cut out whole
 
 
 def dilation_pixels(fraction: float, image_size: tuple[int, int]) -> int:
@@ -39,6 +40,15 @@ def roi_box(mask: np.ndarray, dilation_px: int) -> Box:
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     left, right = int(columns[0]), int(columns[-1]) + 1
+    return _square(left, top, right, bottom)
+
+
+def whole_square(size: tuple[int, int]) -> Box:
+    """The square around a whole image of ``size`` (width, height)."""
+    return _square(0, 0, *size)
+
+
+def _square(left: int, top: int, right: int, bottom: int) -> Box:
     side = max(right - left, bottom - top)
     left -= (side - (right - left)) // 2
     top -= (side - (bottom - top)) // 2
@@ -60,7 +70,8 @@ def within(box: Box, size: tuple[int, int]) -> Box:
 def crop_resize(image: Image.Image, box: Box, size: int, resample: Image.Resampling) -> Image.Image:
     """The box of an image (any mode) as size x size; what lies outside the image repeats its nearest edge pixel.
 
-    Masks want ``Image.Resampling.NEAREST``, photographs a filter with antialiasing such as BICUBIC or LANCZOS.
+    Masks want ``Image.Resampling.NEAREST``, photographs a filter with antialiasing such as BICUBIC or LANCZOS. A box of
+    more than LARGEST pixels a side is cut out of the image made smaller first: memory stays below LARGEST squared.
 
     Raises
     ------
@@ -70,6 +81,13 @@ def crop_resize(image: Image.Image, box: Box, size: int, resample: Image.Resampl
     left, top, right, bottom = box
     if right <= left or bottom <= top:
         raise ValueError(f"an empty box: {box}")
+    if (side := max(right - left, bottom - top)) > LARGEST:
+        step = -(-side // (LARGEST // 2))
+        if resample is Image.Resampling.NEAREST:
+            image = Image.fromarray(np.ascontiguousarray(np.asarray(image)[::step, ::step]))
+        else:
+            image = image.reduce(step)
+        left, top, right, bottom = (edge // step for edge in (left, top, right, bottom))
     pixels = np.asarray(image)
     rows = np.clip(np.arange(top, bottom), 0, pixels.shape[0] - 1)
     columns = np.clip(np.arange(left, right), 0, pixels.shape[1] - 1)
