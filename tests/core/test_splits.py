@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partsynth.core.splits import draw_shots, draw_splits
+from partsynth.core.splits import divided, draw_shots, draw_splits
 
 FRACTIONS = {"train": 0.6, "val": 0.2, "test": 0.2}
 LEAST = {"train": 3, "val": 1, "test": 1}
@@ -71,3 +71,8 @@ def test_shots_are_nested_and_spread_over_groups():
         assert {groups[i] for i in series[2]} == {"g0", "g1", "g2", "g3"}
         assert series[-1] == list(range(20))
     assert draw_shots(groups, 2, 0) != draw_shots(groups, 2, 1)
+
+
+def test_divided_groups_are_those_in_several_splits():
+    images = [("a", "train"), ("a", "train"), ("b", "test"), ("b", "val"), ("c", "test")]
+    assert divided(images) == {"b": {"test", "val"}} and divided([]) == {}

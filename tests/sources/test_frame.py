@@ -100,3 +100,36 @@ def test_a_split_must_be_drawn_before_it_is_asked_for():
     with pytest.raises(ValueError, match=r"a/1\.png is in no split yet"):
         framed("a/1.png").split  # noqa: B018 - the property raises
     assert framed("a/1.png").in_split("val").split == "val"
+
+
+def test_all_sixteen_bit_images_of_a_source_have_one_depth(raw):
+    """A 12-bit camera's darker image is not brightened for itself."""
+    grey = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
+    for name, values in (("bright", grey), ("dark", grey // 8)):
+        Image.fromarray(values).save(raw / f"a/{name}.png")
+    deep = [Photo(name=f"a/{name}.png", class_name="a", group=name) for name in ("bright", "dark")]
+    found, faults = frame(raw, deep[0], PLAIN, deep[1])
+    assert not faults and [entry.photo.name for entry, _, _ in found] == ["a/bright.png", "a/2.png", "a/dark.png"]
+    bright, dark = found[0][1], found[2][1]
+    assert bright.max() > 250 and 25 < dark.max() < 35
+    assert [entry.notes for entry, _, _ in found] == [
+        ("16-bit files with values up to 4095, read as 12 bits",),
+        (),
+        ("16-bit files with values up to 4095, read as 12 bits",),
+    ]
+
+
+def test_a_strip_is_no_square(raw):
+    Image.new("RGB", (8, 60_000)).save(raw / "a/seam.png")
+    seam = Photo(name="a/seam.png", class_name="a", group="seam")
+    found, faults = frame(raw, seam)
+    assert not found and "8 x 60000 pixels" in faults[0] and "ingest.unmasked: centre" in faults[0]
+    [(entry, _, _)], _ = frame(raw, seam, unmasked="centre")
+    assert entry.box == (0, 29996, 8, 30004)
+
+
+def test_a_mask_of_the_whole_image_is_noted(raw):
+    Image.new("L", (80, 60), 255).save(raw / "a/2_mask.png")
+    full = Photo(name="a/2.png", class_name="a", group="g", mask="a/2_mask.png")
+    [(entry, _, _)], faults = frame(raw, full)
+    assert not faults and entry.notes == ("masks that cover the whole image and frame nothing",)

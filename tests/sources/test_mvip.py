@@ -56,3 +56,34 @@ def test_a_class_without_images_is_a_fault(tmp_path):
     part(tmp_path, "Pump/train_data/0/cam/1")
     (tmp_path / "Gone" / "train_data").mkdir(parents=True)
     assert [f.name for f in read(tmp_path).faults] == ["Gone"]
+
+
+def test_meta_is_as_its_makers_write_it(tmp_path):
+    """super_class a list, description a mapping of aspects to lists of words."""
+    meta = {"super_class": ["CarComponent", "Engine"], "weight": 1.2}
+    described = {"condition": ["used", "oil-stained"], "material": ["steel"], "other": ["rusty", "used"]}
+    for name, told in (
+        ("Pump", meta | {"description": described}),
+        ("Disc", meta | {"description": "a disc"}),
+        ("Cup", {}),
+    ):
+        part(tmp_path, f"{name}/train_data/0/45/cam_00/0")
+        (tmp_path / name / "meta.json").write_text(json.dumps({"super_class": ["Kitchen"]} | told))
+    found = read(tmp_path, super_class="CarComponent")
+    assert not found.faults
+    assert [(p.class_name, p.state, p.camera) for p in found.photos] == [
+        ("Disc", "", "cam_00"),
+        ("Pump", "used oil-stained rusty", "cam_00"),
+    ]
+    assert "there are: CarComponent, Engine, Kitchen" in read(tmp_path, super_class="Toy").faults[0].reason
+
+
+def test_the_empty_table_is_no_image_of_the_class(tmp_path):
+    for rotation in ("0", "45"):
+        part(tmp_path, f"Pump/train_data/background/{rotation}/cam_00/0", mask=False)
+        part(tmp_path, f"Pump/train_data/7/{rotation}/cam_00/0")
+        part(tmp_path, f"Pump/train_data/7/{rotation}/cam_01/0")
+    found = read(tmp_path)
+    assert not found.faults
+    assert {p.group for p in found.photos} == {"Pump/train/7"} and len(found.photos) == 4  # one physical set
+    assert sorted({left.kind.split(" ")[-1] for left in found.left if "background" in left.name}) == ["background"]

@@ -61,6 +61,13 @@ def test_names_that_meet_are_told_apart(tmp_path):
     assert names[3] == "1_x" and re.fullmatch(r"x{80}-[0-9a-f]{8}", names[4])
 
 
+def test_long_names_are_cut_by_bytes(tmp_path):
+    long = "二手齿轮箱输出轴磨损照片" * 7
+    names = [f"a/{long[:83]}.png", f"a/{long[:60]}/{long[:60]}/001.png", f"a/{long[:60]}/{long[:60]}/002.png"]
+    stems = [Path(r.path).stem for r in go(tmp_path, *(framed(name, split="train") for name in names))]
+    assert len(set(stems)) == 3 and all(len(stem.encode()) < 100 for stem in stems)
+
+
 @pytest.mark.parametrize("folder", ["data/real/train/a", "data/ood"])
 def test_what_ingest_did_not_make_is_never_deleted(tmp_path, folder):
     own = tmp_path / folder / "my_only_copy.jpg"

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from partsynth.core.images.duplicates import HASH_BITS, detail_correlation, near_pairs, perceptual_hash, thumbnail
+from partsynth.core.images.duplicates import (
+    HASH_BITS,
+    detail_correlation,
+    near_pairs,
+    perceptual_hash,
+    thumbnail,
+    turned_pairs,
+)
 
 LIMIT = 8
 
@@ -60,3 +67,12 @@ def test_blank_pictures_are_alike():
     flat = np.full((64, 64), 7, np.uint8)
     assert detail_correlation(flat, flat) == 1
     assert near_pairs(np.stack([flat, flat]), np.array([0, 1]), 0) == [(0, 1, 0)]
+
+
+def test_turned_pairs_are_those_of_the_eight_ways_to_lay_an_image():
+    ways = [picture(0).transpose(way) for way in Image.Transpose]
+    thumbs = np.stack([thumbnail(i) for i in (picture(0), *(reencoded(way) for way in ways), picture(1))])
+    parts = np.arange(len(thumbs))
+    pairs = {(i, j) for i, j, _ in turned_pairs(thumbs, parts, LIMIT)}
+    assert {(0, j) for j in range(1, 8)} <= pairs and not any(8 in pair for pair in pairs)
+    assert turned_pairs(thumbs, parts * 0, LIMIT) == turned_pairs(thumbs[:0], parts[:0], LIMIT) == []

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from partsynth.core.images.framing import crop_resize, dilation_pixels, middle_square, roi_box, within
+from partsynth.core.images.framing import crop_resize, dilation_pixels, middle_square, roi_box, whole_square, within
 
 
 @st.composite
@@ -92,3 +92,17 @@ def test_the_middle_square_is_the_largest(size, box):
 def test_within_cuts_off_what_is_outside():
     assert within((-3, 5, 50, 70), (40, 60)) == (0, 5, 40, 60)
     assert within((3, 5, 20, 30), (40, 60)) == (3, 5, 20, 30)
+
+
+@pytest.mark.parametrize("size", [(80, 60), (60, 81), (7, 7)])
+def test_the_whole_square_is_that_of_a_full_mask(size):
+    assert whole_square(size) == roi_box(np.ones(size[::-1], np.uint8), 0)
+
+
+@pytest.mark.parametrize("resample", [Image.Resampling.BICUBIC, Image.Resampling.NEAREST])
+def test_enormous_boxes_are_framed_alike_without_their_square(resample):
+    wide = np.zeros((300, 12_000), np.uint8)
+    wide[:, 6000:] = 200
+    box = whole_square((12_000, 300))
+    framed = np.asarray(crop_resize(Image.fromarray(wide), box, 32, resample))
+    assert framed.shape == (32, 32) and framed[16, 2] == 0 and framed[16, 29] == 200
