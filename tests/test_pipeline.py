@@ -148,8 +148,9 @@ def test_everything_lies_under_its_fixed_name(own: Path) -> None:
         assert list((own / f"reports/quality/{name}").rglob("index.html"))
     for setup in SETUPS:
         folder = own / f"models/supcon/{setup}/0"
-        for file in ("encoder.safetensors", "classifier.safetensors", "config.json", "run.json"):
+        for file in ("encoder.safetensors", "classifier.safetensors", "config.json"):
             assert (folder / file).is_file()
+        assert (own / f"models/runs/{setup}/0.json").is_file()
     summary = json.loads((own / "reports/metrics/summary.json").read_text())
     assert tuple(summary["setups"]) == SETUPS
     for metrics in summary["setups"].values():
@@ -161,7 +162,7 @@ def test_everything_lies_under_its_fixed_name(own: Path) -> None:
             "ood_confidence",
         } <= metrics.keys()
         assert metrics["accuracy_test"].keys() >= {"mean", "low", "high", "values"}
-    assert "real_id-real" in summary["differences"]
+    assert ("real_id", "real") in {(d["setup"], d["base"]) for d in summary["differences"]}
     page = (own / "reports/index.html").read_text()
     assert all(setup in page for setup in SETUPS)
 
@@ -181,7 +182,7 @@ def test_every_training_is_a_run_in_mlflow(own: Path) -> None:
         finished = {row[0] for row in store.execute("select run_uuid from runs where status = 'FINISHED'")}
         inputs = store.execute("select count(*) from inputs").fetchone()[0]
     for setup in SETUPS:
-        assert json.loads((own / f"models/supcon/{setup}/0/run.json").read_text())["run_id"] in finished
+        assert json.loads((own / f"models/runs/{setup}/0.json").read_text())["run_id"] in finished
     assert inputs >= 3
 
 

@@ -11,12 +11,12 @@ from typing import Any
 from partsynth.errors import UserError
 from partsynth.lineage.graph import StageGraph
 from partsynth.store.hashing import sha256_bytes
-from partsynth.store.layout import CLASSIFIERS
+from partsynth.store.layout import CLASSIFIERS, RUNS
 from partsynth.tracking.inputs import DataInput
 from partsynth.tracking.query import find_runs, get_run, read_artifact
 from partsynth.tracking.store import tracking_uri
 
-RUN_FILES = f"{CLASSIFIERS}/*/*/run.json"
+RUN_FILES = (f"{RUNS}/*/*.json", f"{CLASSIFIERS}/*/*/run.json")  # the second: of earlier versions
 FACTS = ("setup", "seed", "stage", "fingerprint", "git_commit", "git_dirty", "base_sha256", "lock_sha256", "device")
 
 
@@ -60,7 +60,7 @@ def all_runs(root: Path) -> list[RunRecord]:
         for view in find_runs(root, live=False)
         if "lineage_sha256" in view.tags
     }
-    for path in sorted(root.glob(RUN_FILES)):
+    for path in sorted(path for pattern in RUN_FILES for path in root.glob(pattern)):
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn file names no run
             record = _from_file(path.relative_to(root).as_posix(), json.loads(path.read_text()))
             found.setdefault(record.run_id, record)
@@ -95,7 +95,8 @@ def find_run(root: Path, name: str) -> RunRecord:
         raise UserError(f"{len(fitting)} live runs are named {name}: " + ", ".join(run.run_id for run in fitting))
     known = ", ".join(sorted({run.name for run in runs if run.live})) or "none"
     raise UserError(
-        f"no run, alias or run name {name!r} in {tracking_uri(root)}, nor in {RUN_FILES} (live runs: {known})"
+        f"no run, alias or run name {name!r} in {tracking_uri(root)}, nor in {' or '.join(RUN_FILES)} "
+        f"(live runs: {known})"
     )
 
 

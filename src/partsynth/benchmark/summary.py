@@ -78,7 +78,7 @@ def lineage(folder: Path, replicate: Replicate) -> ReplicateRun:
     layout = Layout(folder)
     summary, seconds = read_summary(layout.summary), read_json(folder / SECONDS)
     assert summary.data is not None  # the evaluate stage writes it
-    runs = {s: read_json(layout.classifier(s, replicate.seed) / "run.json") for s in replicate.setups}
+    runs = {s: read_json(layout.run_record(s, replicate.seed)) for s in replicate.setups}
     return ReplicateRun(
         folder=replicate.folder,
         seed=replicate.seed,

@@ -182,7 +182,10 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation, batches and views.")],
     selected: Annotated[Path, typer.Option(help="The setup's training table, written by select.")],
     real: Annotated[Path, typer.Option(help="Folder written by ingest: its val part is watched.")],
-    out: Annotated[Path, typer.Option(help="Folder for encoder, linear probe, history and run.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for encoder, linear probe and history.")],
+    record: Annotated[
+        Path | None, typer.Option(help="The MLflow run's record (JSON); by default in the folder.")
+    ] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Train one encoder by supervised contrastive learning, then a linear probe on it (one MLflow run)."""
@@ -197,6 +200,7 @@ def train(
             selected=selected,
             real=real,
             out=out,
+            record=record,
             root=Path.cwd(),
         )
     )

@@ -32,11 +32,14 @@ class Trained:
 def trained(root: Path) -> list[Trained]:
     """Every finished model of the workspace, by setup and seed."""
     found = []
-    for path in sorted(Layout(root).classifiers.glob("*/*/run.json")):
-        config, run = read_json(path.with_name("config.json")), read_json(path)
+    layout = Layout(root)
+    for path in sorted(layout.classifiers.glob("*/*/config.json")):
+        config = read_json(path)
+        record = layout.run_record(config["setup"], config["seed"])
         value = config.get("metrics", {}).get("val_accuracy")
-        if value is not None:
-            found.append(Trained(path.parent, config["setup"], config["seed"], run["run_id"], value))
+        if value is not None and record.is_file():  # else it is not finished
+            run_id = read_json(record)["run_id"]
+            found.append(Trained(path.parent, config["setup"], config["seed"], run_id, value))
     return found
 
 

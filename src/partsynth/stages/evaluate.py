@@ -23,6 +23,7 @@ from partsynth.evaluation.summary import summarise
 from partsynth.evaluation.verdict import changes
 from partsynth.store.files import read_json, write_json, write_text_atomic
 from partsynth.store.hashing import sha256_bytes
+from partsynth.store.layout import Layout
 
 SUMMARY, PREDICTIONS = "summary.json", "predictions.csv"
 
@@ -73,7 +74,7 @@ def run(inputs: Inputs) -> Summary:
         }
     )
 
-    for name, content in plot_tables(table, params.headline_score, predicted.maps, read_histories(runs)).items():
+    for name, content in plot_tables(table, summary.headline_score, predicted.maps, read_histories(runs)).items():
         write_text_atomic(inputs.plots / name, content)
     write_text_atomic(inputs.out / PREDICTIONS, text)
     write_json(inputs.out / SUMMARY, summary.dump())
@@ -86,12 +87,13 @@ def log_figures(runs: list[ModelRun], summary: Summary, root: Path) -> None:
     from partsynth.tracking.studies import log_results
 
     unknown = []
-    for setup, seed, folder in runs:
-        if not (folder / "run.json").is_file():
+    for setup, seed, _ in runs:
+        record = Layout(root).run_record(setup, seed)
+        if not record.is_file():
             continue
         place = summary.seeds[setup].index(seed)
         figures = {name: found.values[place] for name, found in summary.setups[setup].items()}
-        if not log_results(root, read_json(folder / "run.json")["run_id"], figures):
+        if not log_results(root, read_json(record)["run_id"], figures):
             unknown.append(f"{setup}-seed{seed}")
     if unknown:
         print(f"evaluate: MLflow does not know the runs of {', '.join(unknown)}: their figures are in {SUMMARY} alone")

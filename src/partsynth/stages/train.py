@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from partsynth.config.training import Train
+from partsynth.core.backbones.base import Weights
 from partsynth.errors import UserError, listed
 from partsynth.lineage.code import code_hash
 from partsynth.records.manifest import read_manifest
@@ -34,7 +35,7 @@ from partsynth.training.images import inventory, load_images
 from partsynth.training.result import Fitted, Measurement
 
 HISTORY, CURVES, RUN = "history.csv", "curves.png", "run.json"
-FILES = (classifier.ENCODER, classifier.PROBE, classifier.CONFIG, HISTORY, CURVES, RUN)
+FILES = (classifier.ENCODER, classifier.PROBE, classifier.CONFIG, HISTORY, CURVES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class Inputs:
     selected: Path  # the setup's training table
     real: Path  # ingest's folder: the val part of its manifest is watched
     out: Path  # folder of the model
+    record: Path | None = None  # run.json; apart from the model, so that its folder has the same bytes again
     root: Path  # of the repository: paths in tables are relative to it
     parent_run_id: str | None = None
     experiment: str = EXPERIMENT
@@ -57,8 +59,8 @@ def run(inputs: Inputs) -> dict[str, float]:
     """Train and write the model's folder; returns the final metrics.
 
     Every image is checked against its sha256. Writes encoder.safetensors, classifier.safetensors, config.json,
-    history.csv, curves.png and, last, run.json. Where the folder already holds the product of the same inputs, nothing
-    is trained.
+    history.csv, curves.png and, last, the run's record. Where the folder already holds the product of the same inputs,
+    nothing is trained.
 
     Raises
     ------
@@ -68,10 +70,12 @@ def run(inputs: Inputs) -> dict[str, float]:
     """
     started = time.perf_counter()
     params, out, title = inputs.params, inputs.out, f"{inputs.setup}, seed {inputs.seed}"
+    record = inputs.record or out / RUN
     rows, val = read_tables(inputs.selected, inputs.real)
     refuse_own_class(any(r.role == "negative" and r.origin == "real" for r in rows), params)
-    mark = fingerprint_of(params, inputs.setup, inputs.seed, rows, val)
-    if (metrics := _finished(out, mark)) is not None:
+    weights = classifier.stored_weights(params)
+    mark = fingerprint_of(params, inputs.setup, inputs.seed, rows, val, weights)
+    if (metrics := _finished(out, record, mark)) is not None:
         print(f"train {title}: {out} is current")
         return metrics
     accelerator = make_accelerator(params)
@@ -79,10 +83,13 @@ def run(inputs: Inputs) -> dict[str, float]:
     work = Layout(inputs.root).work / "train" / f"{inputs.setup}-{inputs.seed}"
     checkpoint = Checkpoint(SavedState(work / f"{mark[:16]}.safetensors", mark))
     if not accelerator.is_main_process:
-        return fit(images, params, inputs.seed, accelerator=accelerator, checkpoint=checkpoint).metrics
+        return fit(
+            images, params, inputs.seed, accelerator=accelerator, checkpoint=checkpoint, root=inputs.root
+        ).metrics
 
-    print(f"train {title}: {inventory(rows)}; {len(val)} for validation; {params.steps} steps")
-    (out / RUN).unlink(missing_ok=True)
+    task = "the linear probe alone" if params.trainable == "none" else f"{params.steps} steps"
+    print(f"train {title}: {inventory(rows)}; {len(val)} for validation; {task}")
+    record.unlink(missing_ok=True)
     prune(out, [out / name for name in FILES])
     spec = RunSpec(
         stage="train",
@@ -94,6 +101,7 @@ def run(inputs: Inputs) -> dict[str, float]:
             "setup": inputs.setup,
             "seed": inputs.seed,
             "pictures": len(rows),
+            **({"weights": weights.facts} if weights else {}),
         },
         inputs=_data_inputs(rows, inputs),
         parent_run_id=inputs.parent_run_id,
@@ -107,16 +115,24 @@ def run(inputs: Inputs) -> dict[str, float]:
             if inputs.on_measure:
                 inputs.on_measure(m)
 
-        fitted = fit(images, params, inputs.seed, accelerator=accelerator, on_measure=measured, checkpoint=checkpoint)
+        fitted = fit(
+            images,
+            params,
+            inputs.seed,
+            accelerator=accelerator,
+            on_measure=measured,
+            checkpoint=checkpoint,
+            root=inputs.root,
+        )
         metrics = {k: v for k, v in fitted.metrics.items() if not math.isnan(v)}
-        _write(fitted, metrics, images.classes, mark, inputs)
+        _write(fitted, metrics, images.classes, mark, weights, inputs)
         seconds = time.perf_counter() - started
         tracked.log_metrics({f"final_{k}": v for k, v in metrics.items()} | {"seconds": seconds}, params.steps)
         if fitted.collapsed:
             tracked.set_tags({"collapse": fitted.collapsed})
         tracked.log_model(out)
         tracked.log_artifact(out / CURVES, "plots")
-        write_json(out / RUN, tracked.identity)
+        write_json(record, tracked.identity)
     checkpoint.delete()
     told = ", ".join(f"{k} {metrics[k]:.3f}" for k in ("val_accuracy", "val_accuracy_knn", "loss") if k in metrics)
     print(f"train {title}: {told} ({seconds:.0f} s)")
@@ -126,9 +142,15 @@ def run(inputs: Inputs) -> dict[str, float]:
 
 
 def fingerprint_of(
-    params: Train, setup: str, seed: int, rows: Sequence[SelectedRecord], val: Sequence[RealRecord]
+    params: Train,
+    setup: str,
+    seed: int,
+    rows: Sequence[SelectedRecord],
+    val: Sequence[RealRecord],
+    weights: Weights | None = None,
 ) -> str:
-    """Identity of a training: parameters that shape it, images by hash and use, and the code that does it."""
+    """Identity of a training: parameters that shape it, images by hash and use, the stored weights that it starts from,
+    and the code that does it."""
     return fingerprint(
         {
             "params": params.model_dump(mode="json"),
@@ -137,6 +159,7 @@ def fingerprint_of(
             "rows": [[r.path, r.sha256, r.class_name, r.role, r.origin, r.source] for r in rows],
             "val": [[r.path, r.sha256, r.class_name] for r in val],
             "code": code_hash("train"),
+            **({"weights": weights.sha256} if weights else {}),
         }
     )
 
@@ -178,28 +201,31 @@ def _data_inputs(rows: Sequence[SelectedRecord], inputs: Inputs) -> list[DataInp
     ]
 
 
-def _finished(out: Path, mark: str) -> dict[str, float] | None:
+def _finished(out: Path, record: Path, mark: str) -> dict[str, float] | None:
     """The metrics of a whole product of this fingerprint, else None."""
     if (safetensors_metadata(out / classifier.ENCODER) or {}).get("fingerprint") != mark:
         return None
     try:
         config = json.loads((out / classifier.CONFIG).read_text())
-        whole = config["fingerprint"] == mark and json.loads((out / RUN).read_text())["fingerprint"] == mark
+        whole = config["fingerprint"] == mark and json.loads(record.read_text())["fingerprint"] == mark
         return config["metrics"] if whole and (out / classifier.PROBE).is_file() else None
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _write(fitted: Fitted, metrics: dict[str, float], classes: list[str], mark: str, inputs: Inputs) -> None:
+def _write(
+    fitted: Fitted, metrics: dict[str, float], classes: list[str], mark: str, weights: Weights | None, inputs: Inputs
+) -> None:
     out = inputs.out
     config = {
-        "architecture": classifier.architecture(inputs.params),
+        "architecture": classifier.architecture(inputs.params, fitted.model.encoder),
         "classes": classes,
         "setup": inputs.setup,
         "seed": inputs.seed,
         "train": inputs.params.model_dump(mode="json"),
         "metrics": metrics,
         "collapse": fitted.collapsed,
+        **({"weights": weights.facts} if weights else {}),
     }
     classifier.save(fitted.model, config, mark, out)
     write_text_atomic(out / HISTORY, history_csv(fitted.history))

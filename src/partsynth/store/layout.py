@@ -7,7 +7,7 @@ from pathlib import Path
 
 RAW, REAL, OOD = "data/raw", "data/real", "data/ood"
 STRENGTHS, AUGMENTED, QUALITY, SELECTED = "data/strengths", "data/augmented", "data/quality", "data/selected"
-BASE_MODEL, TOKENS, CLASSIFIERS = "models/base", "models/tokens", "models/supcon"
+BASE_MODEL, TOKENS, CLASSIFIERS, RUNS = "models/base", "models/tokens", "models/supcon", "models/runs"
 METRICS, PLOTS, PAGES, STUDIES = "reports/metrics", "reports/plots", "reports/quality", "reports/studies"
 REPORT, SUMMARY, PREDICTIONS = "reports/index.html", "reports/metrics/summary.json", "reports/metrics/predictions.csv"
 MANIFEST = "manifest.csv"
@@ -106,3 +106,8 @@ class Layout:
 
     def classifier(self, setup: str, seed: int) -> Path:
         return self.root / CLASSIFIERS / setup / str(seed)
+
+    def run_record(self, setup: str, seed: int) -> Path:
+        """run.json of a training: apart from its model, whose bytes are the same in every run; once beside it."""
+        beside = self.classifier(setup, seed) / "run.json"
+        return beside if beside.is_file() else self.root / RUNS / setup / f"{seed}.json"
