@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import base64
 import binascii
-import warnings
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 from partsynth_station import Station, Unreadable  # beside it in the export
 
-# type hints would be for inputs other than tables
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method", category=UserWarning)
-
 
 class PartClassifier(PythonModel):
     """Rows with the column ``image`` (an image file's bytes in base64) or ``path`` (a file's path) to answers."""
 
-    def load_context(self, context):
+    def load_context(self, context: Any) -> None:
         self.station = Station(context.artifacts["onnx"])
 
-    def predict(self, context, model_input, params=None):
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         return pd.DataFrame([self._answer(row) for row in model_input.to_dict("records")])
 
-    def _answer(self, row):
+    def _answer(self, row: dict[Any, Any]) -> dict[str, Any]:
         image, path = row.get("image"), row.get("path")
         if isinstance(image, str):
             try:
