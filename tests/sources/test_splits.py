@@ -97,3 +97,23 @@ def test_few_shots_leave_the_other_splits_alone():
     assert {f.photo.name for f in few if f.split == "test"} == {
         name for name, split in names.items() if split == "test"
     }
+
+
+def test_a_split_that_the_source_lacks_is_drawn_out_of_train():
+    """train/ and test/ alone, as many share their data."""
+    rows = [f.in_split("test" if i % 4 == 3 else "train") for i, f in enumerate(photos("a", "b", each=1))]
+    done = assign(rows, PARAMS)
+    assert not done.faults
+    have = Counter((f.photo.class_name, f.split) for f in done.framed)
+    assert all(have[name, "test"] == 2 and have[name, "val"] >= 1 and have[name, "train"] >= 3 for name in "ab")
+    kept = {f.photo.name for f in done.framed if f.split == "test"}
+    assert kept == {f.photo.name for f in rows if f.split == "test"}
+
+
+def test_shifted_photographs_stay_and_the_others_are_drawn():
+    rows = photos("a", "b")
+    shifted = [f.in_split("shifted") for f in photos("a", "b", spots=12)[-6:]]
+    done = assign([*rows, *(f for f in shifted if f.photo.group not in {r.photo.group for r in rows})], PARAMS)
+    assert {f.split for f in done.framed} == {"train", "val", "test", "shifted"} and not done.faults
+    drawn = {f.photo.name: f.split for f in done.framed if f.split != "shifted"}
+    assert drawn == {f.photo.name: f.split for f in assign(rows, PARAMS).framed}

@@ -279,3 +279,77 @@ def test_a_kill_leaves_no_litter_and_the_next_run_completes(tmp_path, raw):
         path.unlink() if path.is_file() else path.rmdir()
     go(tmp_path)
     assert snapshot(tmp_path / "data") == killed_and_resumed
+
+
+def test_what_was_read_and_left_out_is_told_by_kind_and_number(tmp_path, raw, capsys):
+    (raw / "clean/Thumbs.db").write_bytes(b"x")
+    (raw / "clean/@eaDir").mkdir()
+    for n in range(3):
+        (raw / f"pitted/{n}.cr2").write_bytes(b"x")
+    (raw / "other/notes.txt").write_text("x")
+    for n in range(2):
+        (raw / f"clean/{n}_spot0.png").write_bytes(b"broken")
+    go(tmp_path, on_bad="skip")
+    told = capsys.readouterr().out
+    assert "ingest: read 46 images (46 .png), used 44" in told
+    assert "left out: 3 .cr2 (not read: save them as PNG, TIFF or JPEG), 2 rubbish of file systems, 1 .txt" in told
+    assert "skipped: 2 not a picture" in told
+    with open(tmp_path / "data/real/skipped.csv", newline="") as file:
+        assert [r["name"] for r in csv.DictReader(file)] == [
+            "clean/0_spot0.png",
+            "clean/1_spot0.png",
+            "pitted/0.cr2",
+            "pitted/1.cr2",
+            "pitted/2.cr2",
+        ]
+
+
+def test_rubbish_changes_no_byte(tmp_path, raw):
+    go(tmp_path)
+    before = snapshot(tmp_path / "data")
+    for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "._0_spot0.png"):
+        (raw / "clean" / name).write_bytes(b"x")
+    go(tmp_path)
+    assert snapshot(tmp_path / "data") == before
+
+
+def test_shifted_photographs_of_one_s_own(tmp_path, raw, capsys):
+    for n in range(4):
+        save(tmp_path / "there/clean" / f"9_far{n}.png", texture(700 + n))
+        save(tmp_path / "there/other" / f"9_far{n}.png", texture(800 + n))
+    (tmp_path / "dvc.yaml").write_text("stages:\n  ingest:\n    deps:\n      - ${ingest.path}\n")
+    plain, _ = go(tmp_path)
+    rows, ood = go(
+        tmp_path, Ood(holdout_classes=["pitted"]), shifted="there", group_pattern=r"_(spot\d+|alone\d+|far\d+)"
+    )
+    shifted = [r for r in rows if r.split == "shifted"]
+    assert Counter(r.class_name for r in shifted) == {"clean": 4, "other": 4} and ood
+    for row in shifted:
+        assert row.source_sha256 == sha256_file(tmp_path / "there" / row.source.removeprefix("shifted/"))
+        assert row.path.startswith(f"data/real/shifted/{row.class_name}/")
+    assert "DVC does not watch ingest.shifted: add `- ${ingest.shifted}`" in capsys.readouterr().out
+    assert go(tmp_path)[0] == plain
+
+
+def test_what_export_tools_make_of_one_photograph_stays_in_one_split(tmp_path):
+    for c, name in enumerate("ab"):
+        for n in range(8):
+            pixels = texture(100 * c + n)
+            save(tmp_path / f"raw/{name}/{n}_jpg.rf.{'a1' * 16}.png", pixels)
+            save(tmp_path / f"raw/{name}/{n}_jpg.rf.{'b2' * 16}.png", pixels[:, ::-1])
+    rows, _ = go(tmp_path, group_pattern=None)
+    assert len(rows) == 32 and all(len(splits) == 1 for splits in splits_of_groups(rows).values())
+    for path in (tmp_path / "raw").rglob("*.png"):
+        path.rename(path.with_name(path.name.replace(".rf.", "-")))
+    with pytest.raises(UserError, match="mirrored or turned duplicate"):
+        go(tmp_path, group_pattern=None)
+
+
+def test_split_folders_are_no_classes(tmp_path):
+    for n, (split, name) in enumerate(itertools.product(("train", "val", "test"), ("gear", "nut"))):
+        for i in range(4):
+            save(tmp_path / f"raw/{split}/{name}/{i}.png", texture(10 * n + i))
+    rows, _ = go(tmp_path, group_pattern=None)
+    assert Counter((r.class_name, r.split) for r in rows) == {
+        (name, split): 4 for name in ("gear", "nut") for split in ("train", "val", "test")
+    }

@@ -70,7 +70,10 @@ def test_layout_resume_and_prune(tmp_path, few):
         assert set(json.loads(row["features"])) == set(catalog.CATALOG[row["family"]])
         float(row["light_azimuth"]), float(row["camera_elevation"]), float(row["severity"])
     meta = json.loads((out / TARGET / "meta.json").read_text())
-    assert meta["role"] == "target" and meta["super_class"] and "12 teeth" in meta["description"] and meta["weight"] > 0
+    assert meta["role"] == "target" and meta["super_class"] == ["RenderedPart"] and meta["weight"] > 0
+    assert (
+        "12 teeth" in meta["description"]["features"] and "12 teeth" in meta["description"]["part"][0]
+    )  # as MVIP has it
 
     # resume: what is there stays, what is missing or of other making comes back with the same bytes
     missing, altered, kept = (out / rows[k]["path"] for k in (0, 1, 2))

@@ -133,14 +133,20 @@ def _part(
 
 
 def metas(images: Sequence[PlannedImage]) -> dict[str, dict[str, Any]]:
-    """The meta.json of every class by the class's name: MVIP's keys, then ours."""
+    """The meta.json of every class by the class's name: MVIP's keys as its makers write them, then ours."""
     found = {}
     for variant, role in sorted({(image.variant, image.role) for image in images}, key=lambda pair: pair[0].name):
         material = catalog.DEMO_MATERIAL[variant.family]
         volume = geometry.build(variant.family, variant.values, np.random.default_rng(0)).volume()
         found[variant.name] = {
-            "super_class": SUPER_CLASS,
-            "description": captions.describe(variant.family, variant.values),
+            "super_class": [SUPER_CLASS],
+            "description": {
+                "part": [captions.describe(variant.family, variant.values)],
+                "features": [
+                    p for name, value in variant.values.items() if (p := captions.feature_phrase(name, value))
+                ],
+                "material": [material],
+            },
             "weight": round(volume * RADIUS**3 * DENSITY[material], 2),  # kg
             "family": variant.family,
             "features": variant.values,

@@ -12,9 +12,10 @@ from pathlib import Path
 from partsynth.sources.base import Fault, Left, class_name
 
 HEIF_ENDINGS = (".heic", ".heif", ".hif")
+USUAL_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 IMAGE_ENDINGS = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
-    *(".jp2", ".j2k", ".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
+    *USUAL_ENDINGS,
+    *(".jpe", ".jfif", ".mpo", ".gif", ".jp2", ".j2k", ".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
 )
 HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None
 HEIF_REMEDY = "pip install 'partsynth[heif]' reads them"

@@ -12,7 +12,7 @@ from partsynth.config.data import Ingest
 from partsynth.errors import UserError
 from partsynth.records.rows import Split
 from partsynth.sources.base import Fault, Found, Left, Photo
-from partsynth.sources.files import IMAGE_ENDINGS, class_folders, images_below, other_than_image, visible
+from partsynth.sources.files import USUAL_ENDINGS, class_folders, images_below, other_than_image, visible
 from partsynth.sources.layouts import refuse_other_layouts, split_folders
 from partsynth.sources.masks import looks_like_mask
 
@@ -140,7 +140,7 @@ def _read_class(
     if not photos:
         endings = Counter(p.suffix.lower() or p.name for p in base.rglob("*") if p.is_file())
         there = ", ".join(f"{n} {e}" for e, n in sorted(endings.items())) or "nothing"
-        reason = f"no picture in this class ({there} found; pictures end in {', '.join(IMAGE_ENDINGS)})"
+        reason = f"no picture in this class ({there} found; pictures end in {', '.join(USUAL_ENDINGS)})"
         faults.append(Fault(class_folder, reason))
     for path in photos:
         name = path.relative_to(part.folder).as_posix()
