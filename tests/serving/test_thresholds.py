@@ -80,3 +80,14 @@ def test_a_missing_library_is_told_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "crepes", None)
     with pytest.raises(UserError, match=r"crepes is not installed.*partsynth\[serve\]"):
         thresholds.fit_sets(np.full((4, 2), 0.5), np.zeros(4, int), 0.9)
+
+
+@pytest.mark.parametrize(("n", "rejected"), [(38, 0), (39, 1), (58, 1), (59, 2)])
+def test_how_many_images_a_rate_takes(n, rejected):
+    assert thresholds.fit_unknown(np.arange(float(n)), [str(i) for i in range(n)], 0.05).images.count == rejected
+
+
+@pytest.mark.parametrize(("n", "whole"), [(18, True), (19, False)])
+def test_how_many_images_a_coverage_takes(n, whole):
+    logits, labels = drawn(n)
+    assert (thresholds.fit_sets(softmax(logits), labels, 0.95).least == 0) == whole

@@ -80,7 +80,7 @@ def fit_unknown(scores: Array, groups: Sequence[str], rate: float, confidence: f
     groups : (n,) the physical part that each shows.
     """
     ordered = np.sort(scores)
-    place = min(math.ceil((len(scores) + 1) * (1 - rate)), len(scores)) - 1
+    place = min(_quantile(len(scores), 1 - rate), len(scores)) - 1
     higher = ordered[ordered > ordered[place]]
     above = higher[0] if len(higher) else ordered[place] + 1e-3 * max(abs(ordered[place]), 1e-3)
     threshold = float(np.float32((ordered[place] + above) / 2))
@@ -111,12 +111,17 @@ def fit_sets(probabilities: Array, labels: Array, coverage: float, confidence: f
     fitted = crepes.ConformalClassifier().fit(own)
     inside = np.asarray(fitted.predict_set(own[:, None], confidence=coverage, smoothing=False))[:, 0] == 1
     # a set's limit is one of the nonconformities it was fitted to; all classes are in where there are too few of those
-    enough = math.ceil((len(own) + 1) * coverage) <= len(own)
+    enough = _quantile(len(own), coverage) <= len(own)
     most = float(own[inside].max()) if enough else 1.0
     least = max(0.0, float(np.float32(1 - most)) - 1e-6)  # a hair lower: float32 rounds
     sets = probabilities >= least
     covered = int(sets[np.arange(len(labels)), labels].sum())
     return Sets(least, coverage, rate_of(covered, len(labels), confidence), float(sets.sum(axis=1).mean()))
+
+
+def _quantile(n: int, share: float) -> int:
+    """ceil((n + 1) share), the place of split conformal prediction's quantile; what is whole but for rounding stays."""
+    return math.ceil((n + 1) * share - 1e-9)
 
 
 def rate_of(count: int, n: int, confidence: float = 0.95) -> Rate:
