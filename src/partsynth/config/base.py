@@ -33,12 +33,17 @@ class member_of:
     """
 
     registry: Registry
+    also: tuple[str, ...] = ()  # words that are allowed beside the members
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.registry.names, *self.also)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_after_validator_function(self._known, handler(source))
 
     def _known(self, name: str) -> str:
-        names = self.registry.names
+        names = self.names
         if name not in names:
             raise ValueError(f"should be {either(names)} (found {name!r}{did_you_mean(name, names)})")
         return name

@@ -22,7 +22,7 @@ def type_text(annotation: Any, metadata: Any = ()) -> str:
         return type_text(arguments[0], inner)
     for constraint in metadata:
         if isinstance(constraint, member_of):
-            return _one_of(constraint.registry.names)
+            return _one_of(constraint.names)
     if origin is Literal:
         return _one_of(arguments)
     if origin is list:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,10 @@ from partsynth.evaluation.scoring import Seen, embed, fit, scorers
 from partsynth.records.rows import ImageRecord
 from partsynth.store.hashing import sha256_file
 
+if TYPE_CHECKING:
+    from partsynth.core.contrastive.encoder import Classifier
+
+VIEWS = ("none", "flips", "rotations")  # of ``core.images.views``, which brings torch
 MAP_IMAGES = 160  # per part, in the embedding map
 Parts = Mapping[str, Sequence[ImageRecord]]  # train, val, test, shifted, near_val, ..., set_<name> -> images
 
@@ -69,7 +74,7 @@ def predict(params: Evaluate, runs: Iterable[ModelRun], parts: Parts, root: Path
         _check_finite(run.folder, seen)
         labels = {part: np.array([classes.index(row.class_name) for row in parts[part]]) for part in ("train", "val")}
         known, choice = fit(params, model, seen, labels["train"], labels["val"])
-        found.choices.setdefault(run.setup, {})[str(run.seed)] = choice
+        found.choices.setdefault(run.setup, {})[str(run.seed)] = _with_views(choice, model, config)
         found.rows.extend(_predictions(run, parts, seen, known, classes))
         if run.setup not in found.maps:
             found.maps[run.setup] = _points(run.seed, parts, seen)
@@ -77,6 +82,14 @@ def predict(params: Evaluate, runs: Iterable[ModelRun], parts: Parts, root: Path
         digests = {p.name: sha256_file(p) for p in sorted(run.folder.glob("*.safetensors"))}
         found.runs.append(EvaluatedRun(setup=run.setup, seed=run.seed, config=about, sha256=digests))
     return found
+
+
+def _with_views(choice: Choice, model: Classifier, config: Mapping[str, Any]) -> Choice:
+    """The choice, and which views training chose, where there is something to tell of them."""
+    figures = config.get("metrics", {})
+    tried = {kind: figures[name] for kind in VIEWS if (name := f"val_accuracy_{kind}") in figures}
+    told = {"test_views": model.test_views} if model.test_views != "none" or tried else {}
+    return choice.model_copy(update={**told, **({"views_tried": tried} if tried else {})})
 
 
 def _load(parts: Parts, size: int, root: Path) -> dict[str, np.ndarray]:

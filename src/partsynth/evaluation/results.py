@@ -74,11 +74,21 @@ class Sentence(Result):
 
 
 class Choice(Result):
-    """The number of neighbours of the kNN score, chosen on validation images."""
+    """The number of neighbours of the kNN score, and the views of an image, chosen on validation images."""
 
     k: int
     source: str = Field(alias="from")
     tried: dict[str, float]
+    test_views: str = "none"
+    views_tried: dict[str, float] = {}  # with train.test_views: auto; views -> accuracy of the linear probe
+
+
+class HeadlineChoice(Result):
+    """The OOD score of the headline figures, chosen on validation images; one for all models, so that they compare."""
+
+    score: str
+    source: str = Field(alias="from")
+    tried: dict[str, float]  # score -> mean AUROC
 
 
 class EvaluatedRun(Result):
@@ -118,6 +128,7 @@ class Summary(Result):
     confidence: float
     verdict: list[Sentence]
     headline_score: str = "knn"  # the OOD score of all figures outside ``scores``, and of the ROC curves
+    headline_choice: HeadlineChoice | None = None  # with evaluate.headline_score: auto
     choices: dict[str, dict[str, Choice]] = {}  # setup -> seed
     runs: list[EvaluatedRun] = []
     data: Data | None = None

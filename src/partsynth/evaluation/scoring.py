@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from partsynth.config.evaluation import Evaluate
+from partsynth.config.evaluation import AUTO, Evaluate
 from partsynth.core.evaluation.metrics import accuracy, auroc
 from partsynth.core.evaluation.ood import Known, Score, Scorer, known, neighbours, vote
 from partsynth.evaluation.results import Choice
@@ -92,9 +92,15 @@ def choose_k(candidates: Iterable[int], fitted: Known, seen: Seen, val_labels: n
 def validation_auroc(params: Evaluate, fitted: Known, seen: Seen) -> dict[str, float]:
     """AUROC of near and far OOD validation images against real ones by the headline score: what studies look at.
 
-    Named as the metrics of test images; NaN where there are no such images.
+    With the headline score "auto" by the one whose mean is best. Named as the metrics of test images; NaN where there
+    are no such images.
     """
-    scorer = scorers(fitted, [params.headline_score])[params.headline_score]
+    names = SCORES.names if params.headline_score == AUTO else (params.headline_score,)
+    tried = [_aurocs(scorer, seen) for scorer in scorers(fitted, names).values()]
+    return max(tried, key=lambda found: np.nansum([*found.values()]))  # the first of equals
+
+
+def _aurocs(scorer: Scorer, seen: Seen) -> dict[str, float]:
     found = {part: scorer(of.features, of.logits) for part, of in seen.items() if part != "train"}
     return {
         f"{kind}_ood_auroc": auroc(found["val"], found[f"{kind}_val"]) if f"{kind}_val" in found else math.nan

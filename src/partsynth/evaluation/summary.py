@@ -10,6 +10,7 @@ import numpy as np
 from partsynth.config.evaluation import Evaluate
 from partsynth.core.evaluation.intervals import cluster_interval, t_interval
 from partsynth.core.evaluation.metrics import auroc
+from partsynth.evaluation.headline import resolve
 from partsynth.evaluation.metrics import Metric, PerImage, Run, generated, metrics
 from partsynth.evaluation.results import BenchmarkSummary, Bootstrap, Difference, Interval, MetricTitle, Summary
 from partsynth.evaluation.verdict import Change, Changes, verdict
@@ -34,6 +35,7 @@ def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, al
     changes : None = every setup against the one before it
     all_pairs : differences of all pairs of setups, or only of those in ``changes``
     """
+    params, choice = resolve(params, table)
     runs = _runs(table, params)
     setups, first = list(runs), next(iter(next(iter(runs.values())).values()))
     rows = [*metrics(), *generated(first.parts)]
@@ -53,7 +55,7 @@ def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, al
         for a, b in pairs
         for difference in _differences((a, b), (runs[a], runs[b]), (figures[a], figures[b]), present, params)
     ]
-    return Summary(
+    summary = Summary(
         setups={s: over_seeds(found) for s, found in figures.items()},
         differences=differences,
         scores={s: over_seeds(found) for s, found in scores.items()},
@@ -66,6 +68,7 @@ def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, al
         headline_score=params.headline_score,
         verdict=verdict(differences, changes, params.confidence),
     )
+    return summary.model_copy(update={"headline_choice": choice}) if choice else summary
 
 
 def summarise_replicates(table: pd.DataFrame, params: Evaluate, changes: Changes | None = None) -> BenchmarkSummary:
@@ -82,6 +85,8 @@ def summarise_replicates(table: pd.DataFrame, params: Evaluate, changes: Changes
         pairs = [(setup, base) for setup, against in named for base in filter(None, against.split(";"))]
         changes = {(setup, base): Change(f"{setup} over {base}") for setup, base in pairs}
 
+    params, choice = resolve(params, table)  # once, so that all shots tell of the same score
+
     def of(rows: pd.DataFrame) -> Summary:
         there = set(rows.setup)
         found = {pair: about for pair, about in changes.items() if there.issuperset(pair)}
@@ -90,7 +95,9 @@ def summarise_replicates(table: pd.DataFrame, params: Evaluate, changes: Changes
     by_shots = {int(str(shots)): rows for shots, rows in table.groupby("shots")}
     whole = of(by_shots.pop(0))
     few = {str(shots): of(rows) for shots, rows in by_shots.items()}
-    return BenchmarkSummary(**{name: getattr(whole, name) for name in whole.model_fields_set}, few_shot=few)
+    found = {name: getattr(whole, name) for name in whole.model_fields_set}
+    summary = BenchmarkSummary(**found, few_shot=few)
+    return summary.model_copy(update={"headline_choice": choice}) if choice else summary
 
 
 def _runs(table: pd.DataFrame, params: Evaluate) -> dict[str, dict[int, Run]]:

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from partsynth.config.evaluation import Evaluate
+from partsynth.config.evaluation import AUTO, Evaluate
 from partsynth.config.load import load
 from partsynth.core.evaluation.ood import Array, Known, softmax
 from partsynth.errors import UserError
 from partsynth.evaluation.results import Choice
+from partsynth.evaluation.results import read_summary
 from partsynth.evaluation.runs import read_parts
 from partsynth.evaluation.scoring import Seen, embed, fit, scorers
 from partsynth.records.images import read_image
@@ -116,6 +117,8 @@ def export(inputs: Inputs) -> Exported:
     chosen = choose_model(root, inputs.run, inputs.alias)
     params: Evaluate = load("evaluate", root / "params.yaml")
     layout = Layout(root)
+    if params.headline_score == AUTO:  # as the evaluation chose
+        params = params.model_copy(update={"headline_score": read_summary(layout.summary).headline_score})
     every = read_parts(layout.real, layout.ood, layout.augmented)
     parts = {name: every[name] for name in PARTS if name in every}
     model, config = classifier.load(chosen.model.folder)

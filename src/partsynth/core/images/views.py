@@ -133,8 +133,11 @@ def fixed(images: Tensor, kind: Fixed) -> Iterator[Tensor]:
 def rotated(images: Tensor, degrees: float) -> Tensor:
     """Images (B, 3, S, S) turned about their centre; what lies outside has each image's mean colour."""
     angle = math.radians(degrees)
-    row = [[math.cos(angle), -math.sin(angle), 0.0], [math.sin(angle), math.cos(angle), 0.0]]
-    grid = F.affine_grid(images.new_tensor([row]), [1, *images.shape[1:]], align_corners=False)
+    side = int(images.shape[3])
+    at = (2 * torch.arange(side, device=images.device, dtype=images.dtype) + 1) / side - 1  # pixels' centres
+    y, x = at[:, None], at[None, :]
+    cos, sin = math.cos(angle), math.sin(angle)
+    grid = torch.stack([cos * x - sin * y, sin * x + cos * y], -1)[None]  # affine_grid is not known to ONNX 18
     mean = images.mean((2, 3), keepdim=True)
     turned = F.grid_sample(images - mean, grid.expand(len(images), -1, -1, -1), align_corners=False)
     return (turned + mean).clamp_(0, 1)
