@@ -4,9 +4,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from partsynth.sources.decode import BadImage, bits_of, decode, peak_of
+from partsynth.sources.decode import BadImage, bits_of, decode, has_other_colours, peak_of
 
 ORIENTATION = 0x0112
 
@@ -122,3 +122,12 @@ def test_what_phones_write():
     colour = Image.new("RGB", (64, 48), (200, 30, 0))
     out = decode(encoded(colour, "HEIF"))
     assert out.size == (64, 48) and np.abs(np.asarray(out)[20, 20].astype(int) - (200, 30, 0)).max() < 8
+
+
+def test_other_colour_profiles_are_told():
+    colour = Image.new("RGB", (16, 16), (200, 30, 0))
+    usual = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    assert not has_other_colours(encoded(colour)) and not has_other_colours(b"broken")
+    assert not has_other_colours(encoded(colour, icc_profile=usual))
+    assert has_other_colours(encoded(colour, icc_profile=lab))

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from partsynth.project.shipped import shipped
 from partsynth.sources import files
 from partsynth.sources.base import Fault
 from partsynth.sources.files import RUBBISH, Listing, class_folders, content_of, images_below, is_rubbish
@@ -127,3 +131,17 @@ def test_content_tells_the_format():
     assert content_of(b"\0\0\0\x18ftypheic") == "HEIF"
     assert content_of(b"\0\0\0\x18ftypmp42") == ""
     assert content_of(b"") == content_of(b"<!DOCTYPE html>") == ""
+
+
+def test_rubbish_is_no_version_of_the_data(tmp_path):
+    """DVC leaves it out of a folder in the project, by the .dvcignore that every project begins with."""
+    shutil.copy(shipped(".dvcignore"), tmp_path)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True)
+    rubbish = ["Thumbs.db", ".DS_Store", "desktop.ini", "._1.jpg", "@eaDir/1.jpg/x.jpg", "__MACOSX/1.jpg"]
+    names = [f"data/raw/gear/{name}" for name in [*rubbish, "1.jpg", "thumbs.jpg"]]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    command = [sys.executable, "-m", "dvc", "check-ignore", *names]
+    told = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert told.split() == names[:-2]

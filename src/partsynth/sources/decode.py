@@ -66,6 +66,16 @@ def size_of(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
+def has_other_colours(data: bytes) -> bool:
+    """Whether a colour profile other than sRGB (Display P3, Adobe RGB, one of print) lies in the file."""
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(io.BytesIO(data))
+        profile = image.info.get("icc_profile") or b""
+        return bool(profile) and image.mode not in ("L", "I", "1") and b"sRGB" not in profile.replace(b"\0", b"")
+    return False
+
+
 def read(data: bytes) -> Image.Image:
     """The image as it is encoded, but upright.
 

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from partsynth.core.images.duplicates import HASH_BITS, near_pairs, turned_pairs
+from partsynth.core.images.duplicates import HASH_BITS, components, near_pairs, turned_pairs
 from partsynth.sources.base import Fault, Photo
 from partsynth.sources.frame import Framed
 
@@ -64,7 +62,7 @@ def duplicate_faults(pairs: Sequence[Pair]) -> list[Fault]:
     """The pairs in two splits or in two classes; more than CROWD photographs that show the same are one fault."""
     photos = {photo.name: photo for pair in pairs for photo in (pair.first, pair.second)}
     names = {name: i for i, name in enumerate(photos)}
-    label = _components([(names[p.first.name], names[p.second.name]) for p in pairs], len(names))
+    label = components([(names[p.first.name], names[p.second.name]) for p in pairs], len(names))
     members = defaultdict(list)
     for name, i in names.items():
         members[label[i]].append(photos[name])
@@ -125,7 +123,7 @@ def _one_of_each_crowd(framed: Sequence[Framed]) -> list[int]:
 def _thinned(found: Found, count: int) -> Found:
     """The pairs; of a crowd those that link a photograph to it for the first time."""
     pairs = sorted(found)
-    label = _components(pairs, count)
+    label = components(pairs, count)
     sizes = np.bincount(label, minlength=1)
     parent = list(range(count))
 
@@ -144,11 +142,3 @@ def _thinned(found: Found, count: int) -> Found:
             parent[b] = a
         kept[i, j] = found[i, j]
     return kept
-
-
-def _components(pairs: Sequence[tuple[int, int]], count: int) -> np.ndarray:
-    """Each photograph's number of what it shows, (count,)."""
-    if not pairs:
-        return np.arange(count)
-    i, j = np.array(pairs).T
-    return connected_components(coo_array((np.ones(len(pairs), bool), (i, j)), shape=(count, count)), directed=False)[1]

@@ -27,7 +27,7 @@ from partsynth.core.images.framing import (
 )
 from partsynth.records.rows import Split
 from partsynth.sources.base import Fault, Photo
-from partsynth.sources.decode import BadImage, bits_of, decode, peak_of, size_of
+from partsynth.sources.decode import BadImage, bits_of, decode, has_other_colours, peak_of, size_of
 from partsynth.sources.masks import decode_mask, is_full
 from partsynth.sources.scratch import Scratch, Span
 from partsynth.store.hashing import fingerprint, sha256_bytes
@@ -119,7 +119,8 @@ def _framed(
 ) -> tuple[Framed, bytes, bytes]:
     peak = peak_of(data)
     image = decode(data, bits)
-    mask, mask_data, notes = None, b"", []
+    mask, mask_data = None, b""
+    notes = ["with a colour profile other than sRGB, which is not converted"] if has_other_colours(data) else []
     if params.masks != "none" and photo.mask:
         mask_data = photo.mask_path(raw).read_bytes()
         try:

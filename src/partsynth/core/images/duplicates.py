@@ -6,10 +6,14 @@ same, so that a pair must also correlate in its high frequencies.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 THUMBNAIL = 64  # pixels a side
 HASH_BITS = 256  # 16 x 16 frequencies
@@ -104,3 +108,12 @@ def _pairs(
                 if alike > SAME_DETAIL
             ]
     return pairs
+
+
+def components(pairs: Sequence[tuple[int, int]], count: int) -> np.ndarray:
+    """Of ``count`` images the number of what each shows, (count,): images that pairs link have the same."""
+    if not pairs:
+        return np.arange(count)
+    i, j = np.array(pairs).T
+    graph = coo_array((np.ones(len(pairs), bool), (i, j)), shape=(count, count))
+    return connected_components(graph, directed=False)[1]
