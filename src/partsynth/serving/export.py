@@ -20,8 +20,7 @@ from partsynth.config.evaluation import AUTO, Evaluate
 from partsynth.config.load import load
 from partsynth.core.evaluation.ood import Array, Known, softmax
 from partsynth.errors import UserError
-from partsynth.evaluation.results import Choice
-from partsynth.evaluation.results import read_summary
+from partsynth.evaluation.results import Choice, read_summary
 from partsynth.evaluation.runs import read_parts
 from partsynth.evaluation.scoring import Seen, embed, fit, scorers
 from partsynth.records.images import read_image
