@@ -14,6 +14,7 @@ from helpers.evaluated_project import Project
 from partsynth.core.backbones.narrow_resnet import MEMBER
 from partsynth.core.contrastive import encoder
 from partsynth.core.evaluation.ood import Known, known
+from partsynth.core.images.views import Fixed
 from partsynth.serving.network import Deployed
 from partsynth.store.files import write_json
 from partsynth.store.layout import Layout
@@ -43,9 +44,11 @@ def evaluated(root: Path) -> str:
     return run.run_id
 
 
-def bank(seed: int = 0, size: int = 16) -> tuple[encoder.Classifier, Known, np.ndarray]:
+def bank(seed: int = 0, size: int = 16, test_views: Fixed = "none") -> tuple[encoder.Classifier, Known, np.ndarray]:
     """An untrained classifier of CLASSES, what scores are fitted to, and uint8 images (24, size, size, 3)."""
-    model = encoder.Classifier(encoder.build(MEMBER, {"width": 8, "blocks": [1, 1]}, 8, seed), len(CLASSES), size)
+    model = encoder.Classifier(
+        encoder.build(MEMBER, {"width": 8, "blocks": [1, 1]}, 8, seed), len(CLASSES), size, test_views
+    )
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (24, size, size, 3), dtype=np.uint8)
     with torch.random.fork_rng(devices=[]):
@@ -57,8 +60,8 @@ def bank(seed: int = 0, size: int = 16) -> tuple[encoder.Classifier, Known, np.n
     return model.eval(), known(features.double().numpy(), np.arange(24) % 3, weight, bias, k=2), images
 
 
-def network(threshold: float = 0.05, least: float = 0.1) -> Deployed:
-    model, fitted, _ = bank()
+def network(threshold: float = 0.05, least: float = 0.1, test_views: Fixed = "none") -> Deployed:
+    model, fitted, _ = bank(test_views=test_views)
     return Deployed(model, fitted, "knn", 1.5, threshold, least).eval()
 
 

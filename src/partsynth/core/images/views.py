@@ -139,7 +139,8 @@ def rotated(images: Tensor, degrees: float) -> Tensor:
     cos, sin = math.cos(angle), math.sin(angle)
     grid = torch.stack([cos * x - sin * y, sin * x + cos * y], -1)[None]  # affine_grid is not known to ONNX 18
     mean = images.mean((2, 3), keepdim=True)
-    turned = F.grid_sample(images - mean, grid.expand(len(images), -1, -1, -1), align_corners=False)
+    wide = grid.expand(images.shape[0], -1, -1, -1)  # not len: a traced graph takes any batch
+    turned = F.grid_sample(images - mean, wide, align_corners=False)
     return (turned + mean).clamp_(0, 1)
 
 
