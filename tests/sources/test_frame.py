@@ -128,6 +128,12 @@ def test_a_strip_is_no_square(raw):
     assert entry.box == (0, 29996, 8, 30004)
 
 
+def test_an_image_of_one_colour_is_noted(raw):
+    Image.new("RGB", (40, 40), "black").save(raw / "a/cap.png")
+    [(entry, _, _)], faults = frame(raw, Photo(name="a/cap.png", class_name="a", group="cap"))
+    assert not faults and entry.notes == ("of one colour: nothing is to be seen in the frame",)
+
+
 def test_a_mask_of_the_whole_image_is_noted(raw):
     Image.new("L", (80, 60), 255).save(raw / "a/2_mask.png")
     full = Photo(name="a/2.png", class_name="a", group="g", mask="a/2_mask.png")

@@ -44,6 +44,14 @@ def test_layouts_of_other_tasks_are_named(tmp_path, names, said):
     assert "folder per class" in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_class_folders_one_folder_deeper_are_named(tmp_path):
+    touch(tmp_path, "dataset/gear/1.png", "dataset/nut/1.png")
+    with pytest.raises(UserError, match="one folder alone, 'dataset'"):
+        refuse_other_layouts(tmp_path)
+    touch(tmp_path, "bolt/1.png")
+    refuse_other_layouts(tmp_path)
+
+
 def test_class_folders_are_no_other_layout(tmp_path):
     touch(tmp_path, "good/1.png", "broken/1.png")
     refuse_other_layouts(tmp_path)

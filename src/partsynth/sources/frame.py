@@ -132,6 +132,9 @@ def _framed(
     elif params.masks == "required":
         raise BadImage("no mask (ingest.masks: optional or none goes without)")
     box = _box(mask, image.size, params)
+    small = thumbnail(image.crop(within(box, image.size)))
+    if small.min() == small.max():
+        notes.append("of one colour: nothing is to be seen in the frame")
     mark = fingerprint([sha256, sha256_bytes(mask_data), box, params.size, *([bits] if bits < 16 else [])])
     framed_mask = b""
     if mask is not None:
@@ -141,7 +144,7 @@ def _framed(
         photo=photo,
         source_sha256=sha256,
         pixels_sha256=sha256_bytes(repr(image.size).encode() + image.tobytes()),
-        thumbnail=thumbnail(image.crop(within(box, image.size))),
+        thumbnail=small,
         box=box,
         image=(0, 0),
         mask=None,

@@ -42,9 +42,11 @@ def refuse_other_layouts(folder: Path) -> None:
     Raises
     ------
     UserError
-        where the folder is a data set for finding defects or objects, which has no class folders.
+        where the folder is a data set for finding defects or objects, which has no class folders, or where they lie
+        one folder deeper.
     """
-    names = {path.name.casefold() for path in _folders(folder)}
+    folders = _folders(folder)
+    names = {path.name.casefold() for path in folders}
     train, test = folder / "train", folder / "test"
     if [p.name for p in _folders(train)] == ["good"] and _folders(test):
         defects = ", ".join(p.name for p in _folders(test))
@@ -63,6 +65,10 @@ def refuse_other_layouts(folder: Path) -> None:
                 )
     if names and names <= {"images", "annotations"} and len(names) == 2:
         raise UserError(f"{folder} is laid out as COCO has it (images beside annotations): make one folder per class")
+    if len(folders) == 1 and len(_folders(folders[0])) > 1 and not _has_images(folders[0]) and not _has_images(folder):
+        raise UserError(
+            f"{folder} holds one folder alone, {folders[0].name!r}, and the class folders lie in it: name that one"
+        )
 
 
 def _folders(folder: Path) -> list[Path]:

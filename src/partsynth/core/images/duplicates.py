@@ -58,28 +58,31 @@ def near_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int = 1
     That is: hashes at most ``limit`` of HASH_BITS apart, and detail that correlates beyond SAME_DETAIL. Every pair of
     hashes is compared, ``block`` rows at a time: exact, and quick up to some 100,000 images.
     """
-    return _pairs(thumbs, thumbs, parts, limit, block)
+    return _pairs(thumbs, thumbs, _hashes(thumbs), parts, limit, block)
 
 
 def turned_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int = 1024) -> list[tuple[int, int, int]]:
     """As ``near_pairs``, of images that show the same once one of them is mirrored, or turned by quarters."""
     found: dict[tuple[int, int], int] = {}
+    hashes = _hashes(thumbs)
     mirrored = thumbs[:, :, ::-1]
     turns = [np.rot90(thumbs, k, axes=(1, 2)) for k in (1, 2, 3)]
     for other in [*turns, mirrored, *(np.rot90(mirrored, k, axes=(1, 2)) for k in (1, 2, 3))]:
-        for i, j, bits in _pairs(thumbs, other, parts, limit, block):
+        for i, j, bits in _pairs(thumbs, other, hashes, parts, limit, block):
             found[i, j] = min(bits, found.get((i, j), bits))
     return [(i, j, bits) for (i, j), bits in sorted(found.items())]
 
 
+def _hashes(thumbs: np.ndarray) -> np.ndarray:
+    """(N, 4) uint64."""
+    return np.array([perceptual_hash(thumb) for thumb in thumbs], np.uint64).reshape(-1, HASH_BITS // 64)
+
+
 def _pairs(
-    thumbs: np.ndarray, others: np.ndarray, parts: np.ndarray, limit: int, block: int
+    thumbs: np.ndarray, others: np.ndarray, hashes: np.ndarray, parts: np.ndarray, limit: int, block: int
 ) -> list[tuple[int, int, int]]:
-    """Pairs of one of ``thumbs`` and a later one of ``others``."""
-    if not len(thumbs):
-        return []
-    hashes = np.stack([perceptual_hash(thumb) for thumb in thumbs])  # (N, 4)
-    theirs = hashes if others is thumbs else np.stack([perceptual_hash(thumb) for thumb in others])
+    """Pairs of one of ``thumbs``, whose hashes are given, and a later one of ``others``."""
+    theirs = hashes if others is thumbs else _hashes(others)
     details: dict[tuple[int, bool], np.ndarray] = {}
 
     def detail(index: int, other: bool) -> np.ndarray:
