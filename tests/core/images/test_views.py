@@ -187,3 +187,21 @@ def test_a_flat_picture_survives_every_operation():
     u = draw(28, 0)
     u[:, 6] = (torch.arange(28) % 14 + 0.5) / 14
     assert torch.isfinite(augment(x, u, kind="randaugment")).all()
+
+
+def test_fixed_views_begin_with_the_image_itself() -> None:
+    images = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    assert [len(list(views.fixed(images, kind))) for kind in views.FIXED] == [1, 4, 8]
+    for kind in views.FIXED:
+        assert torch.equal(next(views.fixed(images, kind)), images)
+    torch.testing.assert_close(list(views.fixed(images, "flips"))[3], views.rotated(images, 180), atol=1e-5, rtol=0)
+
+
+def test_rotations_turn_and_fill_the_corners_with_the_mean_colour() -> None:
+    images = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    quarter = views.rotated(images, 90)
+    torch.testing.assert_close(quarter, torch.rot90(images, 1, (2, 3)), atol=1e-5, rtol=0)
+    eighth = views.rotated(images, 45)
+    torch.testing.assert_close(eighth[:, :, 0, 0], images.mean((2, 3)))
+    torch.testing.assert_close(eighth[:, :, 4, 4], images[:, :, 4, 4])
+    torch.testing.assert_close(views.rotated(images[1:], 45), eighth[1:])
