@@ -164,7 +164,7 @@ def test_faults_are_told_and_leave_nothing(project, exported, tmp_path, monkeypa
     code, _, told = cli.run("export", "--out", str(tmp_path / "new"))
     assert code == 1 and "onnx is not installed: install partsynth with its extra serve" in told
     monkeypatch.delitem(sys.modules, "onnx")
-    monkeypatch.setattr("partsynth.serving.export._latency", lambda *_: 1 / 0)
+    monkeypatch.setattr("partsynth.serving.export.latency", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(Inputs(root=root, out=tmp_path / "new"))
     assert list(tmp_path.iterdir()) == []
@@ -173,3 +173,19 @@ def test_faults_are_told_and_leave_nothing(project, exported, tmp_path, monkeypa
 def test_without_a_trained_model_there_is_nothing_to_export(tmp_path):
     with pytest.raises(UserError, match="no trained model in"):
         export(Inputs(root=tmp_path, out=tmp_path / "out"))
+
+
+@pytest.mark.parametrize(("named", "score"), [("auto", "knn"), ("mahalanobis", "mahalanobis"), ("vim", "vim")])
+def test_the_score_is_the_evaluations_headline_score(project, tmp_path, named, score):
+    root, _ = project
+    params = root / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("k: [1, 3]", f"k: [1, 3], headline_score: {named}"))
+    try:
+        about = export(Inputs(root=root, out=tmp_path / "out")).about
+    finally:
+        params.write_text(before)
+    table = read_predictions(Layout(root).predictions)
+    values = table[table["part"] == "val"][score]
+    assert about["unknown"]["score"] == score and about["agreement"] < 1e-4
+    assert about["unknown"]["validation_images"]["count"] == (values > about["unknown"]["threshold"]).sum()

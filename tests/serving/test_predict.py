@@ -56,6 +56,12 @@ def test_tables_and_sheet_tell_every_image(model, images, tmp_path):
     assert not (tmp_path / "out/parts.csv").exists()
 
 
+def test_tables_and_sheet_may_lie_in_the_folder_itself(model, images):
+    first = predict(Inputs(folder=images, model=model, out=images))
+    assert (images / "sheet.png").exists()
+    assert predict(Inputs(folder=images, model=model, out=images)).answers == first.answers
+
+
 def test_parts_join_the_images_that_the_pattern_puts_together(model, images, tmp_path):
     found = predict(Inputs(folder=images, model=model, out=tmp_path / "out", group_pattern=r"^(\w)/(p\d)_"))
     rows = table(tmp_path / "out/parts.csv")

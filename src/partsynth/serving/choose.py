@@ -10,7 +10,7 @@ from partsynth.evaluation.champion import Trained, choose, trained
 from partsynth.store.files import read_json
 from partsynth.store.layout import CLASSIFIERS
 from partsynth.tracking.query import RunView, get_run, model_versions
-from partsynth.tracking.store import MODEL
+from partsynth.tracking.store import MODEL, model_name
 
 CHAMPION = "champion"
 
@@ -36,12 +36,13 @@ def choose_model(root: Path, run: str | None = None, alias: str = CHAMPION) -> C
     if not models:
         raise UserError(f"no trained model in {root / CLASSIFIERS}: dvc repro")
     if run is None:
-        aliases = [name for version in model_versions(root) if version.model == MODEL for name in version.aliases]
-        if alias in aliases:
-            return _of_run(root, get_run(root, f"{MODEL}@{alias}"), models, f"registered model @{alias}")
+        mine = (model_name(root), MODEL)
+        aliases = [name for version in model_versions(root) if version.model in mine for name in version.aliases]
+        if alias in aliases and (registered := _known_run(root, alias)) is not None:
+            return _of_run(root, registered, models, f"registered model @{alias}")
         if alias != CHAMPION:
             known = f"; there are {', '.join(sorted(aliases))}" if aliases else ": partsynth register gives one"
-            raise UserError(f"the registered model {MODEL} has no alias {alias!r}{known}")
+            raise UserError(f"the registered model {mine[0]} has no alias {alias!r}{known}")
         best = choose(models)
         why = f"no model is registered as @{CHAMPION}: the highest validation accuracy of the workspace was taken"
         return Chosen(best, _known_run(root, best.run_id), why)

@@ -6,39 +6,36 @@ import base64
 import contextlib
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from partsynth.config.evaluation import AUTO, Evaluate
 from partsynth.config.load import load
-from partsynth.core.evaluation.ood import Array, Known, softmax
 from partsynth.errors import UserError
-from partsynth.evaluation.results import Choice, read_summary
+from partsynth.evaluation.results import read_summary
 from partsynth.evaluation.runs import read_parts
-from partsynth.evaluation.scoring import Seen, embed, fit, scorers
+from partsynth.evaluation.scoring import embed
 from partsynth.records.images import read_image
 from partsynth.records.rows import ImageRecord
-from partsynth.serving import mlflow_files, station
-from partsynth.serving.choose import CHAMPION, Chosen, choose_model
-from partsynth.serving.network import OUTPUTS, Deployed, to_onnx
-from partsynth.serving.thresholds import Sets, Unknown, fit_sets, fit_temperature, fit_unknown, load_extra
-from partsynth.store.files import read_json, write_bytes_atomic, write_json
-from partsynth.store.hashing import sha256_bytes, sha256_file
+from partsynth.serving import mlflow_files
+from partsynth.serving.checks import agreement, latency
+from partsynth.serving.choose import CHAMPION, choose_model
+from partsynth.serving.describe import describe, for_the_station, told
+from partsynth.serving.extras import load_extra
+from partsynth.serving.fitted import fit_all
+from partsynth.serving.network import to_onnx
+from partsynth.store.files import write_bytes_atomic, write_json
+from partsynth.store.hashing import sha256_bytes
 from partsynth.store.layout import Layout
 from partsynth.training import classifier
 
 ONNX, PYFUNC, ABOUT = "model.onnx", "pyfunc", "export.json"
 PARTS = ("train", "val", "near_val", "far_val")  # what a model is fitted to and chosen by; no test image is looked at
-TOLERANCE = 1e-4  # between onnxruntime and torch; of scores above 1, relative
 TIMED = 50  # images
-LIBRARIES = ("partsynth", "torch", "onnx", "onnxruntime", "mlflow", "numpy", "pillow", "crepes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,45 +52,14 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, for people."""
+    """What was written."""
 
     about: dict[str, Any]  # export.json
     milliseconds: float  # per image on one core: median over validation images
     megabytes: float  # of model.onnx
 
     def lines(self, out: Path) -> Iterator[str]:
-        model, unknown, sets = self.about["model"], self.about["unknown"], self.about["prediction_set"]
-        images, parts = unknown["validation_images"], unknown["validation_parts"]
-        yield f"{model['why']}: {model['setup']}, seed {model['seed']}, run {model['run_id']}"
-        yield (
-            f"unknown above {unknown['score']} {unknown['threshold']:.6g}: rejects {images['count']} of {images['n']} "
-            f"validation images of known parts ({images['low']:.1%} to {images['high']:.1%}; {unknown['wanted']:.1%} "
-            f"asked for), {parts['count']} of {parts['n']} parts by their mean score"
-        )
-        covered = sets["validation_images"]
-        yield (
-            f"prediction sets: coverage {sets['coverage']:.0%} asked for, {covered['count']} of {covered['n']} "
-            f"validation images covered, {sets['mean_size']:.2f} classes on average"
-        )
-        if model["logged_model"]:
-            yield f"MLflow: logged model {model['logged_model']} of the run"
-        else:
-            yield "MLflow: the store does not know the run, so no logged model was kept"
-        yield (
-            f"{out / ONNX}: {self.megabytes:.1f} MB, {self.milliseconds:.1f} ms per image on one core; differs from "
-            f"torch by {self.about['agreement']:.1e} at most"
-        )
-        yield f"mlflow models serve --env-manager local -m {out / PYFUNC}"
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    network: Deployed
-    known: Known
-    choice: Choice
-    temperature: float
-    unknown: Unknown
-    sets: Sets
+        return told(self.about, out, self.milliseconds, self.megabytes)
 
 
 def export(inputs: Inputs) -> Exported:
@@ -125,18 +91,19 @@ def export(inputs: Inputs) -> Exported:
     if sorted(classes) != sorted({row.class_name for row in parts["train"]}):
         raise UserError(f"{chosen.model.folder} was not trained on the classes of {layout.real_manifest}: dvc repro")
     pixels = _read(parts, model.size, root)
-    fitted = _fit(inputs, params, model, embed(model, pixels, params.batch_size), parts, classes)
+    seen = embed(model, pixels, params.batch_size)
+    fitted = fit_all(inputs.false_reject, inputs.coverage, params, model, seen, parts, classes)
 
-    about = _about(chosen, config, params, fitted, layout)
+    about = describe(chosen, config, fitted, layout)
     training = [{"path": row.path, "sha256": row.sha256, "class": row.class_name} for row in parts["train"]]
     unmasked = load("ingest", root / "params.yaml").unmasked
-    data = to_onnx(fitted.network, _for_the_station(about, classes, training, unmasked))
+    data = to_onnx(fitted.network, for_the_station(about, classes, training, unmasked))
     with _whole(out) as folder:
         write_bytes_atomic(folder / ONNX, data)
-        about["agreement"] = _agreement(fitted, folder / ONNX, pixels["val"])
+        about["agreement"] = agreement(fitted.network, folder / ONNX, pixels["val"])
         about["sha256"][ONNX] = sha256_bytes(data)
         encoded = [(root / row.path).read_bytes() for row in parts["val"][:: max(1, len(parts["val"]) // TIMED)]]
-        milliseconds = _latency(folder / ONNX, encoded)
+        milliseconds = latency(folder / ONNX, encoded)
         example = base64.b64encode(encoded[0]).decode()
         about["model"]["logged_model"] = mlflow_files.write(
             root, folder / PYFUNC, folder / ONNX, example, chosen.run, about
@@ -153,114 +120,6 @@ def _read(parts: dict[str, Sequence[ImageRecord]], size: int, root: Path) -> dic
         part: np.stack([np.asarray(read_image(root, row, size)) for row in rows])
         for part, rows in track(parts.items(), description="reading", transient=True)
     }
-
-
-def _fit(
-    inputs: Inputs,
-    params: Evaluate,
-    model: Any,
-    seen: Seen,
-    parts: dict[str, Sequence[ImageRecord]],
-    classes: list[str],
-) -> _Fitted:
-    """As the evaluation does, then thresholds on validation images of known parts."""
-    labels = {part: np.array([classes.index(row.class_name) for row in parts[part]]) for part in ("train", "val")}
-    known, choice = fit(params, model, seen, labels["train"], labels["val"])
-    name, val = params.headline_score, seen["val"]
-    scores = scorers(known, [name])[name](val.features, val.logits)
-    temperature = fit_temperature(val.logits, labels["val"])
-    groups = [row.origin_group for row in parts["val"]]
-    unknown = fit_unknown(scores, groups, inputs.false_reject, params.confidence)
-    sets = fit_sets(softmax(val.logits / temperature), labels["val"], inputs.coverage, params.confidence)
-    network = Deployed(model, known, name, temperature, unknown.threshold, sets.least).eval()
-    return _Fitted(network, known, choice, temperature, unknown, sets)
-
-
-def _about(chosen: Chosen, config: dict[str, Any], params: Evaluate, fitted: _Fitted, layout: Layout) -> dict[str, Any]:
-    """export.json, but for what is known once the files are there."""
-    model, sets, unknown = chosen.model, fitted.sets, fitted.unknown
-    record = read_json(layout.run_record(model.setup, model.seed))
-    tags = record.get("tags", {})
-    return {
-        "model": {
-            "why": chosen.why,
-            "setup": model.setup,
-            "seed": model.seed,
-            "run_id": chosen.run.run_id if chosen.run else model.run_id,
-            "fingerprint": config["fingerprint"],
-            "git_commit": tags.get("git_commit"),
-            "size": config["size"],
-            "classes": config["classes"],
-        },
-        "data": {item["path"]: item["digest"] for item in record.get("inputs", [])},  # DVC's md5
-        "sha256": {
-            **{path.name: sha256_file(path) for path in sorted(model.folder.glob("*.safetensors"))},
-            **{layout.relative(path): sha256_file(path) for path in (layout.real_manifest,)},
-        },
-        "calibration": {"temperature": fitted.temperature, "validation_images": unknown.images.n},
-        "unknown": {
-            "score": params.headline_score,
-            "k": fitted.choice.dump(),
-            "threshold": unknown.threshold,
-            "wanted": unknown.wanted,
-            "validation_images": asdict(unknown.images),
-            "validation_parts": asdict(unknown.parts),
-        },
-        "prediction_set": {
-            "coverage": sets.coverage,
-            "least_probability": sets.least,
-            "validation_images": asdict(sets.covered),
-            "mean_size": sets.mean_size,
-        },
-        "versions": {name: version(name) for name in LIBRARIES},
-    }
-
-
-def _for_the_station(
-    about: dict[str, Any], classes: list[str], training: list[dict[str, str]], unmasked: str
-) -> dict[str, Any]:
-    """What the ONNX file says of itself."""
-    return {
-        "classes": classes,
-        "training": training,
-        "unmasked": unmasked,
-        "size": about["model"]["size"],
-        "run_id": about["model"]["run_id"],
-        "score": about["unknown"]["score"],
-        "threshold": about["unknown"]["threshold"],
-        "false_reject": about["unknown"]["wanted"],
-        "coverage": about["prediction_set"]["coverage"],
-        "least_probability": about["prediction_set"]["least_probability"],
-        "temperature": about["calibration"]["temperature"],
-    }
-
-
-def _agreement(fitted: _Fitted, onnx: Path, images: Array) -> float:
-    """The largest difference of onnxruntime's probabilities, scores and distances from torch's, checked."""
-    session = station.Station(onnx).session
-    found = dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"images": images}), strict=True))
-    with torch.no_grad():
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-        wanted = dict(zip(OUTPUTS, (value.numpy() for value in fitted.network(pixels)), strict=True))
-    worst = max(
-        float((np.abs(found[name] - wanted[name]) / np.maximum(1, np.abs(wanted[name]))).max())
-        for name in ("probabilities", "ood_score", "nearest_distance")
-    )
-    if not worst <= TOLERANCE:
-        raise RuntimeError(f"onnxruntime and torch differ by {worst:.2e}, more than {TOLERANCE:.0e}")
-    return worst
-
-
-def _latency(onnx: Path, encoded: list[bytes]) -> float:
-    """Milliseconds per image on one core, from encoded bytes to the answer: the median."""
-    one = station.Station(onnx, threads=1)
-    one.answer(one.raw(encoded[0]))
-    taken = []
-    for data in encoded:
-        start = time.perf_counter()
-        one.answer(one.raw(data))
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken)) * 1000
 
 
 @contextlib.contextmanager

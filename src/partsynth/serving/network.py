@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from partsynth.core.contrastive.encoder import Classifier
 from partsynth.core.evaluation.ood import Known
+from partsynth.serving.extras import load_extra
 from partsynth.serving.scores import graph_of, nearest, to_tensor
-from partsynth.serving.thresholds import load_extra
 
 OPSET, IR = 18, 9  # 18: Resize with antialiasing; any runtime since 2023 reads them
 OUTPUTS = ("probabilities", "ood_score", "unknown", "in_set", "nearest", "nearest_distance")

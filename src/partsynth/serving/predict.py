@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from partsynth.errors import UserError, listed
+from partsynth.serving.extras import load_extra
 from partsynth.serving.sheet import Tile, contact_sheet, tile
 from partsynth.serving.station import Station, Unreadable
-from partsynth.serving.thresholds import load_extra
 from partsynth.store.files import csv_text, write_bytes_atomic, write_text_atomic
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -65,7 +65,7 @@ def predict(inputs: Inputs) -> Predicted:
     """
     from rich.progress import track
 
-    names = _images(inputs.folder)
+    names = _images(inputs.folder, inputs.out)
     groups = _groups(names, inputs.group_pattern) if inputs.group_pattern is not None else {}
     station = open_station(inputs.model)
     found, raws, tiles = Predicted(), {}, []
@@ -111,12 +111,17 @@ def open_station(model: Path) -> Station:
         raise UserError(f"{file} is an ONNX file, but none that partsynth export wrote") from None
 
 
-def _images(folder: Path) -> list[str]:
-    """Relative names of all image files below the folder, in order; what is hidden is left out."""
+def _images(folder: Path, out: Path) -> list[str]:
+    """Relative names of all image files below the folder, in order; not what is hidden, or an earlier sheet."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder")
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in ENDINGS]
-    names = sorted(p.as_posix() for p in files if not any(part.startswith(".") for part in p.parts))
+    sheet = (out / SHEET).absolute()
+    names = sorted(
+        p.as_posix()
+        for p in files
+        if not any(part.startswith(".") for part in p.parts) and (folder / p).absolute() != sheet
+    )
     if not names:
         raise UserError(f"{folder} holds no image ({', '.join(ENDINGS)})")
     return names

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from partsynth.core.evaluation.ood import Array, softmax
-from partsynth.errors import UserError
+from partsynth.serving.extras import load_extra
 
 HOTTEST = 20.0  # temperatures are sought in [1 / HOTTEST, HOTTEST]: with no validation error there is no best one
 
@@ -130,19 +129,3 @@ def rate_of(count: int, n: int, confidence: float = 0.95) -> Rate:
 
     found = binomtest(count, n).proportion_ci(confidence, method="exact")
     return Rate(count, n, float(found.low), float(found.high), confidence)
-
-
-def load_extra(name: str) -> Any:
-    """A library of the extra ``serve``.
-
-    Raises
-    ------
-    UserError
-        where it is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UserError(f"{name} is not installed: install partsynth with its extra serve (partsynth[serve])") from None
