@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,21 @@ def test_the_map_has_unit_features_of_test_and_ood_images(root):
     np.testing.assert_allclose(np.linalg.norm(found.features, axis=1), 1)
     assert {point.part for point in found.rows} == {"test", "near_test", "far_test"}
     assert len(found.rows) == len(found.features) <= 3 * MAP_IMAGES and {point.seed for point in found.rows} == {1}
+
+
+def test_images_of_another_size_are_brought_to_the_models(root, tmp_path):
+    """G1: as training does it."""
+    shutil.copytree("models/supcon/real/0", tmp_path / "other")
+    path = tmp_path / "other/config.json"
+    config = json.loads(path.read_text())
+    parts = read_parts(*FOLDERS)
+    path.write_text(json.dumps(config | {"size": config["size"] + 8, "test_views": "flips"}))
+    found = predict(Evaluate(k=[1]), [ModelRun("real", 0, tmp_path / "other")], parts, root)
+    before = predict(Evaluate(k=[1]), [ModelRun("real", 0, Path("models/supcon/real/0"))], parts, root)
+    assert [row.path for row in found.rows] == [row.path for row in before.rows]
+    assert [row.confidence for row in found.rows] != [row.confidence for row in before.rows]
+    assert found.choices["real"]["0"].test_views == "flips"
+    assert "test_views" not in before.choices["real"]["0"].dump()
 
 
 def test_a_diverged_model_is_named(root, tmp_path):
