@@ -25,6 +25,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     [
         (UserError("train.steps: should be a whole number"), 1, "partsynth: train.steps: should be a whole number"),
         (OSError(errno.ENOSPC, "No space left on device", "data/x.png"), 1, "the disk is full (data/x.png)"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "refer to: send that to a remote first"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "the disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "data"), 1, "no permission to read or write data"),
         (KeyboardInterrupt(), 130, "stopped"),

@@ -39,3 +39,13 @@ def test_a_setup_changes_keys_of_train_and_no_others(tmp_path: Path) -> None:
     assert "select.b.train: should be a mapping" in text and "14 fault(s)" in text
     with pytest.raises(UserError, match=r"select\.a\.train\.steps: must be the same"):
         config_load.load("select.a", write(tmp_path, content))
+
+
+def test_a_bare_no_is_the_precision_of_this_name(tmp_path: Path) -> None:
+    """YAML reads it as false."""
+    path = write(tmp_path, {"train": {"warmup": 0.2}})
+    path.write_text(path.read_text().replace("warmup: 0.2", "precision: no"))
+    assert "precision: no" in path.read_text() and config_load.load("train", path).precision == "no"
+    path.write_text(path.read_text().replace("precision: no", "precision: yes"))
+    with pytest.raises(UserError, match=r"train\.precision"):
+        config_load.load("train", path)

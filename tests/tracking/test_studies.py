@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from helpers.runs import start
 
-from partsynth.tracking.query import get_run
-from partsynth.tracking.studies import log_results
+from partsynth.errors import UserError
+from partsynth.tracking.query import find_runs, get_run
+from partsynth.tracking.registry import register_model
+from partsynth.tracking.store import client
+from partsynth.tracking.studies import end_run, log_results, open_study
 
 
 def test_figures_of_an_evaluation_are_added_to_a_run(plain):
@@ -15,3 +19,23 @@ def test_figures_of_an_evaluation_are_added_to_a_run(plain):
     found = get_run(plain, run.run_id)
     assert found.metrics["accuracy_test"] == 0.75 and found.status == "FINISHED"
     assert not log_results(plain, "0" * 32, {"accuracy_test": 0.75})
+
+
+def test_a_run_deleted_in_the_ui_is_noted_and_not_registered(plain):
+    with start(plain, "deleted") as run:
+        pass
+    client(plain).delete_run(run.run_id)
+    assert not log_results(plain, run.run_id, {"accuracy_test": 0.75})
+    end_run(plain, run.run_id, "KILLED")
+    found = get_run(plain, run.run_id)
+    assert found.deleted and not found.live and found.status == "FINISHED"
+    assert not find_runs(plain, fingerprint="deleted", live=False)
+    with pytest.raises(UserError, match="it was deleted in MLflow"):
+        register_model(plain, run.run_id, "")
+
+
+def test_a_study_whose_run_was_deleted_goes_on(plain):
+    first = open_study(plain, "study", {})
+    client(plain).delete_run(first)
+    assert open_study(plain, "study", {}, first) == first and not get_run(plain, first).deleted
+    assert open_study(plain, "study", {}, "0" * 32) not in (first, "0" * 32)

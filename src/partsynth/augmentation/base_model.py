@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partsynth.config.models import Diffusion
@@ -20,8 +21,12 @@ def load_model(location: str, diffusion: Diffusion) -> StableDiffusion:
         where it cannot be loaded.
     """
     from partsynth.core.diffusion.loading import load
+    from partsynth.store.base_model import hub_commit
 
+    revision = diffusion.revision
+    if not Path(location).exists():  # of a hub id exactly what its identity names
+        revision = hub_commit(location, revision) or revision
     try:
-        return load(location, diffusion.revision, diffusion.device, diffusion.dtype)
+        return load(location, revision, diffusion.device, diffusion.dtype)
     except (ValueError, OSError) as error:
         raise UserError(f"diffusion.model: {error}") from error

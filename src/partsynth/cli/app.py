@@ -51,8 +51,9 @@ def fault_for_people(error: BaseException) -> str | None:
     ):
         name = getattr(error, "filename", None)
         return (
-            f"the disk is full{f' ({name})' if name else ''}. Free some space (dvc gc --workspace removes cached data "
-            "that this workspace does not use) and run again: finished work is kept"
+            f"the disk is full{f' ({name})' if name else ''}. Free some space, or let DVC keep its cache on a larger "
+            "disk (dvc cache dir --local PATH), and run again: finished work is kept. `dvc gc` deletes what older runs "
+            "refer to: send that to a remote first (partsynth audit push)"
         )
     if isinstance(error, PermissionError):
         return f"no permission to read or write {error.filename}"

@@ -88,6 +88,11 @@ class Train(Section):
     eval_every: Count = 100
     """Steps between measurements on validation images."""
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _unquoted(cls, value: Any) -> Any:
+        return "no" if value is False else value  # a bare ``no`` is YAML's false
+
 
 class TrainChanges(Train):
     """A part of section train: only the keys that are given count. What makes trainings comparable is refused."""

@@ -13,7 +13,7 @@ from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import REPORT, SUMMARY, Layout
 from partsynth.tracking.query import RunView, get_run
 from partsynth.tracking.registry import register_model
-from partsynth.tracking.store import MODEL
+from partsynth.tracking.store import model_name
 
 LONGEST = 5000  # characters that MLflow's registry keeps
 
@@ -95,7 +95,23 @@ def register(root: Path, name: str | None = None, alias: str = "champion") -> st
     figures = results(root, here.setup, here.seed) if here else {}
     text = card(run, why, figures, alias)
     version = register_model(root, run.run_id, text, alias, metrics=figures)
-    return f"{MODEL} version {version} @{alias}: run {run.run_id} ({run.name}), {why}"
+    return f"{model_name(root)} version {version} @{alias}: run {run.run_id} ({run.name}), {why}"
+
+
+def _encoder(run: RunView) -> str:
+    """What the encoder is, in words, with its stored weights."""
+    backbone, params = run.params.get("train.backbone", "narrow_resnet"), run.params
+    kind = (
+        "small ResNet" if backbone == "narrow_resnet" else " ".join(filter(None, [backbone, params.get("train.model")]))
+    )
+    frozen = params.get("train.trainable") == "none"
+    told = f"Encoder ({kind}, {'as it was stored' if frozen else 'supervised contrastive'})"
+    if "weights.sha256" not in params:
+        return told
+    return (
+        f"{told}, begun from the weights {params.get('weights.source')} (sha256 `{params['weights.sha256']}`, licence "
+        f"{params.get('weights.licence')}),"
+    )
 
 
 def card(run: RunView, why: str, figures: dict[str, float], alias: str) -> str:
@@ -103,7 +119,7 @@ def card(run: RunView, why: str, figures: dict[str, float], alias: str) -> str:
     lines = [
         f"# {run.name}",
         "",
-        "Encoder (small ResNet, supervised contrastive) and linear classifier of used industrial parts.",
+        f"{_encoder(run)} and linear classifier of used industrial parts.",
         f"Chosen: {why}.",
         "",
         "## Figures",

@@ -10,6 +10,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from partsynth.errors import UserError
 from partsynth.lineage.graph import LOCK
 
 
@@ -32,8 +33,15 @@ def git(root: Path, *arguments: str) -> bytes | None:
 
 
 def git_state(root: Path) -> GitState | None:
-    """Commit and uncommitted changes of tracked files other than dvc.lock; None outside a git repository."""
+    """Commit and uncommitted changes of tracked files other than dvc.lock; None outside a git repository.
+
+    Raises
+    ------
+    UserError
+        where git refuses a repository that is there.
+    """
     if (git(root, "rev-parse", "--is-inside-work-tree") or b"").strip() != b"true":
+        require_readable(root)
         return None
     only = ("--", ".", f":(exclude,glob)**/{LOCK}", f":(exclude){LOCK}")
     commit = git(root, "rev-parse", "--verify", "--quiet", "HEAD")
@@ -42,6 +50,25 @@ def git_state(root: Path) -> GitState | None:
     changed = git(root, "status", "--porcelain", "--untracked-files=no", *only)
     patch = git(root, "diff", "--binary", "HEAD", *only) if changed else b""
     return GitState(commit.decode().strip(), bool(changed), patch or b"")
+
+
+def require_readable(root: Path) -> None:
+    """Tell "git refuses" from "no git": in containers and on network drives a folder is often another user's.
+
+    Raises
+    ------
+    UserError
+        with git's own words, where a repository is there and git does not read it.
+    """
+    if not any((folder / ".git").exists() for folder in (root.absolute(), *root.absolute().parents)):
+        return
+    try:
+        done = subprocess.run(["git", "rev-parse", "--git-dir"], cwd=root, check=False, capture_output=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    if done.returncode:
+        said = " ".join(done.stderr.decode(errors="replace").split())
+        raise UserError(f"git does not read the repository of {root}, and a run must name its commit: {said}")
 
 
 def files_at(root: Path, commit: str, path: str) -> dict[str, bytes]:

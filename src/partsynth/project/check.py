@@ -1,30 +1,21 @@
-"""`partsynth check`: every fault of params.yaml, dvc.yaml and the folders they name, at once."""
+"""`partsynth check`: every fault of params.yaml and dvc.yaml, and all that would stop a later stage, at once."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from partsynth.config.load import load_all
 from partsynth.config.params import Params
 from partsynth.errors import UserError, did_you_mean, listed
+from partsynth.lineage.graph import read_lock
 from partsynth.project.code import changed_stages
-from partsynth.project.shipped import BASE
+from partsynth.project.findings import Findings
+from partsynth.project.needs import check_devices, check_models, check_store, check_versions
 from partsynth.project.upgrade import outdated
 
 SHOWN = 3  # stages named in one fault
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-
-
-@dataclass
-class Findings:
-    """What is in order and what is not, as sentences."""
-
-    in_order: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
 
 
 def check(root: Path, params: Path) -> list[str]:
@@ -33,47 +24,42 @@ def check(root: Path, params: Path) -> list[str]:
     Raises
     ------
     UserError
-        with every fault of params.yaml, dvc.yaml and the folders they name.
+        with every fault of params.yaml, dvc.yaml, the folders they name, models, devices, MLflow's store and remotes.
     """
     found = Findings()
     try:
         parameters = load_all(params)
         found.in_order.append(f"{params}: in order")
-        _check_models(root, parameters, found)
+        check_models(root, parameters, found)
+        check_devices(parameters, found)
         _check_study(parameters, found)
+        _check_backbone(parameters, found)
     except UserError as error:
         found.faults.append(str(error))
     try:
         _check_code(root, found)
     except UserError as error:
         found.faults.append(str(error))
+    check_versions(root, found)
+    check_store(root, found)
     _check_graph(root, found)
     if found.faults:
         raise UserError("\n".join(found.faults))
     return found.in_order
 
 
-def _check_models(root: Path, parameters: Params, found: Findings) -> None:
-    wanted = {
-        "diffusion.model": (parameters.diffusion.model, "model_index.json"),
-        "reference.model": (parameters.reference.model, "config.json"),
-    }
-    for key, (model, file) in wanted.items():
-        folder = root / model
-        if (folder / file).is_file():
-            found.in_order.append(f"{key}: {model}")
-        elif folder.exists():
-            found.faults.append(f"{key}: {model} holds no {file}")
-        elif HUB_ID.fullmatch(model) and not folder.parent.is_dir() and model != BASE:
-            found.in_order.append(f"{key}: {model}, fetched from the model hub at the first run")
-        else:
-            found.faults.append(f"{key}: there is no folder {model} (and it is no hub id owner/name)")
-
-
 def _check_study(parameters: Params, found: Findings) -> None:
     setup, setups = parameters.study.setup, parameters.select
     if setup not in setups:
         found.faults.append(f"study.setup: no {setup!r}{did_you_mean(setup, setups)}; select has {', '.join(setups)}")
+
+
+def _check_backbone(parameters: Params, found: Findings) -> None:
+    """That its packages and stored weights are there (they are fetched) before hours go into images for it."""
+    from partsynth.training.classifier import stored_weights
+
+    if weights := stored_weights(parameters.train):
+        found.in_order.append(f"train.backbone {parameters.train.backbone}: weights {weights.source}")
 
 
 def _check_code(root: Path, found: Findings) -> None:
@@ -113,10 +99,24 @@ def _check_graph(root: Path, found: Findings) -> None:
         return
     for fault, names in sorted(unnamed.items()):
         found.faults.append(f"{fault}; DVC wants it there, if only empty: {{}} ({listed(names, SHOWN, ', ')})")
+    here = {path: names for path, names in missing.items() if _made_before(root, names)}
+    for path, names in sorted(here.items()):
+        found.in_order.append(
+            f"{path} is not here, what {listed(names, SHOWN, ', ')} made of it is: `dvc repro --allow-missing` runs "
+            "the rest"
+        )
+        del missing[path]
     for path, names in sorted(missing.items()):
         found.faults.append(f"dvc.yaml: there is no {path} and no stage writes it ({listed(names, SHOWN, ', ')})")
     if not missing and not unnamed:
         found.in_order.append(f"dvc.yaml: {len(stages)} stages, in order")
+
+
+def _made_before(root: Path, names: list[str]) -> bool:
+    """All that these stages make is recorded and here: a clone that pulled the data has no need of their sources."""
+    lock = read_lock(root)
+    outs = [out["path"] for name in names for out in lock.get(name, {}).get("outs", [])]
+    return all(name in lock for name in names) and all((root / out).exists() for out in outs)
 
 
 def _covered(path: str, written: list[str]) -> bool:

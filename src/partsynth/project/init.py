@@ -69,7 +69,10 @@ def init(
         _begin_versions(new, cache)
         if needs_base and model is not None:
             shutil.copytree(model, new / BASE)
+            # links of the user's cache.type would name this folder, which is moved away
+            _dvc(new, "config", "--local", "cache.type", "copy")
             _dvc(new, "add", BASE)
+            (new / ".dvc/config.local").unlink()
         committed = _commit(new, f"A partsynth project from the preset {preset}")
         os.replace(new, folder)
     lines = [f"{folder} is ready (preset {preset})."]
@@ -153,8 +156,9 @@ and at `reports/quality/<set>/` for what was flagged and why.
 
 - **Keep a version:** `git add -A && git commit`. DVC keeps the images and models of each commit in its cache;
   `git checkout COMMIT && dvc checkout` brings them back.
-- **Share:** `dvc remote add -d store ssh://server/path` (or `s3://...`, or a folder), `dvc push`; others `git clone`
-  and `dvc pull`.
+- **Share:** `dvc remote add -d store ssh://server/path` (or a folder; `s3://...` after
+  `pip install "partsynth[s3]"`), `dvc push`; others `git clone` and `dvc pull`. Without your photographs they have all
+  that was made of them: `dvc repro --allow-missing` runs the other stages.
 - **Your photographs** stay where they are (`ingest.path`); DVC hashes them and notices changes. To version them too,
   copy them to `data/raw`, run `dvc add data/raw` and set `ingest.path: data/raw`.
 - **After an upgrade of partsynth** a stage whose code changed refuses to run until `partsynth upgrade` records it.

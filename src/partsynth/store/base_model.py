@@ -17,7 +17,8 @@ def locate_base(model: str, revision: str | None, root: Path) -> tuple[str, str]
 
     A folder's identity is the hash of what a pipeline loads: model_index.json and the configurations, vocabularies
     and safetensors weights of the parts it names. A model card or a reference encoder beside them changes nothing.
-    A hub id's identity is ``id@revision``.
+    A hub id's identity is ``id@commit``: the commit that its revision stands for now, or the revision's name where
+    the hub was never asked (offline and not in the cache).
 
     Raises
     ------
@@ -32,7 +33,7 @@ def locate_base(model: str, revision: str | None, root: Path) -> tuple[str, str]
                 f"diffusion.model: {folder} does not exist (a folder in diffusers' format, relative to {root} or "
                 "absolute, or a hub id such as owner/name)"
             )
-        return model, f"{model}@{revision or 'main'}"
+        return model, f"{model}@{hub_commit(model, revision) or revision or 'main'}"
     index = folder / "model_index.json"
     if not index.is_file():
         raise UserError(f"diffusion.model: {folder} has no model_index.json, so it is no pipeline in diffusers' format")
@@ -40,3 +41,17 @@ def locate_base(model: str, revision: str | None, root: Path) -> tuple[str, str]
     parts = [k for k in ("scheduler", "text_encoder", "tokenizer", "unet", "vae") if k in loaded]
     files = [index, *(p for part in parts for p in (folder / part).rglob("*") if p.suffix in MODEL_SUFFIXES)]
     return str(folder), fingerprint([[p.relative_to(folder).as_posix(), sha256_file(p)] for p in sorted(files)])
+
+
+def hub_commit(model: str, revision: str | None) -> str | None:
+    """The commit of a hub id that the cache holds for a revision, brought up to date where the hub can be reached; None
+    where neither knows it. The cache's folder of a snapshot is named after its commit."""
+    if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import hf_hub_download
+
+    try:
+        found = Path(hf_hub_download(model, "model_index.json", revision=revision))
+    except Exception:  # no network, no such id: loading it says what is wrong
+        return None
+    return found.parent.name

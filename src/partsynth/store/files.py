@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -119,11 +120,26 @@ def refuse_foreign(folder: Path, wanted: Iterable[Path], is_ours: Callable[[Path
 
 
 def inside(root: Path, name: str) -> Path:
-    """``root / name``, refused where the name from a manifest would leave the folder."""
+    """``root / name``, refused where the name from a manifest would leave the folder.
+
+    DVC's own links to objects of its cache, wherever that lies, are taken for the files they stand for.
+    """
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or "\\" in name or not name:
         raise UserError(f"{name!r} is not a relative path below {root}")
     path = root / pure
-    if not path.resolve().is_relative_to(root.resolve()):
+    within = root.resolve()
+    if not path.resolve().is_relative_to(within) and not (
+        path.parent.resolve().is_relative_to(within) and _is_cache_link(path)
+    ):
         raise UserError(f"{name!r} leaves the folder {root}")
     return path
+
+
+def _is_cache_link(path: Path) -> bool:
+    """Whether DVC made this link (cache.type symlink): its objects are named by their md5."""
+    if not path.is_symlink():
+        return False
+    target = Path(os.readlink(path))
+    found = re.search(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$", target.as_posix())
+    return found is not None and ".." not in target.parts

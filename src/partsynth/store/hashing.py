@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel
 
 
@@ -30,7 +30,8 @@ def plain(value: Any) -> Any:
         return value.model_dump(mode="json")
     if isinstance(value, Path):
         return value.as_posix()
-    if isinstance(value, np.generic):
+    numpy = sys.modules.get("numpy")  # whoever has one of its values has imported it; most commands need not
+    if numpy is not None and isinstance(value, numpy.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} has no canonical form")
 

@@ -66,7 +66,8 @@ def _parent_run(study: optuna.Study, params: Params, root: Path) -> str:
     settings, before = params.study, study.user_attrs.get("mlflow_run_id")
     tags = {"study": settings.name, "setup": settings.setup, "mode": settings.mode, "storage": shown(settings.storage)}
     made = open_study(root, settings.name, tags, before)
-    if before is None and study.user_attrs.get("mlflow_run_id") is None:
+    # none yet, or the store that had it is gone
+    if made != before and study.user_attrs.get("mlflow_run_id") == before:
         study.set_user_attr("mlflow_run_id", made)
     kept = study.user_attrs["mlflow_run_id"]
     if kept != made:  # another machine began the study at the same moment

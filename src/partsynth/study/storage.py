@@ -12,12 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from partsynth.config.study import Study
 from partsynth.errors import UserError
+from partsynth.store.addresses import awkward, masked
+from partsynth.study.journal import mend
 from partsynth.study.retries import retry
 
 
 def shown(url: str) -> str:
     """A storage address without its password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
+    return masked(url)
 
 
 def is_database(settings: Study) -> bool:
@@ -31,13 +33,15 @@ def open_storage(settings: Study, root: Path) -> optuna.storages.BaseStorage:
     Raises
     ------
     UserError
-        where the RDB cannot be reached.
+        where the RDB cannot be reached, or the journal is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     if not is_database(settings):
         path = root / settings.storage
         path.parent.mkdir(parents=True, exist_ok=True)
+        if told := mend(path):
+            print(f"study: {told}")
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", settings.storage)  # the driver of the extra
     try:
@@ -53,8 +57,10 @@ def open_storage(settings: Study, root: Path) -> optuna.storages.BaseStorage:
             f"cannot open study.storage {shown(settings.storage)}: {error} (pip install 'partsynth[postgres]')"
         ) from None
     except (SQLAlchemyError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"cannot open study.storage {shown(settings.storage)}: {shown(first)}") from None
+        first = shown(str(error).splitlines()[0])
+        if awkward(settings.storage):  # the driver cut the address at another place and names what follows
+            first = "its password holds characters that an address must escape (%40 for @, %2F for /, %3A for :)"
+        raise UserError(f"cannot open study.storage {shown(settings.storage)}: {first}") from None
 
 
 def load_study(settings: Study, root: Path) -> optuna.Study:

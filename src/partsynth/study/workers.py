@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from partsynth.config.params import Params
 from partsynth.errors import UserError
+from partsynth.lineage.status import outdated_stages
 from partsynth.records.study import StudyResults
 from partsynth.store import process
 from partsynth.store.hashing import seed_from
@@ -64,10 +65,15 @@ def run_study(params: Params, root: Path, workers: int = 1) -> StudyResults:
     Raises
     ------
     UserError
-        for unfinished data, storage out of reach, a study of the same name with other data or settings, trials that
-        fail one after another, workers that died.
+        for unfinished data, stages that are out of date, storage out of reach, a study of the same name with other
+        data or settings, trials that fail one after another, workers that died.
     """
     root = root.resolve()
+    if stale := outdated_stages(root, f"select@{params.study.setup}"):
+        raise UserError(
+            f"a study of {params.study.setup} needs data that is up to date; out of date: {', '.join(stale)} "
+            f"(dvc repro select@{params.study.setup})"
+        )
     data, settings = space.read_data(params, root), params.study
     study, parent_run_id = open_or_create(params, root, data)
     print(

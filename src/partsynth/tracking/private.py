@@ -137,7 +137,7 @@ class SqliteReader:
 
     def _views(self, where: str, *values: Any) -> list[RunView]:
         runs = self.rows(
-            "SELECT r.run_uuid, r.name, r.status, e.name, r.start_time, r.end_time, r.artifact_uri "
+            "SELECT r.run_uuid, r.name, r.status, e.name, r.start_time, r.end_time, r.artifact_uri, r.lifecycle_stage "
             f"FROM runs r JOIN experiments e USING (experiment_id) WHERE {where} ORDER BY r.start_time, r.run_uuid",
             *values,
         )
@@ -169,6 +169,7 @@ class SqliteReader:
                 run_id=run_id,
                 name=name,
                 status=status,
+                deleted=stage == "deleted",
                 experiment=experiment,
                 start_time=start,
                 end_time=end,
@@ -178,5 +179,5 @@ class SqliteReader:
                 metrics=dict(metrics[run_id]),
                 inputs=sets(run_id),
             )
-            for run_id, name, status, experiment, start, end, address in runs
+            for run_id, name, status, experiment, start, end, address, stage in runs
         ]

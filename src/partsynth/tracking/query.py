@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from partsynth.errors import UserError
+from partsynth.lineage.identity import project_id
+from partsynth.store.addresses import masked
 from partsynth.tracking import private, store
 from partsynth.tracking.artifacts import Artifacts
 from partsynth.tracking.served import ClientReader
@@ -25,7 +27,8 @@ def find_runs(
 ) -> list[RunView]:
     """Runs, oldest first; ``digest`` is the md5 of a data set they used; ``live`` leaves failed and replaced ones out.
 
-    All experiments are searched where ``experiment`` is None.
+    All experiments are searched where ``experiment`` is None. Runs that other projects keep in the same store are left
+    out; those of old, which name none, are not.
     """
     if (reader := open_reader(root)) is None:
         return []
@@ -36,7 +39,8 @@ def find_runs(
         name=name,
         experiment=experiment,
     )
-    return [view for view in reader.runs(wanted) if view.live or not live]
+    project = project_id(root)
+    return [view for view in reader.runs(wanted) if (view.live or not live) and view.belongs_to(project)]
 
 
 def get_run(root: Path, name: str) -> RunView:
@@ -51,14 +55,18 @@ def get_run(root: Path, name: str) -> RunView:
         if (run := reader.run(name)) is not None:
             return run
         model, _, alias = name.rpartition("@")
-        if (run_id := reader.aliased(model or store.MODEL, alias)) is not None:
-            return get_run(root, run_id)
+        project = project_id(root)
+        for known in [model] if model else dict.fromkeys([store.model_name(root), store.MODEL]):
+            run_id = reader.aliased(known, alias)
+            run = reader.run(run_id) if run_id is not None else None
+            if run is not None and (model or run.belongs_to(project)):
+                return run
         named = find_runs(root, name=name, experiment=store.EXPERIMENT)
         if len(named) == 1:
             return named[0]
         if named:
             raise UserError(f"{len(named)} live runs are named {name}: " + ", ".join(run.run_id for run in named))
-    raise UserError(f"no MLflow run, alias or run name {name!r} in {store.tracking_uri(root)}")
+    raise UserError(f"no MLflow run, alias or run name {name!r} in {masked(store.tracking_uri(root))}")
 
 
 def read_artifact(root: Path, run_id: str, path: str) -> bytes | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from partsynth.errors import UserError
 from partsynth.tracking.artifacts import Artifacts
 from partsynth.tracking.query import get_run
-from partsynth.tracking.store import MODEL, client, import_mlflow, tracking_uri
+from partsynth.tracking.store import client, import_mlflow, model_name, tracking_uri
 
 
 def register_model(
@@ -15,7 +15,7 @@ def register_model(
     run_id: str,
     card: str,
     alias: str = "champion",
-    model: str = MODEL,
+    model: str | None = None,
     metrics: dict[str, float] | None = None,
 ) -> str:
     """Register a run's logged model under an alias, with its model card and data digests; returns the version.
@@ -25,10 +25,12 @@ def register_model(
     Raises
     ------
     UserError
-        where the run did not finish, was replaced by a rerun, or logged no model.
+        where the run did not finish, was deleted or replaced by a rerun, or logged no model.
     """
-    mlflow, store = import_mlflow(), client(root)
+    mlflow, store, model = import_mlflow(), client(root), model or model_name(root)
     run = get_run(root, run_id)
+    if run.deleted:
+        raise UserError(f"run {run_id} cannot be registered: it was deleted in MLflow (restore it in the UI)")
     if run.status != "FINISHED" or not run.live:
         raise UserError(f"run {run_id} cannot be registered: it is {run.status}{'' if run.live else ' and replaced'}")
     if not store.list_artifacts(run_id, "model"):

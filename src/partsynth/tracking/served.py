@@ -81,6 +81,7 @@ def _view(run: Run, experiment: str) -> RunView:
         run_id=run.info.run_id,
         name=run.info.run_name,
         status=cast(Status, run.info.status),
+        deleted=run.info.lifecycle_stage == "deleted",
         experiment=experiment,
         start_time=run.info.start_time,
         end_time=run.info.end_time,

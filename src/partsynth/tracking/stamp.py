@@ -15,9 +15,11 @@ from pathlib import Path
 from partsynth.lineage.code import PACKAGE
 from partsynth.lineage.git import GitState, git_state
 from partsynth.lineage.graph import VERSION, StageGraph, covers, stage_graph
+from partsynth.lineage.identity import project_id
 from partsynth.store.hashing import sha256_bytes, sha256_file, sha256_tree
 from partsynth.store.layout import AUGMENTED, MANIFEST
 from partsynth.tracking.inputs import DataInput, resolve_inputs
+from partsynth.tracking.views import PROJECT
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ def take_stamp(root: Path, stage: str, inputs: Sequence[DataInput]) -> Stamp:
         "base_sha256": _base_hash(root, resolved),
         "lock_sha256": sha256_file(lock) if lock.is_file() else "absent: no requirements.lock",
         "device": _device(),
+        **({PROJECT: project} if (project := project_id(root)) else {}),
         "partsynth_version": importlib.metadata.version("partsynth"),
         "mlflow.source.name": f"partsynth {address or stage}",
         "mlflow.source.type": "JOB",

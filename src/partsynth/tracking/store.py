@@ -10,22 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 from partsynth.errors import UserError
 from partsynth.lineage import git as lineage_git
+from partsynth.lineage.identity import project_id
 from partsynth.store.files import draft_of
-from partsynth.tracking import private
+from partsynth.tracking import private, probe
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "partsynth"  # of training runs
 STUDIES = "partsynth-studies"  # the experiment of studies and their trials
-MODEL = "partsynth"  # name in the model registry
+MODEL = "partsynth"  # name in the model registry of a store that is the project's alone
 SQLITE = "sqlite:///"
+_TRIED: set[str] = set()  # addresses of stores that have answered this process
 
 
 def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI where set, else the SQLite file at the home of ``root`` (absolute: stages, experiments in
     temporary copies and the UI must meet in one store)."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{lineage_git.home(root) / 'mlflow.db'}"
+    named = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if named.startswith(SQLITE):  # a relative one would be another file in each working folder
+        return f"{SQLITE}{lineage_git.home(root) / named.removeprefix(SQLITE)}"
+    return named or f"{SQLITE}{lineage_git.home(root) / 'mlflow.db'}"
+
+
+def model_name(root: Path) -> str:
+    """The project's name in the model registry: in a store that it may share with others one of its own."""
+    shared = bool(os.environ.get("MLFLOW_TRACKING_URI"))
+    return f"{MODEL}-{project}" if shared and (project := project_id(root)) else MODEL
 
 
 def database(root: Path) -> Path | None:
@@ -74,15 +85,40 @@ def client(root: Path) -> MlflowClient:
     Raises
     ------
     UserError
-        as ``settle``.
+        as ``settle``, and where the store cannot be used (asked once per process).
     """
-    path = database(root)
+    path, uri = database(root), tracking_uri(root)
+    tried = uri in _TRIED
+    if not tried:
+        probe.require_kind(uri)
+        probe.require_server(uri)
     if path is not None:
+        if not tried:
+            probe.require_writable(path)
         if not path.is_file():
             _make(path)
         settle(root, path)
-    uri = tracking_uri(root)
-    return import_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
+    store = _opened(uri) if not tried else import_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
+    _TRIED.add(uri)
+    return store
+
+
+def require_usable(root: Path) -> None:
+    """What ``client`` would find wrong with the store, without making one and, where it can be, without MLflow.
+
+    Raises
+    ------
+    UserError
+        where the address, the server, the file or its tables cannot be used.
+    """
+    path, uri = database(root), tracking_uri(root)
+    probe.require_kind(uri)
+    probe.require_server(uri)
+    if path is not None:
+        probe.require_writable(path)
+        if not path.is_file() or private.reader(path) is not None:
+            return
+    _opened(uri)
 
 
 def experiment_id(root: Path, name: str = EXPERIMENT) -> str:
@@ -106,6 +142,16 @@ def experiment_id(root: Path, name: str = EXPERIMENT) -> str:
     if found.lifecycle_stage == "deleted":
         raise UserError(f"MLflow experiment {name!r} is deleted: restore it in the UI, or name another one")
     return found.experiment_id
+
+
+def _opened(uri: str) -> MlflowClient:
+    """A client that has asked its store something."""
+    try:
+        store = import_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
+        store.search_experiments(max_results=1)
+    except Exception as error:  # MLflow's, SQLAlchemy's, a driver's
+        raise UserError(probe.sentence(uri, error)) from None
+    return store
 
 
 def _make(path: Path) -> None:

@@ -10,13 +10,16 @@ from partsynth.tracking.artifacts import Artifacts
 from partsynth.tracking.query import open_reader
 from partsynth.tracking.run import TrainingRun
 from partsynth.tracking.store import STUDIES, client, experiment_id, tracking_uri
-from partsynth.tracking.views import Status
+from partsynth.tracking.views import RunView, Status
 
 
 def open_study(root: Path, name: str, tags: Mapping[str, Any], run_id: str | None = None) -> str:
-    """The run that a study's trials are nested in: made, or the given one RUNNING again; returns its id."""
+    """The run that a study's trials are nested in: the given one RUNNING again (restored, where it was deleted in the
+    UI), or a new one where none is given or the store does not know it; returns its id."""
     store = client(root)
-    if run_id is not None:
+    if run_id is not None and (run := _known(root, run_id)) is not None:
+        if run.deleted:
+            store.restore_run(run_id)
         store.update_run(run_id, status="RUNNING")
         return run_id
     made = store.create_run(
@@ -26,18 +29,24 @@ def open_study(root: Path, name: str, tags: Mapping[str, Any], run_id: str | Non
 
 
 def end_run(root: Path, run_id: str, status: Status, tags: Mapping[str, Any] | None = None) -> None:
-    """End a run: a study, or the trial of a dead worker."""
+    """End a run: a study, or the trial of a dead worker; nothing where it was deleted meanwhile."""
     store = client(root)
+    if (run := _known(root, run_id)) is None or run.deleted:
+        return
     for key, value in (tags or {}).items():
         store.set_tag(run_id, key, value)
     store.set_terminated(run_id, status)
 
 
 def log_results(root: Path, run_id: str, metrics: Mapping[str, float]) -> bool:
-    """Add an evaluation's figures to a finished run; False where the store does not know the run (a fresh clone)."""
-    reader = open_reader(root)
-    if reader is None or (run := reader.run(run_id)) is None:
+    """Add an evaluation's figures to a finished run; False where the store does not know the run (a fresh
+    clone), or it was deleted."""
+    if (run := _known(root, run_id)) is None or run.deleted:
         return False
     artifacts = Artifacts(run.artifact_uri, tracking_uri(root))
     TrainingRun(client(root), run_id, artifacts).log_metrics(metrics)
     return True
+
+
+def _known(root: Path, run_id: str) -> RunView | None:
+    return None if (reader := open_reader(root)) is None else reader.run(run_id)

@@ -10,6 +10,7 @@ from partsynth.tracking.inputs import DataInput
 
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 PARENT = "mlflow.parentRunId"  # MLflow's own tag of a nested run
+PROJECT = "project"  # tag: whose run it is (``lineage.identity``); runs from before it have none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +28,16 @@ class RunView:
     params: dict[str, str]
     metrics: dict[str, float]  # the latest value of each; those that are no number are left out
     inputs: tuple[DataInput, ...] = field(default=())  # by path
+    deleted: bool = False  # in MLflow's UI; kept until `mlflow gc`
 
     @property
     def live(self) -> bool:
-        """Neither failed nor replaced by a rerun."""
-        return self.status in ("FINISHED", "RUNNING") and "superseded_by" not in self.tags
+        """Neither failed nor deleted nor replaced by a rerun."""
+        return not self.deleted and self.status in ("FINISHED", "RUNNING") and "superseded_by" not in self.tags
+
+    def belongs_to(self, project: str | None) -> bool:
+        """Whether a project may take the run for its own: not one that names another."""
+        return project is None or self.tags.get(PROJECT, project) == project
 
 
 @dataclass(frozen=True, kw_only=True)

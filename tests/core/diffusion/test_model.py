@@ -282,3 +282,10 @@ def test_on_a_gpu_bytes_do_not_depend_on_the_batch(folders, images, dtype) -> No
     edited = edit(model, latents, range(6), prompt="a part")
     order = [4, 1, 0, 5, 2, 3]
     assert torch.equal(edit(model, latents[order], order, prompt="a part"), edited[order])
+
+
+def test_guidance_0_is_no_guidance_and_keeps_the_prompt(model, images) -> None:
+    latents = model.encode(images[:2])
+    off, plain = (edit(model, latents, [1, 2], guidance=value) for value in (0.0, 1.0))
+    assert torch.equal(off, plain)
+    assert not torch.equal(off, edit(model, latents, [1, 2], guidance=0.0, prompt="a photo of a clean <gear_t1>"))

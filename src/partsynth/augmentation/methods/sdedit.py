@@ -37,7 +37,7 @@ class SdeditSet(StrengthSet):
     method: Literal["sdedit"] = "sdedit"
     """How the set's images are made; it decides which other keys there are."""
     guidance: Annotated[float, Field(ge=0, le=50)] = 4.0
-    """Classifier-free guidance scale; 1 = none."""
+    """Classifier-free guidance scale; 0 and 1 = none, as in diffusers: the prompt alone."""
     states: list[str] = ["used", "rusty", "dirty", "broken", "brand new"]
     """State words, drawn by seed."""
     token_noise: Annotated[float, Field(ge=0, le=1)] = 0.0

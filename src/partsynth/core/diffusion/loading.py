@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 
 from partsynth.core.devices import pick
-from partsynth.core.diffusion.model import PARTS, StableDiffusion
+from partsynth.core.diffusion.folder import PARTS, check_folder
+from partsynth.core.diffusion.model import StableDiffusion
 
 
 def load(
@@ -39,13 +39,13 @@ def load(
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-    if Path(model).exists():
-        _check_folder(Path(model))
+    variant = check_folder(Path(model)) if Path(model).exists() else None
     device = pick(device)
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(
             str(model),
             revision=revision,
+            variant=variant,
             dtype=torch.float32,
             use_safetensors=True,
             safety_checker=None,
@@ -60,21 +60,3 @@ def load(
     pipeline.text_encoder.to(device)
     vae, unet, text_encoder, tokenizer, scheduler = (getattr(pipeline, part) for part in PARTS)
     return StableDiffusion(vae, unet, text_encoder, tokenizer, scheduler, wanted)
-
-
-def _check_folder(folder: Path) -> None:
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise FileNotFoundError(f"{folder} has no model_index.json, so it is no pipeline in diffusers' format")
-    loaded = json.loads(index.read_text())
-    kind = str(loaded.get("_class_name"))
-    unknown = not kind.startswith("StableDiffusion") or "XL" in kind or "3" in kind
-    if unknown:
-        raise ValueError(f"{index} names a {kind}; allowed: StableDiffusionPipeline (1.x, 2.x) and its Img2Img form")
-    missing = [part for part in PARTS if part not in loaded or not (folder / part).is_dir()]
-    if missing:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}")
-    for part in ("vae", "unet", "text_encoder"):
-        name = "model" if part == "text_encoder" else "diffusion_pytorch_model"
-        if not list((folder / part).glob(f"{name}*.safetensors")):
-            raise FileNotFoundError(f"{folder / part} has no {name}.safetensors (pickled weights are not read)")

@@ -16,7 +16,6 @@ from torch import Tensor
 from partsynth.core.diffusion.images import padded
 from partsynth.core.diffusion.words import PromptEncoder
 
-PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 PREDICTIONS = ("epsilon", "v_prediction")
 
 
@@ -117,7 +116,8 @@ class StableDiffusion:
             the CPU that gives the same bytes as one strength for all; a GPU divides by a tensor otherwise than by a
             number.)
         guidance
-            w of eps_uncond + w (eps - eps_uncond); 1 = no guidance, and half the time.
+            w of eps_uncond + w (eps - eps_uncond); 0 and 1 = no guidance, the prompt alone (as in diffusers), and half
+            the time.
         mask
             (B, 1, h, w) in {0, 1}: where 0, each step puts the source back, noised as far as the step.
 
@@ -127,7 +127,7 @@ class StableDiffusion:
             where a latent is not finite, naming the seeds.
         """
         latents = latents.to(self.device, torch.float32)
-        each = isinstance(strength, Sequence)
+        each, guided = isinstance(strength, Sequence), guidance not in (0, 1)
         strengths = list(strength) if isinstance(strength, Sequence) else [strength]
         plans = [self.timesteps(s, steps) if s else [] for s in strengths]
 
@@ -138,7 +138,7 @@ class StableDiffusion:
             )
 
         noise = torch.stack([self.noise(seed, latents.shape[1:]) for seed in seeds])  # (B, C, h, w)
-        if guidance != 1:
+        if guided:
             context = torch.cat([self.prompts.embed("").expand_as(context), context])  # (2 B, L, D)
         context = context.to(self.dtype)
         starts = [0.0 if s == 1 else self.alphas[p[0]] if p else 1.0 for s, p in zip(strengths, plans, strict=True)]
@@ -149,9 +149,9 @@ class StableDiffusion:
             later = column([self.alphas[plan[n + 1]] if n + 1 < len(plan) else 1.0 for plan in plans])
             if mask is not None:
                 x = torch.where(mask.bool(), x, self.mix(latents, noise, alpha))
-            both = x if guidance == 1 else torch.cat([x, x])  # (2 B, C, h, w): without and with the prompt
+            both = torch.cat([x, x]) if guided else x  # (2 B, C, h, w): without and with the prompt
             out = self.predict(both, torch.tensor(times).repeat(len(both) // len(times)), context)
-            if guidance != 1:
+            if guided:
                 without, out = out.chunk(2)  # (B, C, h, w) each
                 out = without + guidance * (out - without)
             after = self.mix(*self.split(out, x, alpha), later)
