@@ -18,6 +18,7 @@ from partsynth.store.layout import Layout
 from partsynth.tracking import store
 from partsynth.tracking.query import get_run, read_artifact
 from partsynth.tracking.store import MODEL
+from partsynth.tracking.views import RunView
 
 FIGURES = {"accuracy_test": 0.625, "accuracy_shifted": 0.5, "ece_test": 0.1, "unknown": 1.0}  # two are not for cards
 
@@ -84,3 +85,26 @@ def test_the_chosen_model_is_registered_with_card_and_digests(project, tmp_path)
 def test_nothing_to_choose_from_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="no trained model"):
         champion.register(tmp_path)
+
+
+def test_the_card_names_the_weights_that_an_encoder_began_from() -> None:
+    params = {"train.backbone": "timm", "train.model": "vit_tiny", "train.trainable": "none"}
+    weights = {"weights.source": "hub timm/vit_tiny", "weights.sha256": "ab" * 32, "weights.licence": "apache-2.0"}
+    run = RunView(
+        run_id="1",
+        name="real-seed0",
+        status="FINISHED",
+        experiment="x",
+        start_time=0,
+        end_time=None,
+        artifact_uri="",
+        tags={},
+        params={**params, **weights},
+        metrics={},
+    )
+    text = champion.card(run, "named", {}, "champion")
+    assert (
+        f"Encoder (timm vit_tiny, as it was stored), begun from the weights hub timm/vit_tiny (sha256 `{'ab' * 32}`"
+        in text
+    )
+    assert "licence apache-2.0" in text
