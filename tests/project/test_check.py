@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from partsynth.errors import UserError
 from partsynth.project import check, init
@@ -28,3 +30,21 @@ def test_check_names_every_fault(tmp_path: Path, photos: Path, base: Path) -> No
     (own / "dvc.yaml").write_text((own / "dvc.yaml").read_text().replace("foreach: ${sets}", "foreach: ${setz}"))
     with pytest.raises(UserError, match=r"dvc\.yaml: .*setz"):
         check.check(own, own / "params.yaml")
+
+
+@pytest.mark.slow
+def test_a_clone_without_the_photographs_is_in_order(tmp_path: Path, photos: Path, base: Path) -> None:
+    own = tmp_path / "own"
+    init.init(own, "folder", photos, base)
+    shutil.rmtree(photos)
+    with pytest.raises(UserError, match=r"my photos and no stage writes it \(ingest\)"):
+        check.check(own, own / "params.yaml")
+    stage = yaml.safe_load((own / "dvc.yaml").read_text())["stages"]["ingest"]
+    outs = [name if isinstance(name, str) else next(iter(name)) for name in stage["outs"]]
+    for name in outs:
+        (own / name).mkdir(parents=True, exist_ok=True)
+    recorded = [{"path": name, "hash": "md5", "md5": f"{'0' * 32}.dir"} for name in outs]
+    lock = {"schema": "2.0", "stages": {"ingest": {"cmd": stage["cmd"], "outs": recorded}}}
+    (own / "dvc.lock").write_text(yaml.safe_dump(lock))
+    told = "\n".join(check.check(own, own / "params.yaml"))
+    assert "my photos is not here, what ingest made of it is: `dvc repro --allow-missing` runs the rest" in told

@@ -10,6 +10,7 @@ from typing import Any
 
 from partsynth.errors import UserError
 from partsynth.lineage.graph import StageGraph
+from partsynth.store.addresses import masked
 from partsynth.store.hashing import sha256_bytes
 from partsynth.store.layout import CLASSIFIERS, RUNS
 from partsynth.tracking.inputs import DataInput
@@ -95,7 +96,7 @@ def find_run(root: Path, name: str) -> RunRecord:
         raise UserError(f"{len(fitting)} live runs are named {name}: " + ", ".join(run.run_id for run in fitting))
     known = ", ".join(sorted({run.name for run in runs if run.live})) or "none"
     raise UserError(
-        f"no run, alias or run name {name!r} in {tracking_uri(root)}, nor in {' or '.join(RUN_FILES)} "
+        f"no run, alias or run name {name!r} in {masked(tracking_uri(root))}, nor in {' or '.join(RUN_FILES)} "
         f"(live runs: {known})"
     )
 
