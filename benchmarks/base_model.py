@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
@@ -159,7 +160,7 @@ def psnr(made: Tensor, wanted: Tensor) -> Tensor:
 
 
 def ssim(made: Tensor, wanted: Tensor) -> Tensor:
-    """Structural similarity of luminance (Wang et al. 2004): 11 x 11 Gaussian window of sigma 1.5, mean over a picture."""
+    """Structural similarity of luminance (Wang et al. 2004): 11 x 11 Gaussian window of sigma 1.5, mean per image."""
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     x, y = (((p + 1) / 2 * weights).sum(1, keepdim=True) for p in (made, wanted))
     axis = torch.exp(-(torch.arange(-5, 6).float() ** 2) / (2 * 1.5**2))
@@ -341,9 +342,7 @@ def inversion(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, An
     classes = sorted({r.class_name for r in rows})
     if bench.quick:
         rows = [r for r in rows if r.camera != "cam1"]
-    latents = bench.model.encode(
-        to_tensor([read_image(bench.project, r) for r in rows], bench.settings.diffusion.size)
-    )
+    latents = bench.model.encode(to_tensor([read_image(bench.project, r) for r in rows], bench.settings.diffusion.size))
     marks = token_marks(bench)
     template = bench.settings.tokens.templates[0]
 
@@ -407,7 +406,8 @@ def inversion(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, An
             ">= 10 of 12 classes",
             f"{len(lower)} of {len(classes)}",
             len(lower) >= 10,
-            f"95 % t-interval over held-out parts, same noise, above zero: against the family word {against['family']}, "
+            f"95 % t-interval over held-out parts, same noise, above zero: against the family word "
+            f"{against['family']}, "
             f"against the hardest sibling {against['sibling']}, both {len(certain)}",
         ),
         Figure(
@@ -518,7 +518,7 @@ def corpus_sources(bench: Bench) -> Sources:
 
 
 def learn(bench: Bench, concepts: Sequence[Concept], path: Path) -> None:
-    """Install the concepts' tokens: those of an earlier run, or trained (with a checkpoint) by the project's settings."""
+    """Install the concepts' tokens: those of an earlier run, or trained by the project's settings (resumable)."""
     from safetensors.torch import load_file
 
     s = bench.settings.tokens
@@ -649,7 +649,7 @@ def sdedit(bench: Bench, own: SdeditSet) -> tuple[list[Figure], dict[str, Any]]:
             "SDEdit: median drift over " + ", ".join(map(str, STRENGTHS)),
             "rises at every step",
             ", ".join(f"{d:.3f}" for d in drifts),
-            all(a < b for a, b in zip(drifts, drifts[1:], strict=False)),
+            all(a < b for a, b in itertools.pairwise(drifts)),
             "cosine distance to the 3 nearest real pictures of the class, own part left out; from the source: "
             + ", ".join(f"{curve[s]['drift from source']:.3f}" for s in STRENGTHS),
         ),
@@ -691,7 +691,8 @@ def sdedit(bench: Bench, own: SdeditSet) -> tuple[list[Figure], dict[str, Any]]:
             "",
             f"AUROC {told:.3f}",
             None,
-            f"by the judge, all strengths together: {int((~same).sum())} lost, {int(same.sum())} kept; the VAE's round trip alone "
+            f"by the judge, all strengths together: {int((~same).sum())} lost, {int(same.sum())} kept; the VAE's "
+            "round trip alone "
             f"drifts by {np.median(curve[0.0]['standard drift']):.1f} class standard deviations (median)",
         ),
         Figure(
@@ -992,7 +993,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "judge on unseen renders",
             "",
             f"classes {percent(judged['target, targets'])}, corpus variants {percent(judged['variant, variants'])}, "
-            f"states {percent(judged['state, corpus'])} (corpus) {percent(judged['state, targets'])} (targets), families {percent(judged['family, corpus'])}",
+            f"states {percent(judged['state, corpus'])} (corpus) {percent(judged['state, targets'])} (targets), "
+            f"families {percent(judged['family, corpus'])}",
             None,
             f"trained on {judged['trained on']} renders, tested on {judged['tested on']}",
         )
@@ -1003,7 +1005,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures.extend(found)
         for f in found:
             print(
-                f"{ {True: 'pass', False: 'MISS', None: '    '}[f.passed] }  {f.name}: {f.value}  [{f.target}] {f.note}",
+                {True: "pass", False: "MISS", None: "    "}[f.passed],
+                f" {f.name}: {f.value}  [{f.target}] {f.note}",
                 flush=True,
             )
 

@@ -264,7 +264,7 @@ def train_judge(
 
 
 def _views(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirrored, zoomed by up to 8 %, shifted by up to 4 %, brightness and contrast by up to 10 %, some grain or blur."""
+    """Mirrored, zoomed by up to 8 %, shifted by up to 4 %, brightness and contrast by up to 10 %, grain or blur."""
     n = len(batch)
     uniform = torch.rand(8, n, generator=generator) * 2 - 1
     zoom, flip = 0.98 + 0.06 * uniform[1], torch.where(uniform[0] < 0, -1.0, 1.0)

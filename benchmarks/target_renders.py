@@ -1,4 +1,4 @@
-"""Hundreds of renders of the demo's target classes, for the oracle that judges the base model. Never used by the pipeline.
+"""Hundreds of renders of the demo's target classes, for the judge of the base model. Never used by the pipeline.
 
 python benchmarks/target_renders.py --out .work/benchmark/targets.npz --per-class 300
 """

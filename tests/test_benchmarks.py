@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import base_model
 import numpy as np
+import probes
 import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-import base_model
-import probes
 
 
 def test_arguments() -> None:

