@@ -19,7 +19,7 @@ BEFORE = yaml.safe_load((Path(__file__).parent / "graphs.yaml").read_text())
 
 def before(preset: str) -> dict:
     """The parsed dvc.yaml that init wrote from a preset before this package had rooms."""
-    told, graph = BEFORE["presets"][preset], copy.deepcopy({key: BEFORE[key] for key in ("stages", "plots")})
+    told, graph = BEFORE["presets"][preset], copy.deepcopy({key: BEFORE[key] for key in ("stages", "plots", "artifacts")})
     stages = graph["stages"]
     if not told["render"]:
         del stages["render"]
@@ -27,6 +27,7 @@ def before(preset: str) -> dict:
         for stage in stages.values():
             step = stage.get("do", stage)
             step["deps"] = [dep for dep in step["deps"] if dep != "models/base"]
+        del graph["artifacts"]["base-model"]
     stages["select"]["foreach"] = told.get("select", stages["select"]["foreach"])
     return graph
 

@@ -104,7 +104,7 @@ def test_each_model_s_figures_go_to_its_run(project, evaluated, monkeypatch, cap
     logged = get_run(project.root, run.run_id).metrics
     assert logged["near_ood_auroc"] == evaluated.setups["real_id"]["near_ood_auroc"].values[1]
     assert logged["accuracy_test"] == evaluated.setups["real_id"]["accuracy_test"].values[1]
-    assert "does not know the runs of real_id-seed0:" in capsys.readouterr().out
+    assert "does not know the runs of real_id-seed0 (" in capsys.readouterr().out
     for seed in "01":
         (folder.parent / seed / "run.json").unlink()
 

@@ -53,6 +53,8 @@ def project_dvc_yaml(text: str, renders: bool, needs_base: bool) -> str:
         step = step_of(stage)
         step["params"].insert(0, {STAMP: [f"code.{name}"]})
         replace_dependencies(step, lambda dep: dep.startswith(SOURCE) or (dep == BASE and not needs_base))
+    if not needs_base:
+        drop(dvc_yaml["artifacts"], "base-model")
     dvc_yaml.ca.comment = None
     return PROJECT_HEAD + written(dvc_yaml)
 

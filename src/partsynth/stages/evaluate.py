@@ -96,4 +96,5 @@ def log_figures(runs: list[ModelRun], summary: Summary, root: Path) -> None:
         if not log_results(root, read_json(record)["run_id"], figures):
             unknown.append(f"{setup}-seed{seed}")
     if unknown:
-        print(f"evaluate: MLflow does not know the runs of {', '.join(unknown)} (a fresh clone, or deleted): their figures are in {SUMMARY} alone")
+        why = "a fresh clone, or deleted"
+        print(f"evaluate: MLflow does not know the runs of {', '.join(unknown)} ({why}): see {SUMMARY}")
