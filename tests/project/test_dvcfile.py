@@ -19,7 +19,10 @@ BEFORE = yaml.safe_load((Path(__file__).parent / "graphs.yaml").read_text())
 
 def before(preset: str) -> dict:
     """The parsed dvc.yaml that init wrote from a preset before this package had rooms."""
-    told, graph = BEFORE["presets"][preset], copy.deepcopy({key: BEFORE[key] for key in ("stages", "plots", "artifacts")})
+    told, graph = (
+        BEFORE["presets"][preset],
+        copy.deepcopy({key: BEFORE[key] for key in ("stages", "plots", "artifacts")}),
+    )
     stages = graph["stages"]
     if not told["render"]:
         del stages["render"]
