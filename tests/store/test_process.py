@@ -53,13 +53,18 @@ def test_an_older_name_without_a_start_is_asked_for_by_its_pid(other):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_interrupts_once_and_what_was_set_comes_back(number):
-    before = signal.getsignal(number)
-    with stoppable():
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
-        for later in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.raise_signal(later)  # while things are put in order: ignored
-    assert signal.getsignal(number) == before
+    # under nohup a closed terminal is ignored: here as in a terminal
+    found = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        before = signal.getsignal(number)
+        with stoppable():
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+            for later in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.raise_signal(later)  # while things are put in order: ignored
+        assert signal.getsignal(number) == before
+    finally:
+        signal.signal(signal.SIGHUP, found)
 
 
 def test_what_nohup_ignores_stays_ignored():

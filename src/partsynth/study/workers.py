@@ -69,12 +69,12 @@ def run_study(params: Params, root: Path, workers: int = 1) -> StudyResults:
         data or settings, trials that fail one after another, workers that died.
     """
     root = root.resolve()
+    data, settings = space.read_data(params, root), params.study
     if stale := outdated_stages(root, f"select@{params.study.setup}"):
         raise UserError(
             f"a study of {params.study.setup} needs data that is up to date; out of date: {', '.join(stale)} "
             f"(dvc repro select@{params.study.setup})"
         )
-    data, settings = space.read_data(params, root), params.study
     study, parent_run_id = open_or_create(params, root, data)
     print(
         f"study {settings.name}: {settings.setup}, {settings.mode}, {_complete(study)} of {settings.trials} trials "
