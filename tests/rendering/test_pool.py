@@ -8,23 +8,11 @@ import subprocess
 import sys
 import time
 from concurrent.futures import wait
-from pathlib import Path
 
-import numpy as np
+from helpers.renders import take
 
-from partsynth.rendering import catalog, scene
 from partsynth.rendering.pool import pool
-from partsynth.rendering.wear import Wear
 from partsynth.store.process import is_dead
-
-
-def take(begun: Path | None = None) -> np.ndarray:
-    """Half a second of rendering; ``begun`` is made when it starts."""
-    shot = catalog.draw_shots(catalog.NARROW, np.random.default_rng(0))["cam0"]
-    if begun is not None:
-        begun.touch()
-    features = {"sides": 32, "holes": 4, "hub": 1}
-    return scene.photograph("flange", features, 1, Wear("used", 0.2, "steel", 5), shot, 72, 256)[0]
 
 
 def test_an_interrupt_leaves_no_half_rendered_picture(tmp_path):
