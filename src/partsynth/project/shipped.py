@@ -6,8 +6,9 @@ from pathlib import Path
 
 from partsynth.config.params import Params
 from partsynth.lineage.code import PACKAGE
+from partsynth.store.layout import BASE_MODEL
 
-BASE = "models/base"
+BASE = BASE_MODEL
 
 
 def checkout() -> Path | None:

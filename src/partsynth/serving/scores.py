@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from partsynth.core.evaluation.ood import Array, Gaussian, Known, unit
+from partsynth.core.evaluation.scores.vim import residual_space
 from partsynth.errors import UserError, either
 
 
@@ -91,13 +92,7 @@ class Vim(nn.Module):
 
     def __init__(self, known: Known) -> None:
         super().__init__()
-        count, dims = known.features.shape
-        origin = -np.linalg.pinv(known.weight) @ known.bias  # (D,)
-        moved = known.features - origin
-        _, vectors = np.linalg.eigh(moved.T @ moved / count)  # ascending eigenvalues
-        residual = vectors[:, : dims - min(dims, count) // 2]  # (D, D - d)
-        left = np.linalg.norm(moved @ residual, axis=1).mean()
-        alpha = (known.features @ known.weight.T + known.bias).max(axis=1).mean() / max(left, 1e-12)
+        origin, residual, alpha = residual_space(known)
         self.register_buffer("origin", to_tensor(origin))
         self.register_buffer("residual", to_tensor(alpha * residual))
 

@@ -49,10 +49,6 @@ class Layout:
         return self.root / OOD
 
     @property
-    def ood_manifest(self) -> Path:
-        return self.root / OOD / MANIFEST
-
-    @property
     def tokens(self) -> Path:
         return self.root / TOKENS
 

@@ -11,7 +11,8 @@ import numpy as np
 from partsynth.core.evaluation.ood import Array, Known, Score, Scorer, logsumexp
 
 
-def fit(known: Known) -> Scorer:
+def residual_space(known: Known) -> tuple[Array, Array, float]:
+    """The new origin (D,), the residual directions (D, D - d) and the scale of the residual's norm."""
     count, dims = known.features.shape
     origin = -np.linalg.pinv(known.weight) @ known.bias  # (D,)
     moved = known.features - origin
@@ -19,9 +20,14 @@ def fit(known: Known) -> Scorer:
     residual = vectors[:, : dims - min(dims, count) // 2]  # (D, D - d)
     left = np.linalg.norm(moved @ residual, axis=1).mean()
     alpha = (known.features @ known.weight.T + known.bias).max(axis=1).mean() / max(left, 1e-12)
+    return origin, residual, float(alpha)
+
+
+def fit(known: Known) -> Scorer:
+    origin, residual, alpha = residual_space(known)
 
     def score(features: Array, logits: Array) -> Array:
-        return float(alpha) * np.linalg.norm((features - origin) @ residual, axis=1) - logsumexp(logits)
+        return alpha * np.linalg.norm((features - origin) @ residual, axis=1) - logsumexp(logits)
 
     return score
 
