@@ -16,6 +16,8 @@ from hypothesis import strategies as st
         ({"sets": {"a": {"strength": "automatic"}}}, "or should be 'auto'"),
         ({"sets": {"a": {"strength": "auto", "target": [0.9, 0.9]}}}, "sets.a.target: the lower end 0.9 is not below"),
         ({"sets": {"a": {"strength": "auto", "cap": 0}}}, "sets.a.cap"),
+        ({"sets": {"a": {"strength": 0.5, "restore_sigma": 3.0}}}, "sets.a: restore_sigma is the cut-off of restore"),
+        ({"sets": {"a": {"strength": 0.5, "restore": 1.0, "restore_sigma": -1.0}}}, "sets.a.restore_sigma"),
         ({"calibrate": {"min": 0.6, "max": 0.5}}, "calibrate: min 0.6 is not below max 0.5"),
     ],
 )

@@ -111,7 +111,14 @@ def test_each_class_has_the_strength_that_calibrate_found(project) -> None:
 
 
 @pytest.mark.parametrize(
-    "augmentation", [{}, {"token_noise": 0.3, "strength": [0.2, 1.0]}, {"masked": True}, {"restore": 0.7}]
+    "augmentation",
+    [
+        {},
+        {"token_noise": 0.3, "strength": [0.2, 1.0]},
+        {"masked": True},
+        {"restore": 0.7},
+        {"restore": 1, "restore_sigma": 3},
+    ],
 )
 def test_a_picture_is_made_again_from_its_row_alone(project, augmentation) -> None:
     rows = make(project, **augmentation)
@@ -215,6 +222,40 @@ def test_a_token_of_another_base_is_refused(project) -> None:
     tiny_sd.build(project / "models/base", seed=5)
     with pytest.raises(UserError, match="was learned with base"):
         make(project)
+
+def test_with_a_cut_off_photographs_of_any_size_keep_their_own_detail(project) -> None:
+    """The model works at 64 px; a photograph of 160 px is edited at 160 px."""
+    shutil.rmtree(project / "data/real")
+    tiny_sd.write_real(project, size=160)
+
+    def made(**cut_off) -> list[tuple[np.ndarray, np.ndarray]]:
+        rows = make(project, strength=0.5, variants=1, **cut_off).values()
+        return [
+            tuple(np.asarray(Image.open(project / p).convert("RGB"), float) for p in (r.path, r.source)) for r in rows
+        ]
+
+    def alike(pairs) -> float:
+        """Mean correlation of what is finer than two pixels."""
+        fine = [[(x - np.roll(x, 1, 0)).ravel() for x in pair] for pair in pairs]
+        return float(np.mean([np.corrcoef(*pair)[0, 1] for pair in fine]))
+
+    kept, lost = made(restore=1, restore_sigma=8), made(restore=1)
+    assert all(edit.shape == source.shape == (160, 160, 3) for edit, source in kept)
+    assert alike(kept) > 0.8 > 0.3 > alike(lost)
+    assert all(np.abs(edit - source).mean() > 3 for edit, source in kept)
+
+
+def test_a_cut_off_is_told_where_it_was_given_alone(project) -> None:
+    plain = make(project, restore=1)
+    header = (project / "data/augmented/id/manifest.csv").read_text().splitlines()[0]
+    assert "restore_sigma" not in header and {r.restore_sigma for r in plain.values()} == {None}
+    cut = make(project, restore=1, restore_sigma=2)
+    assert {r.restore_sigma for r in cut.values()} == {2.0}
+    before = {name: Image.open(project / row.path).tobytes() for name, row in make(project, restore=1).items()}
+    zero = make(project, restore=1, restore_sigma=0)  # at the model's own size: as without one
+    assert {name: Image.open(project / row.path).tobytes() for name, row in zero.items()} == before
+    assert not set(shas(zero).values()) & set(shas(plain).values())  # other rows, other fingerprints
+
 
 
 def test_only_training_pictures_with_their_own_bytes_are_edited(project) -> None:

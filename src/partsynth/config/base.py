@@ -25,6 +25,11 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+def unless(default: Any) -> Any:
+    """A key that is left out of what is written at its default: identities from before it existed stay as they are."""
+    return Field(exclude_if=lambda value: value == default)
+
+
 @dataclass(frozen=True)
 class member_of:
     """Of a text: it is the name of a member of a seam, as ``Annotated[str, member_of(RULES)]``.

@@ -6,42 +6,37 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_serializer
 
-from partsynth.config.base import Count, Fraction, Positive, Section, Seed, member_of
+from partsynth.config.base import Count, Fraction, Positive, Section, Seed, member_of, unless
 from partsynth.config.evaluation import Evaluate, Report
 from partsynth.seams import BACKBONES, RULES
 
 __all__ = ["Evaluate", "Matrix", "Report", "SelectSetup", "Train", "TrainChanges"]
 
 
-def _unless(default: Any) -> Any:
-    """A key that is left out of what is written at its default: identities from before it existed stay as they are."""
-    return Field(exclude_if=lambda value: value == default)
-
-
 class Train(Section):
     """SupCon, then a linear probe on the frozen encoder."""
 
-    backbone: Annotated[str, member_of(BACKBONES), _unless("narrow_resnet")] = "narrow_resnet"
+    backbone: Annotated[str, member_of(BACKBONES), unless("narrow_resnet")] = "narrow_resnet"
     """The network before the projection head."""
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 32
     """Channels of the ResNet's first stage."""
     blocks: list[Count] = [1, 1, 1]
     """Residual blocks per stage; each stage has twice the channels of the one before."""
-    model: Annotated[str | None, _unless(None)] = None
+    model: Annotated[str | None, unless(None)] = None
     """Of the backbones torchvision and timm: the network's name; of timm, transformers and reference: a local folder,
     or a hub id. null = the backbone's own."""
-    pretrained: Annotated[bool, _unless(True)] = True
+    pretrained: Annotated[bool, unless(True)] = True
     """Start from stored weights, where the backbone has any; false = drawn ones."""
-    weights: Annotated[str | None, _unless(None)] = None
+    weights: Annotated[str | None, unless(None)] = None
     """File of weights for the backbones torchvision and timm; null = those that the library has."""
-    stem3x3: Annotated[bool, _unless(False)] = False
+    stem3x3: Annotated[bool, unless(False)] = False
     """ResNets of torchvision: a 3 x 3 stem of stride 1 without pooling (the original study's, for small images)."""
-    trainable: Annotated[Literal["all", "none"] | Count, _unless("all")] = "all"
+    trainable: Annotated[Literal["all", "none"] | Count, unless("all")] = "all"
     """What SupCon trains: all layers, the last N, or none. none = no SupCon at all, the linear probe alone, on features
     that are made once and kept."""
-    layer_decay: Annotated[float, Field(gt=0, le=1), _unless(1.0)] = 1.0
+    layer_decay: Annotated[float, Field(gt=0, le=1), unless(1.0)] = 1.0
     """Factor of the learning rate from each layer of the backbone to the one before it; 1 = the same in all."""
-    test_views: Annotated[Literal["none", "flips", "rotations", "auto"], _unless("none")] = "none"
+    test_views: Annotated[Literal["none", "flips", "rotations", "auto"], unless("none")] = "none"
     """Views of an image that predictions and features are averaged over, and that the linear probe learns from: the
     image alone; 4 flips; 8 rotations (parts at any angle); auto = the best of these by validation accuracy."""
     embedding: Count = 64

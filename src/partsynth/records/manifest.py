@@ -18,18 +18,27 @@ R = TypeVar("R", bound=Record)
 
 
 def write_manifest(path: Path, rows: Sequence[Record], kind: type[Record]) -> None:
-    """Write rows as CSV, sorted by path (and role), atomically. An empty list leaves a file with its header alone."""
+    """Write rows as CSV, sorted by path (and role), atomically. An empty list leaves a file with its header alone.
+
+    A field that ``kind.columns`` leaves out gets a column only where a row has another value than its default.
+    """
     rows = sorted(rows, key=lambda r: r.key)
     seen: set[tuple[str, ...]] = set()
     for row in rows:
         if row.key in seen:
             raise ValueError(f"{path}: two rows for {row.path}")
         seen.add(row.key)
+    known = kind.columns()
+    more = [
+        name
+        for name, field in kind.model_fields.items()
+        if name not in known and any(getattr(row, name, field.default) != field.default for row in rows)
+    ]
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=kind.columns(), lineterminator="\n")
+    writer = csv.DictWriter(buffer, fieldnames=[*known, *more], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        told = row.model_dump(include=set(row.columns()))
+        told = row.model_dump(include={*row.columns(), *more})
         writer.writerow({k: repr(v) if isinstance(v, float) else v for k, v in told.items()})
     write_text_atomic(path, buffer.getvalue())
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from partsynth.augmentation.materials import Materials
 from partsynth.augmentation.method import BASE, TOKEN, Method, Order, Parent, made_of
 from partsynth.augmentation.tokens import Token, install
-from partsynth.config.base import Fraction
+from partsynth.config.base import Fraction, unless
 from partsynth.config.sets import StrengthSet
 from partsynth.errors import UserError
 from partsynth.records.rows import AugmentedRecord
@@ -46,7 +46,17 @@ class SdeditSet(StrengthSet):
     """Edit the part alone, keep the background."""
     restore: Fraction = 0.0
     """Share put back into the edit of the source's detail that the VAE loses (source minus its round trip); for low
-    strengths, where detail still fits."""
+    strengths, where detail still fits, unless restore_sigma is given too."""
+    restore_sigma: Annotated[float | None, Field(ge=0), unless(None)] = None
+    """Cut-off of restore, in pixels of the source: the share's fine detail, below it, comes from the source alone and
+    only what is coarser from the edit, at the source's own size whatever the model's. null = at the model's size, with
+    all that the edit drew."""
+
+    @model_validator(mode="after")
+    def _used(self) -> SdeditSet:
+        if self.restore_sigma is not None and not self.restore:
+            raise ValueError("restore_sigma is the cut-off of restore, which is 0: give restore a share, such as 1")
+        return self
 
 
 class SdeditRecord(AugmentedRecord):
@@ -60,6 +70,7 @@ class SdeditRecord(AugmentedRecord):
     token_noise: float
     masked: bool
     restore: float = 0.0  # share of the source's detail, lost in the VAE, that was put back
+    restore_sigma: float | None = None  # its cut-off in pixels of the source; None = put back at the model's size
     token_sha256: str
     base_sha256: str
     batch_size: int = 32  # of the fixed-shape batch it was made in: another shape rounds differently
@@ -113,6 +124,7 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
                     token_noise=params.token_noise,
                     masked=params.masked,
                     restore=params.restore,
+                    restore_sigma=params.restore_sigma,
                     token_sha256=token.sha256,
                     base_sha256=materials.base[1],
                     batch_size=shared.batch_size,
@@ -140,7 +152,12 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
         return f"strength {shown}" if values else "empty"
 
     def fingerprint(self, row: SdeditRecord, materials: Materials) -> str:
-        decisive = {column: value for column, value in made_of(row).items() if column != "method"}
+        younger = set(self.Row.model_fields) - set(self.Row.columns())  # images without them keep their fingerprint
+        decisive = {
+            column: value
+            for column, value in made_of(row).items()
+            if column not in younger or value != self.Row.model_fields[column].default
+        }
         return fingerprint([self.version, decisive, materials.mask_sha256(row.source) if row.masked else ""])
 
 
@@ -149,12 +166,14 @@ def _paint(
 ) -> Iterator[tuple[SdeditRecord, Image.Image]]:
     import torch
 
-    from partsynth.core.diffusion.images import latent_mask, paste, to_images, to_tensor
+    from partsynth.core.diffusion.images import latent_mask, paste, to_images, to_pixels, to_tensor
+    from partsynth.core.diffusion.restore import restored
 
     model, tokens = materials.model(rows[0].dtype), materials.tokens(row.class_name for row in rows)
     vectors = install(model, tokens)
     latents: dict[str, Tensor] = {}  # source -> (C, h, w)
-    lost: dict[str, Tensor] = {}  # source -> what its round trip through the VAE lacks (3, S, S)
+    trips: dict[str, Tensor] = {}  # source -> its round trip through the VAE (3, S, S)
+    lost: dict[str, Tensor] = {}  # source -> what that lacks (3, S, S)
     for batch, count in _batches(rows, mixed):
         first = batch[0]
         unseen = list(dict.fromkeys(row.source for row in batch if row.source not in latents))
@@ -163,7 +182,9 @@ def _paint(
             encoded = model.encode(pixels)  # (U, C, h, w)
             latents |= zip(unseen, encoded, strict=True)
             if any(row.restore for row in rows):
-                lost |= zip(unseen, pixels - model.decode(encoded).cpu(), strict=True)
+                decoded = model.decode(encoded).cpu()  # (U, 3, S, S)
+                trips |= zip(unseen, decoded, strict=True)
+                lost |= zip(unseen, pixels - decoded, strict=True)
         parts = [materials.mask(row.source) for row in batch] if first.masked else []
         seen = [latent_mask(part, first.size, model.factor) for part in parts]
         try:
@@ -179,10 +200,14 @@ def _paint(
         except FloatingPointError as error:
             raise UserError(f"generate: {error}; try diffusion.dtype: float32 (or bfloat16 on a GPU)") from error
         decoded = model.decode(edited[:count]).cpu()  # (n, 3, S, S)
-        if first.restore:
-            decoded = decoded + first.restore * torch.stack([lost[row.source] for row in batch[:count]])
-        for i, (row, image) in enumerate(zip(batch, to_images(decoded), strict=False)):
+        for i, (row, edit) in enumerate(zip(batch, decoded, strict=False)):
             original = materials.source(row.source)
+            if row.restore_sigma is not None:
+                own = to_pixels(original)  # (3, H, W)
+                edit = restored(edit, trips[row.source], own, row.restore, row.restore_sigma)
+            elif row.restore:
+                edit = edit + row.restore * lost[row.source]
+            image = to_images(edit[None])[0]
             if image.size != original.size:
                 image = image.resize(original.size, Image.Resampling.LANCZOS)
             yield row, paste(image, original, parts[i]) if row.masked else image

@@ -23,8 +23,12 @@ def padded(count: int, size: int) -> Iterator[tuple[list[int], int]]:
 def to_tensor(images: Sequence[Image.Image], size: int) -> Tensor:
     """PIL images -> (N, 3, size, size) in [-1, 1], resized where they have another size (bicubic)."""
     fitted = [i if i.size == (size, size) else i.resize((size, size), Image.Resampling.BICUBIC) for i in images]
-    arrays = np.stack([np.asarray(i.convert("RGB")) for i in fitted])  # (N, size, size, 3)
-    return torch.from_numpy(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1  # (N, 3, size, size)
+    return torch.stack([to_pixels(image) for image in fitted])  # (N, 3, size, size)
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """A PIL image -> (3, H, W) in [-1, 1], at its own size."""
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def to_images(images: Tensor) -> list[Image.Image]:
