@@ -15,9 +15,9 @@ from partsynth.project import check, init
 @pytest.mark.slow
 def test_check_names_every_fault(tmp_path: Path, photos: Path, base: Path) -> None:
     own = tmp_path / "own"
-    init.init(own, "folder", photos, base)
+    init.init(own, "photographs", photos, base)
     text = (own / "params.yaml").read_text()
-    text = text.replace("setup: real_id_negatives", "setup: reel").replace("models/base\n", "models/bass\n")
+    text = text.replace("setup: real_id\n", "setup: reel\n").replace("models/base\n", "models/bass\n")
     (own / "params.yaml").write_text(text.replace("my photos", "my fotos"))
     with pytest.raises(UserError) as caught:
         check.check(own, own / "params.yaml")
@@ -35,7 +35,7 @@ def test_check_names_every_fault(tmp_path: Path, photos: Path, base: Path) -> No
 @pytest.mark.slow
 def test_a_clone_without_the_photographs_is_in_order(tmp_path: Path, photos: Path, base: Path) -> None:
     own = tmp_path / "own"
-    init.init(own, "folder", photos, base)
+    init.init(own, "photographs", photos, base)
     shutil.rmtree(photos)
     with pytest.raises(UserError, match=r"my photos and no stage writes it \(ingest\)"):
         check.check(own, own / "params.yaml")

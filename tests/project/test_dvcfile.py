@@ -10,10 +10,12 @@ import yaml
 
 from partsynth.config.load import load_all
 from partsynth.project.code import STAMP
-from partsynth.project.dvcfile import graph_for, project_dvc_yaml, with_data, with_setups
+from partsynth.project.dvcfile import Photographs, graph_for, project_dvc_yaml, watching, with_photographs, with_setups
 from partsynth.project.shipped import presets
+from partsynth.store.yaml_text import parsed, written
 
 ROOT = Path(__file__).parents[2]
+PHOTOGRAPHS = presets()["photographs"]
 BEFORE = yaml.safe_load((Path(__file__).parent / "graphs.yaml").read_text())
 
 
@@ -32,10 +34,22 @@ def before(preset: str) -> dict:
             step["deps"] = [dep for dep in step["deps"] if dep != "models/base"]
         del graph["artifacts"]["base-model"]
     stages["select"]["foreach"] = told.get("select", stages["select"]["foreach"])
+    with_reviews(stages["select"], stages["report"])
     return graph
 
 
-@pytest.mark.parametrize("preset", sorted(presets()))
+def with_reviews(select: dict, report: dict) -> None:
+    """What people's decisions added since: each setup names a table of them, and the report reads all."""
+    for entry in select["foreach"].values():
+        entry["review"] = "data/review/none.csv"
+    step = select["do"]
+    step["cmd"] = step["cmd"].replace(" --real", " --review ${item.review} --real")
+    step["deps"].append("${item.review}")
+    report["cmd"] = report["cmd"].replace(" --studies", " --review data/review --studies")
+    report["deps"].insert(report["deps"].index("data/real") + 1, "data/review")
+
+
+@pytest.mark.parametrize("preset", sorted(presets().keys() & BEFORE["presets"].keys()))
 def test_a_projects_graph_is_what_it_was(preset: str) -> None:
     assert yaml.safe_load(graph_for(load_all(presets()[preset]))) == before(preset)
 
@@ -67,11 +81,17 @@ def test_setups_replace_those_of_the_graph_and_nothing_else() -> None:
     changed = with_setups(text, {"real": (None, "real"), "more": ("real", "far")})
     entries = yaml.safe_load(changed)["stages"]["select"]["foreach"]
     assert entries == {
-        "real": {"onto": "data/real/train", "manifest": "data/real/manifest.csv", "verdicts": "data/real/val"},
+        "real": {
+            "onto": "data/real/train",
+            "manifest": "data/real/manifest.csv",
+            "verdicts": "data/real/val",
+            "review": "data/review/none.csv",
+        },
         "more": {
             "onto": "data/selected/real.csv",
             "manifest": "data/augmented/far/manifest.csv",
             "verdicts": "data/quality/far.csv",
+            "review": "data/review/none.csv",
         },
     }
     head, foot = text.split("    foreach:\n      real:\n")
@@ -80,12 +100,39 @@ def test_setups_replace_those_of_the_graph_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("path", ["/a b/c", "/ä/#1", "/x: y", "/{curly}"])
 def test_any_data_path_passes_through_yaml(path: str) -> None:
-    text = with_data((ROOT / "presets/folder.yaml").read_text(), Path(path))
-    assert yaml.safe_load(text)["ingest"]["path"] == path
+    text = with_photographs(PHOTOGRAPHS.read_text(), Photographs(data=Path(path), shifted=Path(path), far=Path(path)))
+    loaded = yaml.safe_load(text)
+    assert loaded["ingest"]["path"] == loaded["ingest"]["shifted"] == loaded["ood"]["far"] == path
 
 
 def test_only_the_data_path_of_a_preset_changes() -> None:
-    text = (ROOT / "presets/folder.yaml").read_text()
-    changed = with_data(text, Path("/photos"))
+    text = PHOTOGRAPHS.read_text()
+    changed = with_photographs(text, Photographs(data=Path("/photos")))
     pairs = zip(text.splitlines(), changed.splitlines(), strict=True)
     assert [pair for pair in pairs if pair[0] != pair[1]] == [("  path: data/raw", '  path: "/photos"')]
+
+
+def test_what_init_is_told_stands_in_params_yaml_and_its_comments_stay() -> None:
+    told = Photographs(
+        data=Path("/p"), shifted=Path("/s"), far=Path("/f"), held_out=["nut", "no"], group_pattern=r"_(spot\d+)_"
+    )
+    text = PHOTOGRAPHS.read_text()
+    changed = with_photographs(text, told)
+    loaded = yaml.safe_load(changed)
+    assert loaded["ingest"] | {} == yaml.safe_load(text)["ingest"] | {
+        "path": "/p",
+        "shifted": "/s",
+        "group_pattern": r"_(spot\d+)_",
+    }
+    assert loaded["ood"] == {"holdout_classes": ["nut", "no"], "far": "/f"}
+    assert [line for line in text.splitlines() if "#" in line] == [line for line in changed.splitlines() if "#" in line]
+
+
+def test_further_photographs_are_watched_as_params_yaml_names_them() -> None:
+    graph = parsed(graph_for(load_all(PHOTOGRAPHS)))
+    plain = written(graph)
+    both = {"ingest": {"shifted": "../there"}, "ood": {"far": "/others"}}
+    assert watching(graph, both) == ["ingest.shifted", "ood.far"] and watching(graph, both) == []
+    assert graph["stages"]["ingest"]["deps"] == ["${ingest.path}", "${ingest.shifted}", "${ood.far}"]
+    assert watching(graph, {"ingest": {"shifted": None}, "ood": None}) == ["ingest.shifted", "ood.far"]
+    assert written(graph) == plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from partsynth.config import load as config_load
 from partsynth.errors import UserError
 from partsynth.project import init
 from partsynth.project.code import STAMP
-from partsynth.project.shipped import checkout
+from partsynth.project.shipped import checkout, presets
 
 ROOT = Path(__file__).parents[2]
-PRESETS = ("benchmark", "benchmark-photos", "demo", "folder", "mvip", "sd15-gpu")
+PRESETS = tuple(presets())
 RENDERED = ("benchmark", "demo")
 
 
@@ -67,7 +68,7 @@ def test_every_preset_makes_a_project_that_checks_and_dry_runs(
     each_set = len(loaded.sets) * len({"calibrate", "generate", "quality"} & graph.keys())
     trainings = len(loaded.matrix.setups) * len(loaded.matrix.seeds)
     assert len(stages) == len(set(stages)) == (preset in RENDERED) + 2 + each_set + len(loaded.select) + trainings + 2
-    for name in ("ingest", "generate@near_ood", "select@real", "train@real_id_negatives-0", "report"):
+    for name in ("ingest", "generate@near_ood", "select@real", f"train@{loaded.matrix.setups[-1]}-0", "report"):
         assert f"Running stage '{name}'" in dry
     assert f'--raw "{loaded.ingest.path}"' in dry
 
@@ -76,9 +77,9 @@ def test_every_preset_makes_a_project_that_checks_and_dry_runs(
     ("preset", "data", "text"),
     [
         ("foldr", "photos", f"no preset 'foldr', did you mean folder; there are {', '.join(PRESETS)}"),
-        ("folder", None, "needs --data"),
-        ("folder", "nowhere", "no such folder"),
-        ("folder", "empty", "the folder is empty"),
+        ("photographs", None, "needs --data"),
+        ("photographs", "nowhere", "no such folder"),
+        ("photographs", "empty", "the folder is empty"),
         ("demo", "photos", "leave --data out"),
     ],
 )
@@ -97,7 +98,7 @@ def test_init_tells_all_faults_at_once(tmp_path: Path) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used/file").touch()
     with pytest.raises(UserError) as caught:
-        init.init(tmp_path / "used", "folder", tmp_path / "nowhere", tmp_path / "used")
+        init.init(tmp_path / "used", "photographs", tmp_path / "nowhere", tmp_path / "used")
     for part in ("is not empty", "no such folder", "holds no model"):
         assert part in str(caught.value)
 
@@ -111,7 +112,7 @@ def test_without_a_checkout_the_base_model_must_be_named(
     monkeypatch.setattr("partsynth.project.shipped.PACKAGE", installed)
     assert checkout() is None
     with pytest.raises(UserError, match="--base"):
-        init.init(tmp_path / "own", "folder", photos)
+        init.init(tmp_path / "own", "photographs", photos)
 
 
 def test_a_failure_on_the_way_leaves_no_folder(
@@ -122,7 +123,7 @@ def test_a_failure_on_the_way_leaves_no_folder(
 
     monkeypatch.setattr(init, "_dvc", fail)
     with pytest.raises(UserError, match="dvc failed"):
-        init.init(tmp_path / "own", "folder", photos, base)
+        init.init(tmp_path / "own", "photographs", photos, base)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["my photos"]
 
 
@@ -135,7 +136,62 @@ def test_a_project_made_under_a_cache_of_links_is_whole(
     (tmp_path / "user/config").write_text("[cache]\n    type = symlink\n")
     monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", os.fspath(tmp_path / "user"))
     own = tmp_path / "own"
-    init.init(own, "folder", photos, base)
+    init.init(own, "photographs", photos, base)
     assert all(path.exists() for path in (own / "models/base").rglob("*"))
     assert (own / "models/base/model_index.json").read_bytes() == (base / "model_index.json").read_bytes()
     assert "params.yaml: in order" in run(own, "partsynth", "check")
+
+
+def test_init_says_what_lies_in_the_folders(tmp_path: Path, photos: Path, base: Path) -> None:
+    (tmp_path / "other/steel").mkdir(parents=True)
+    shutil.copy(photos / "gear/0.jpg", tmp_path / "other/steel/0.jpg")
+    own = tmp_path / "own"
+    told = init.init(
+        own,
+        "photographs",
+        photos,
+        base,
+        shifted=photos,
+        far=tmp_path / "other",
+        held_out=["nut"],
+        group_pattern=r"(\d)\.jpg",
+    )
+    assert "2 classes, 6 photographs; 6 shifted; 1 far-OOD" in told
+    assert "Mend first, dvc repro would stop: ingest: " in told and "'nut' is no class of the source" in told
+    loaded = config_load.load_all(own / "params.yaml")
+    assert loaded.ingest.shifted == os.fspath(photos.resolve()) and loaded.ingest.group_pattern == r"(\d)\.jpg"
+    assert loaded.ood.holdout_classes == ["nut"] and loaded.ood.far == os.fspath((tmp_path / "other").resolve())
+    deps = yaml.safe_load((own / "dvc.yaml").read_text())["stages"]["ingest"]["deps"]
+    assert deps == ["${ingest.path}", "${ingest.shifted}", "${ood.far}"]
+
+
+def test_names_that_may_tell_the_spot_are_pointed_out(tmp_path: Path, base: Path) -> None:
+    for spot in range(4):
+        for n in range(3):
+            for kind in ("gear", "nut"):
+                place = tmp_path / f"photos/{kind}/part{spot}_{n}.jpg"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.touch()
+    told = init.init(tmp_path / "own", "photographs", tmp_path / "photos", base)
+    assert "ingest.group_pattern: names as part0_0.jpg and part0_1.jpg look like several images of one part" in told
+    assert "No class is held out" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "value", "says"), [("core.hooksPath", "hooks", "no commits today"), ("commit.gpgsign", "true", "gpg")]
+)
+def test_where_git_does_not_commit_its_own_words_are_told(
+    tmp_path: Path, photos: Path, base: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, says: str
+) -> None:
+    """A hook of the user's that refuses, or signing without a key: the project is whole all the same."""
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks/pre-commit").write_text("#!/bin/sh\necho no commits today >&2; exit 1\n")
+    (tmp_path / "hooks/pre-commit").chmod(0o755)
+    for name, told in {"COUNT": "1", "KEY_0": setting, "VALUE_0": value.replace("hooks", f"{tmp_path}/hooks")}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", told)
+    monkeypatch.setenv("GNUPGHOME", os.fspath(tmp_path / "hooks"))  # no keys there
+    text = init.init(tmp_path / "own", "photographs", photos, base)
+    assert "Nothing was committed, git says: " in text and says in text
+    assert "git commit -m" in text
+    assert (tmp_path / "own/dvc.yaml").is_file()

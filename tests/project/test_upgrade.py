@@ -100,6 +100,24 @@ def test_dvc_goes_on_in_an_old_project(old: Path) -> None:
     assert lock["params"][STAMP]["code.ingest"] == code_hash("ingest")
 
 
+def test_photographs_that_params_yaml_names_are_watched(old: Path) -> None:
+    """An old project may have had the shifted folder in params.yaml alone."""
+    upgrade(old)
+    (old / "params.yaml").write_text(
+        (old / "params.yaml").read_text().replace("ingest:\n", "ingest:\n  shifted: there\n")
+    )
+    shutil.copytree(old / "data/raw", old / "there")
+    with pytest.raises(
+        UserError, match=r"dvc\.yaml does not name ingest\.shifted as params\.yaml does: `partsynth upgrade`"
+    ):
+        check(old, old / "params.yaml")
+    assert "dvc.yaml: ingest depends on ingest.shifted as params.yaml has it" in upgrade(old)
+    deps = yaml.safe_load((old / "dvc.yaml").read_text())["stages"]["ingest"]["deps"]
+    assert "${ingest.shifted}" in deps
+    assert any("6 shifted" in line for line in check(old, old / "params.yaml"))
+    assert "up to date" in upgrade(old) and "depends on" not in upgrade(old)
+
+
 # --- the repository ---------------------------------------------------------------------------------------------------
 
 

@@ -304,6 +304,21 @@ def test_what_was_read_and_left_out_is_told_by_kind_and_number(tmp_path, raw, ca
         ]
 
 
+def test_a_photograph_that_was_taken_down_stays_out_under_any_name(tmp_path, raw, capsys):
+    before, _ = go(tmp_path)
+    assert not (tmp_path / "data/real/taken_down.csv").exists()
+    gone = next(row for row in before if row.class_name == "clean")
+    shutil.move(raw / gone.source, raw / "clean/brought_back_spot99.png")
+    note = "2026-11-26 asked for by its owner"
+    after, _ = go(tmp_path, taken_down={gone.source_sha256: note})
+    assert {row.source_sha256 for row in before} - {row.source_sha256 for row in after} == {gone.source_sha256}
+    assert f"clean/brought_back_spot99.png left out: it was taken down ({note})" in capsys.readouterr().out
+    with open(tmp_path / "data/real/taken_down.csv", newline="") as file:
+        assert list(csv.reader(file)) == [["sha256", "note"], [gone.source_sha256, note]]
+    with pytest.raises(ValueError, match="taken_down"):
+        Ingest(taken_down={"not a hash": note})
+
+
 def test_rubbish_changes_no_byte(tmp_path, raw):
     go(tmp_path)
     before = snapshot(tmp_path / "data")
@@ -327,8 +342,40 @@ def test_shifted_photographs_of_one_s_own(tmp_path, raw, capsys):
     for row in shifted:
         assert row.source_sha256 == sha256_file(tmp_path / "there" / row.source.removeprefix("shifted/"))
         assert row.path.startswith(f"data/real/shifted/{row.class_name}/")
-    assert "DVC does not watch ingest.shifted: add `- ${ingest.shifted}`" in capsys.readouterr().out
+    assert "DVC does not watch ingest.shifted: `partsynth upgrade` writes it" in capsys.readouterr().out
     assert go(tmp_path)[0] == plain
+
+
+def test_photographs_of_other_things_are_far_ood(tmp_path, raw):
+    plain, _ = go(tmp_path, Ood(holdout_classes=["pitted"]), masks="none")
+    for n in range(6):
+        save(tmp_path / "others/clean2" / f"{n}.png", texture(900 + n))
+        save(tmp_path / "others" / f"{n}.png", texture(950 + n))
+    with pytest.raises(UserError, match="far/clean: is a class of the source too"):
+        save(tmp_path / "others/clean/0.png", texture(999))
+        go(tmp_path, Ood(holdout_classes=["pitted"], far="others"))
+    shutil.rmtree(tmp_path / "others/clean")
+    rows, ood = go(tmp_path, Ood(holdout_classes=["pitted"], far="others"))
+    assert rows == plain
+    far = [r for r in ood if r.role == "far_ood"]
+    assert Counter((r.class_name, r.split) for r in far) == {
+        (c, s): 3 for c in ("clean2", "others") for s in ("val", "test")
+    }
+    for row in far:
+        assert row.path.startswith(f"data/ood/far/{row.split}/{row.class_name}/") and not row.mask
+        assert row.source_sha256 == sha256_file(tmp_path / "others" / row.source.removeprefix("far/"))
+
+
+def test_other_things_need_no_masks_where_parts_do(tmp_path):
+    for n in range(8):
+        for name in ("a", "b"):
+            save(tmp_path / f"raw/{name}/{n}.png", texture(n + 50 * (name == "b")))
+            mask = np.zeros((30, 40), np.uint8)
+            mask[8:20, 8:30] = 255
+            save(tmp_path / f"raw/{name}/{n}_mask.png", mask)
+        save(tmp_path / f"others/{n}.png", texture(200 + n))
+    rows, ood = go(tmp_path, Ood(far="others"), masks="required", group_pattern=None)
+    assert all(r.mask for r in rows) and len(ood) == 8
 
 
 def test_what_export_tools_make_of_one_photograph_stays_in_one_split(tmp_path):

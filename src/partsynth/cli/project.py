@@ -23,6 +23,24 @@ def init(
     data: Annotated[
         Path | None, typer.Option(help="Folder of photographs; it stays where it is. Left out with rendered parts.")
     ] = None,
+    shifted: Annotated[
+        Path | None,
+        typer.Option(help="Photographs of the same classes at another place: the shifted part of the test."),
+    ] = None,
+    far: Annotated[
+        Path | None, typer.Option(help="Photographs of other things, in class folders or not: far-OOD.")
+    ] = None,
+    holdout: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="A class kept out of training: near-OOD. May be given several times."),
+    ] = None,
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Its (groups) name the part or spot in CLASS/FILE; images of one spot stay in one split.",
+        ),
+    ] = None,
     base: Annotated[
         Path | None,
         typer.Option(help="A models/base folder to copy, where partsynth was installed without its repository."),
@@ -34,7 +52,10 @@ def init(
     """
     from partsynth.project import init as project_init
 
-    typer.echo(project_init.init(folder, preset, data, base))
+    told = project_init.init(
+        folder, preset, data, base, shifted=shifted, far=far, held_out=holdout or [], group_pattern=group_pattern
+    )
+    typer.echo(told)
 
 
 @app.command(rich_help_panel=PROJECT)

@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from partsynth.config.base import Count, Fraction, Section, Seed, member_of
+from partsynth.config.base import Count, Fraction, Section, Seed, member_of, unless
 from partsynth.seams import SOURCES
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class RenderInstances(Section):
@@ -65,10 +67,9 @@ class Ingest(Section):
     """How the source folder is laid out: the embedded data set's, MVIP's, or one folder per class."""
     path: str = "data/raw"
     """The source folder; absolute, or relative to the project's root."""
-    shifted: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
+    shifted: Annotated[str | None, unless(None)] = None
     """Source folder: a second folder of the same classes, photographed at another place or in another state; the
-    shifted part of the test. Absolute, or relative to the project's root; name it in the deps of ingest in dvc.yaml
-    too."""
+    shifted part of the test. Absolute, or relative to the project's root. `partsynth upgrade` has DVC watch it."""
     size: Annotated[int, Field(ge=16, le=1024)] = 64
     """Pixels per side of a framed image."""
     dilation: Fraction = 0.04
@@ -100,6 +101,9 @@ class Ingest(Section):
     """Exact or near duplicates across splits: fail, or warn."""
     seed: Seed = 0
     """Draws splits and shots."""
+    taken_down: Annotated[dict[Sha256, str], unless({})] = {}
+    """Photographs that are never taken in again: the file's sha256, and when and why it was taken down.
+    `partsynth audit source --purge` writes them; data/real/taken_down.csv carries them into the data's version."""
 
     @field_validator("group_pattern")
     @classmethod
@@ -128,7 +132,10 @@ class Ingest(Section):
 
 
 class Ood(Section):
-    """Out-of-distribution classes for a source that brings none."""
+    """Out-of-distribution photographs for a source that brings none."""
 
     holdout_classes: list[str] = []
     """Classes kept out of training; their images become near-OOD."""
+    far: Annotated[str | None, unless(None)] = None
+    """A folder of photographs of other things, in class folders or not: far-OOD. Absolute, or relative to the project's
+    root. `partsynth upgrade` has DVC watch it."""

@@ -46,6 +46,17 @@ def load_all(path: Path = PARAMS) -> Params:
     return _validated(Params, read_yaml(path), path)
 
 
+def load_text(text: str, name: Path) -> Params:
+    """Every section of a text that is called ``name`` in faults.
+
+    Raises
+    ------
+    UserError
+        as ``load_all`` does.
+    """
+    return _validated(Params, yaml.safe_load(text), name)
+
+
 def load(section: str, path: Path = PARAMS) -> Any:
     """One section (``train``), or one entry of a mapping section (``sets.id``).
 

@@ -13,7 +13,9 @@ from partsynth.lineage.graph import read_lock
 from partsynth.project.code import changed_stages
 from partsynth.project.findings import Findings
 from partsynth.project.needs import check_devices, check_models, check_store, check_versions
-from partsynth.project.upgrade import outdated
+from partsynth.project.photographs import look
+from partsynth.project.reviews import check_reviews
+from partsynth.project.upgrade import lacks_adapt, outdated, unwatched
 
 SHOWN = 3  # stages named in one fault
 
@@ -33,6 +35,7 @@ def check(root: Path, params: Path) -> list[str]:
         check_models(root, parameters, found)
         check_devices(parameters, found)
         _check_study(parameters, found)
+        _check_photographs(root, parameters, found)
         _check_backbone(parameters, found)
     except UserError as error:
         found.faults.append(str(error))
@@ -43,6 +46,7 @@ def check(root: Path, params: Path) -> list[str]:
     check_versions(root, found)
     check_store(root, found)
     _check_graph(root, found)
+    check_reviews(root, found)
     if found.faults:
         raise UserError("\n".join(found.faults))
     return found.in_order
@@ -52,6 +56,14 @@ def _check_study(parameters: Params, found: Findings) -> None:
     setup, setups = parameters.study.setup, parameters.select
     if setup not in setups:
         found.faults.append(f"study.setup: no {setup!r}{did_you_mean(setup, setups)}; select has {', '.join(setups)}")
+
+
+def _check_photographs(root: Path, parameters: Params, found: Findings) -> None:
+    """What ingest finds by name and place; photographs that are not here are told of with dvc.yaml."""
+    further = [parameters.ingest.shifted, parameters.ood.far]
+    places = [parameters.ingest.path, *(place for place in further if place is not None)]
+    if parameters.ingest.source != "rendered" and all((root / place).is_dir() for place in places):
+        look(root, parameters, found)
 
 
 def _check_backbone(parameters: Params, found: Findings) -> None:
@@ -69,6 +81,12 @@ def _check_code(root: Path, found: Findings) -> None:
     if stale := outdated(root):
         names = ", ".join(stale)
         found.faults.append(f"dvc.yaml names other code than runs for {names}: `partsynth upgrade` writes it")
+    if lacks_adapt(root):
+        found.faults.append("diffusion.adapt: dvc.yaml has no stage adapt: `partsynth upgrade` writes it")
+    if keys := unwatched(root):
+        found.faults.append(
+            f"dvc.yaml does not name {' and '.join(keys)} as params.yaml does: `partsynth upgrade` does"
+        )
 
 
 def _check_graph(root: Path, found: Findings) -> None:

@@ -2,29 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from partsynth.config.params import Params
 from partsynth.project.code import STAMP
 from partsynth.project.shipped import BASE, needs_base_model, shipped
-from partsynth.store.yaml_text import drop, parsed, quoted, written
+from partsynth.store.layout import ADAPTED, NO_REVIEW
+from partsynth.store.yaml_text import drop, in_one_line, parsed, quoted, verbatim, written
 
 SOURCE = "src/partsynth/"  # what code dependencies begin with in the repository's dvc.yaml
 
 
-def with_data(text: str, data: Path) -> str:
-    """A preset's text with ``ingest.path`` naming ``data``."""
+WATCHED = ("ingest.shifted", "ood.far")  # keys that may name further photographs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photographs:
+    """What a project is begun with, as ``init`` was told; paths are absolute."""
+
+    data: Path
+    shifted: Path | None = None  # the same classes elsewhere
+    far: Path | None = None  # other things
+    held_out: Sequence[str] = ()  # classes
+    group_pattern: str | None = None
+
+
+def with_photographs(text: str, photographs: Photographs) -> str:
+    """A preset's text that names these photographs."""
     preset = parsed(text)
-    preset["ingest"]["path"] = quoted(str(data))
+    ingest, ood = preset["ingest"], preset["ood"]
+    ingest["path"] = quoted(str(photographs.data))
+    behind = list(ingest).index("path") + 1
+    if photographs.group_pattern is not None:
+        ingest.pop("group_pattern", None)
+        ingest.insert(behind, "group_pattern", verbatim(photographs.group_pattern))
+    if photographs.shifted is not None:
+        ingest.insert(behind, "shifted", quoted(str(photographs.shifted)))
+    if photographs.held_out:
+        ood["holdout_classes"] = in_one_line(photographs.held_out)
+    if photographs.far is not None:
+        ood["far"] = quoted(str(photographs.far))
     return written(preset)
+
+
+def watching(graph: Any, params: Mapping[str, Any]) -> list[str]:
+    """Have ``ingest`` in a parsed dvc.yaml depend on what WATCHED keys of params.yaml name, and on no other; the keys
+    that were put right."""
+    step = graph.get("stages", {}).get("ingest")
+    if step is None:
+        return []
+    changed = []
+    for key in WATCHED:
+        section, name = key.split(".")
+        named = params.get(section)
+        wanted = isinstance(named, Mapping) and named.get(name) is not None
+        dep = f"${{{key}}}"
+        if wanted != (dep in map(str, step.get("deps", []))):
+            replace_dependencies(step, dep.__eq__, [dep] if wanted else None)
+            changed.append(key)
+    return changed
+
+
+def adapting(dvc_yaml: Any, params: Mapping[str, Any]) -> bool:
+    """Give the dvc.yaml of a project from before stage adapt that stage, where params.yaml asks for it.
+
+    Returns whether it was lacking; ``dvc_yaml`` is changed in place.
+    """
+    stages, diffusion = dvc_yaml["stages"], params.get("diffusion")
+    if "adapt" in stages or not isinstance(diffusion, Mapping) or diffusion.get("adapt") is None:
+        return False
+    users = [step_of(stages[name]) for name in ("tokens", "calibrate", "generate", "report") if name in stages]
+    needs_base = any(BASE in step["deps"] for step in users)
+    new = parsed(project_dvc_yaml(shipped("dvc.yaml").read_text(), False, needs_base))["stages"]["adapt"]
+    stages.insert(list(stages).index("tokens") if "tokens" in stages else len(stages), "adapt", new)
+    for step in users:
+        replace_dependencies(step, ADAPTED.__eq__, [ADAPTED])
+    if "report" in stages and "--adapted" not in stages["report"]["cmd"]:
+        stages["report"]["cmd"] = stages["report"]["cmd"].replace("--out ", f"--adapted {ADAPTED} --out ")
+    return True
 
 
 def graph_for(parameters: Params, setups: list[str] | None = None) -> str:
     """dvc.yaml of a project with these parameters; ``setups``: those of ``benchmark.setups`` to take (None = all)."""
     renders = parameters.ingest.source == "rendered"
     text = project_dvc_yaml(shipped("dvc.yaml").read_text(), renders, needs_base_model(parameters))
+    dvc_yaml = parsed(text)
+    if watching(dvc_yaml, parameters.model_dump()):
+        text = written(dvc_yaml)
     chosen = {n: s for n, s in parameters.benchmark.setups.items() if setups is None or n in setups}
     return with_setups(text, {name: (setup.onto, setup.set) for name, setup in chosen.items()}) if chosen else text
 
@@ -37,6 +104,7 @@ def with_setups(graph: str, chain: Mapping[str, tuple[str | None, str]]) -> str:
             "onto": f"data/selected/{onto}.csv" if onto else "data/real/train",
             "manifest": "data/real/manifest.csv" if added == "real" else f"data/augmented/{added}/manifest.csv",
             "verdicts": "data/real/val" if added == "real" else f"data/quality/{added}.csv",
+            "review": NO_REVIEW,
         }
         for name, (onto, added) in chain.items()
     }
@@ -80,8 +148,8 @@ def stage_names(graph: str) -> list[str]:
 
 
 PROJECT_HEAD = """\
-# ingest -> tokens -> calibrate@SET -> generate@SET -> quality@SET -> select@SETUP -> train@SETUP-SEED -> evaluate
-# -> report
+# ingest -> adapt -> tokens -> calibrate@SET -> generate@SET -> quality@SET -> select@SETUP -> train@SETUP-SEED
+# -> evaluate -> report
 #
 # partsynth.json holds a hash of each stage's code in the installed package (`partsynth upgrade` records a new one).
 # One more augmentation set: an entry of `sets` in params.yaml.

@@ -7,19 +7,34 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from partsynth import __version__
-from partsynth.config.load import load_all
+from partsynth.config.load import load_all, load_text
 from partsynth.errors import UserError, did_you_mean
 from partsynth.project.code import STAMP, stamp
-from partsynth.project.dvcfile import graph_for, stage_names, with_data
+from partsynth.project.dvcfile import Photographs, graph_for, stage_names, with_photographs
+from partsynth.project.findings import Findings
+from partsynth.project.photographs import look
+from partsynth.project.reviews import write_no_review
 from partsynth.project.shipped import BASE, checkout, needs_base_model, presets, shipped
 from partsynth.store.files import write_json, write_text_atomic
 
+SAID = 300  # characters of what git says
+
 
 def init(
-    folder: Path, preset: str, data: Path | None = None, base: Path | None = None, cache: Path | None = None
+    folder: Path,
+    preset: str,
+    data: Path | None = None,
+    base: Path | None = None,
+    cache: Path | None = None,
+    *,
+    shifted: Path | None = None,
+    far: Path | None = None,
+    held_out: Sequence[str] = (),
+    group_pattern: str | None = None,
 ) -> str:
     """Make a git + DVC project in ``folder`` from a preset; returns what to do next.
 
@@ -32,6 +47,10 @@ def init(
     base : the embedded base model, where the package was installed without its repository; it is copied in, under DVC,
         so that the project can be shared
     cache : a DVC cache that it shares with others, instead of its own
+    shifted : photographs of the same classes from elsewhere, for the shifted part of the test
+    far : photographs of other things, far-OOD
+    held_out : classes kept out of training, near-OOD
+    group_pattern : regular expression whose groups name the part or spot in <class>/<file>
 
     Raises
     ------
@@ -46,15 +65,29 @@ def init(
     model = base or (checkout_root / BASE if checkout_root else None)
     needs_base = needs_base_model(parameters)
     faults = [f"{folder} is not empty: name a new folder"] if folder.exists() and not _is_empty(folder) else []
-    faults += _data_faults(preset, parameters.ingest.source == "rendered", data)
+    renders = parameters.ingest.source == "rendered"
+    faults += _data_faults(preset, renders, data)
+    for option, place in (("--shifted", shifted), ("--far", far)):
+        faults += _place_faults(option, place) if place is not None else []
+    if renders and (shifted or far or held_out or group_pattern):
+        faults.append("--shifted, --far, --holdout and --group-pattern are for photographs: take another preset")
     faults += _model_faults(model) if needs_base else []
     faults += ["git is not installed"] if shutil.which("git") is None else []
     if faults:
         raise UserError("\n  ".join(["no project was made:", *faults] if len(faults) > 1 else faults))
 
-    text = known[preset].read_text()
+    text, seen = known[preset].read_text(), Findings()
     if data is not None:
-        text = with_data(text, data.resolve())
+        photographs = Photographs(
+            data=data.resolve(),
+            shifted=shifted.resolve() if shifted else None,
+            far=far.resolve() if far else None,
+            held_out=held_out,
+            group_pattern=group_pattern,
+        )
+        text = with_photographs(text, photographs)
+        parameters = load_text(text, known[preset])
+        look(folder, parameters, seen)
     graph = graph_for(parameters)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # made beside its place and moved there whole
@@ -66,6 +99,7 @@ def init(
         write_json(new / STAMP, stamp(stage_names(graph)))
         write_text_atomic(new / "README.md", README.format(preset=preset, version=__version__))
         write_text_atomic(new / "reports/studies/README.md", STUDIES)  # the report depends on the folder
+        write_no_review(new)
         _begin_versions(new, cache)
         if needs_base and model is not None:
             shutil.copytree(model, new / BASE)
@@ -73,11 +107,18 @@ def init(
             _dvc(new, "config", "--local", "cache.type", "copy")
             _dvc(new, "add", BASE)
             (new / ".dvc/config.local").unlink()
-        committed = _commit(new, f"A partsynth project from the preset {preset}")
+        refusal = _commit(new, f"A partsynth project from the preset {preset}")
         os.replace(new, folder)
-    lines = [f"{folder} is ready (preset {preset})."]
-    if not committed:
-        lines.append("git knows no name for you, so nothing was committed: git config user.name, then git commit.")
+    lines = [f"{folder} is ready (preset {preset}).", *seen.in_order]
+    lines += [f"Mend first, dvc repro would stop: {fault}" for fault in seen.faults]
+    if data is not None and not parameters.ood.holdout_classes and far is None:
+        lines.append(
+            "No class is held out and no folder of other things is named, so there will be no OOD figures (--holdout, "
+            "--far, or section ood of params.yaml)."
+        )
+    if refusal is not None:
+        lines.append(f"Nothing was committed, git says: {refusal}")
+        lines.append(f"Mend that, then: cd {folder}; git commit -m 'A partsynth project'")
     if shutil.which("partsynth") is None:
         lines.append(f"Next: source {Path(sys.executable).parent / 'activate'}")
     lines.append(f"Next: cd {folder}; partsynth check; dvc repro; partsynth summary")
@@ -93,12 +134,16 @@ def _data_faults(preset: str, renders: bool, data: Path | None) -> list[str]:
         return [] if renders else [f"the preset {preset} needs --data, the folder of your photographs"]
     if renders:
         return [f"the preset {preset} renders its own images: leave --data out, or take another preset"]
-    if not data.is_dir():
-        return [f"--data {data}: no such folder"]
-    if _is_empty(data):
-        return [f"--data {data}: the folder is empty"]
-    if set(str(data.resolve())) & set("\"'\\$`\n"):
-        return [f"--data {data.resolve()}: a path with quotes, $, ` or \\ does not pass through dvc.yaml"]
+    return _place_faults("--data", data)
+
+
+def _place_faults(option: str, place: Path) -> list[str]:
+    if not place.is_dir():
+        return [f"{option} {place}: no such folder"]
+    if _is_empty(place):
+        return [f"{option} {place}: the folder is empty"]
+    if set(str(place.resolve())) & set("\"'\\$`\n"):
+        return [f"{option} {place.resolve()}: a path with quotes, $, ` or \\ does not pass through dvc.yaml"]
     return []
 
 
@@ -121,10 +166,14 @@ def _begin_versions(folder: Path, cache: Path | None) -> None:
         shutil.copyfile(shipped(name), folder / name)
 
 
-def _commit(folder: Path, message: str) -> bool:
-    """Whether everything could be committed: git refuses where it knows no name of the user."""
+def _commit(folder: Path, message: str) -> str | None:
+    """What git says where it does not commit: it knows no name of the user, a hook of his refuses, a key is missing."""
     _run(folder, "git", "add", "--all")
-    return subprocess.run(["git", "commit", "--quiet", "-m", message], cwd=folder, capture_output=True).returncode == 0
+    done = subprocess.run(["git", "commit", "--quiet", "-m", message], cwd=folder, capture_output=True, text=True)
+    if done.returncode == 0:
+        return None
+    said = " ".join((done.stderr or done.stdout).split())
+    return said if len(said) <= SAID else f"{said[:SAID]} ..."
 
 
 def _run(folder: Path, *command: str) -> None:

@@ -129,7 +129,7 @@ def _framed(
             raise BadImage(f"mask {photo.mask}: {error}") from None
         if is_full(mask):
             notes.append("masks that cover the whole image and frame nothing")
-    elif params.masks == "required":
+    elif params.masks == "required" and (photo.base is None or photo.role != "far_ood"):
         raise BadImage("no mask (ingest.masks: optional or none goes without)")
     box = _box(mask, image.size, params)
     small = thumbnail(image.crop(within(box, image.size)))

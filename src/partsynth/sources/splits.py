@@ -30,6 +30,16 @@ def hold_out(framed: Sequence[Framed], folders: dict[str, str], ood: Ood) -> tup
 
     ``folders`` are all the source's: class name -> folder name.
     """
+    names, faults = held_out(folders, ood)
+    near = [f.photo.role == "target" and f.photo.class_name in names for f in framed]
+    roles = [
+        replace(f, photo=replace(f.photo, role="near_ood")) if held else f for f, held in zip(framed, near, strict=True)
+    ]
+    return roles, faults
+
+
+def held_out(folders: dict[str, str], ood: Ood) -> tuple[set[str], list[Fault]]:
+    """Names of the classes that are held out, and of what is to be held out and is no class of the source's."""
     names = {alias: name for name, alias in folders.items()} | {name: name for name in folders}
     there = ", ".join(folders) or "none"
     faults = [
@@ -37,9 +47,7 @@ def hold_out(framed: Sequence[Framed], folders: dict[str, str], ood: Ood) -> tup
         for name in ood.holdout_classes
         if name not in names
     ]
-    held = {names[name] for name in ood.holdout_classes if name in names}
-    roles = [replace(f, photo=replace(f.photo, role="near_ood")) if f.photo.class_name in held else f for f in framed]
-    return roles, faults
+    return {names[name] for name in ood.holdout_classes if name in names}, faults
 
 
 def assign(framed: Sequence[Framed], params: Ingest) -> Assigned:

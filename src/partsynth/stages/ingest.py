@@ -6,7 +6,6 @@ was there before.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -17,9 +16,9 @@ from partsynth.config.data import Ingest, Ood
 from partsynth.errors import UserError, listed
 from partsynth.records.manifest import write_manifest
 from partsynth.records.rows import RealRecord
-from partsynth.seams import SOURCES
 from partsynth.sources.base import Fault, Found
 from partsynth.sources.duplicates import duplicate_faults, find_duplicates
+from partsynth.sources.find import find
 from partsynth.sources.frame import Framed, frame_all
 from partsynth.sources.scratch import Scratch
 from partsynth.sources.splits import assign, hold_out
@@ -50,9 +49,10 @@ def run(inputs: Inputs) -> None:
         duplicates across splits. Nothing has been written then.
     """
     params = inputs.params
-    found = _find(inputs)
+    found = find(inputs.raw, params, inputs.ood_params, inputs.root)
     with Scratch(inputs.real.parent) as scratch:
         framed, unreadable = frame_all(found.photos, inputs.raw, params, scratch)
+        framed = _without_taken_down(framed, params)
         framed, unknown = hold_out(framed, found.folders, inputs.ood_params)
         assigned = assign(framed, params)
         if assigned.known:
@@ -71,22 +71,23 @@ def run(inputs: Inputs) -> None:
         write_csv(inputs.real / "skipped.csv", ("name", "reason"), skipped)
         if skipped:
             print(f"ingest: {len(skipped)} skipped, listed in {inputs.real / 'skipped.csv'}")
+    if params.taken_down:  # the data's version remembers them, the photographs are gone
+        write_csv(inputs.real / "taken_down.csv", ("sha256", "note"), sorted(params.taken_down.items()))
     write_manifest(inputs.ood / MANIFEST, [r for r in rows if r.role != "target"], RealRecord)
     write_manifest(inputs.real / MANIFEST, [r for r in rows if r.role == "target"], RealRecord)
     _tell(rows)
     _tell_summary(found, assigned.framed, faults)
-    if params.shifted is not None and not _watched(inputs.root):
-        print("ingest: DVC does not watch ingest.shifted: add `- ${ingest.shifted}` to the deps of ingest in dvc.yaml")
+    for key in _unwatched(inputs):
+        print(f"ingest: DVC does not watch {key}: `partsynth upgrade` writes it into dvc.yaml")
 
 
-def _find(inputs: Inputs) -> Found:
-    params = inputs.params
-    if not inputs.raw.is_dir():
-        raise UserError(f"{inputs.raw}: no such folder (ingest.path names the source folder)")
-    if params.shifted is not None:
-        params = params.model_copy(update={"shifted": os.fspath(inputs.root / params.shifted)})
-    wanted = None if params.classes is None else [*params.classes, *inputs.ood_params.holdout_classes]
-    return SOURCES[params.source].read(inputs.raw, wanted, params)
+def _without_taken_down(framed: Sequence[Framed], params: Ingest) -> list[Framed]:
+    """A photograph that was taken down stays out, whoever brought it back and under whatever name."""
+    for one in framed:
+        if one.source_sha256 in params.taken_down:
+            note = params.taken_down[one.source_sha256]
+            print(f"ingest: WARNING: {one.photo.name} left out: it was taken down ({note}); delete the file")
+    return [one for one in framed if one.source_sha256 not in params.taken_down]
 
 
 def _refuse(faults: Sequence[Fault], raw: Path, keep_going: bool) -> None:
@@ -103,13 +104,15 @@ def _tell(rows: Sequence[RealRecord]) -> None:
     classes = len({r.class_name for r in rows if r.role == "target"})
     print(f"ingest: {classes} classes, " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items())))
     if not any(r.role != "target" for r in rows):
-        print("ingest: no out-of-distribution images (ood.holdout_classes would hold classes out)")
+        print("ingest: no out-of-distribution images (ood.holdout_classes and ood.far name some)")
 
 
-def _watched(root: Path) -> bool:
-    """Whether dvc.yaml, where there is one, names the shifted photographs, so that a change of theirs is noticed."""
-    graph = root / "dvc.yaml"
-    return not graph.is_file() or "${ingest.shifted}" in graph.read_text(encoding="utf-8")
+def _unwatched(inputs: Inputs) -> list[str]:
+    """Keys that name photographs which dvc.yaml, where there is one, does not, so that no change of theirs is seen."""
+    graph = inputs.root / "dvc.yaml"
+    text = graph.read_text(encoding="utf-8") if graph.is_file() else None
+    named = {"ingest.shifted": inputs.params.shifted, "ood.far": inputs.ood_params.far}
+    return [key for key, path in named.items() if path and text is not None and f"${{{key}}}" not in text]
 
 
 def _left_out(found: Found) -> set[tuple[str, str]]:

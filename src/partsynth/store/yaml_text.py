@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScalarString
 
 WIDTH = 2**16  # lines are never broken anew
 
@@ -26,6 +28,18 @@ def written(data: Any) -> str:
 def quoted(text: str) -> str:
     """A text that is written in double quotes."""
     return DoubleQuotedScalarString(text)
+
+
+def verbatim(text: str) -> str:
+    """A text that is written in single quotes, in which backslashes mean nothing."""
+    return SingleQuotedScalarString(text)
+
+
+def in_one_line(values: Sequence[str]) -> Any:
+    """A list that is written as ["a", "b"]."""
+    texts = CommentedSeq([quoted(value) for value in values])
+    texts.fa.set_flow_style()
+    return texts
 
 
 def drop(mapping: Any, key: str) -> None:
