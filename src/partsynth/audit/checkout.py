@@ -22,6 +22,7 @@ from partsynth.records.rows import SelectedRecord
 from partsynth.store.files import inside, write_bytes_atomic, write_json
 from partsynth.store.hashing import sha256_bytes, sha256_file
 from partsynth.tracking.query import read_artifact
+from partsynth.tracking.takedown import TAKEDOWN
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def checkout_run(root: Path, name: str, out: Path) -> Result:
     ]
     if run.training_table is None:
         faults.append(Fault(run.run_id, "the run names no training table"))
+    if taken := run.tags.get(TAKEDOWN):
+        faults.append(Fault(run.run_id, f"a photograph it was trained on was taken down, and is nowhere kept: {taken}"))
     partial = out.with_name(out.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)

@@ -1,4 +1,4 @@
-"""Everything that live runs refer to, sent to a remote."""
+"""Everything that live runs refer to, sent to a remote; of runs whose data was taken down nothing is asked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from partsynth.audit.runs import all_runs, recorded_graph
 from partsynth.errors import UserError
 from partsynth.lineage.graph import outputs
 from partsynth.lineage.objects import Objects
+from partsynth.tracking.takedown import TAKEDOWN
 
 
 def push_runs(root: Path, remote: str | None = None) -> Result:
@@ -20,7 +21,7 @@ def push_runs(root: Path, remote: str | None = None) -> Result:
     with Objects(root) as objects:
         uncached = {path for stage in objects.pipeline().values() for path in stage.uncached}
         wanted: dict[str, str] = {}  # md5 -> path
-        live = [run for run in all_runs(root) if run.live]
+        live = [run for run in all_runs(root) if run.live and TAKEDOWN not in run.tags]
         for run in live:
             try:
                 made = outputs(recorded_graph(root, run)["stages"])

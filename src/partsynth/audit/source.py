@@ -13,6 +13,7 @@ from partsynth.audit.result import Fault, Result
 from partsynth.audit.rows import SHA256, images_naming, real_rows, synthetic_rows
 from partsynth.audit.runs import RunRecord, all_runs
 from partsynth.audit.tables import trained_images
+from partsynth.audit.takedown_record import taken_down
 from partsynth.audit.tokens import read_token
 from partsynth.audit.versions import Version, distinct_versions, read_listing, version_of
 from partsynth.errors import UserError
@@ -37,12 +38,13 @@ def trace_source(root: Path, what: str) -> Result:
     faults: list[Fault] = []
     with Objects(root) as objects:
         runs = all_runs(root)
+        taken = taken_down(root)
         states: list[tuple[str, Version]] = [("workspace", Version(root))]
         states += [(run.run_id, version) for run, version in distinct_versions(root, objects, runs)]
         names = needles(root, what)[0]
         spelt = [unicodedata.normalize(form, name) for name in names for form in ("NFC", "NFD")]  # macOS has the latter
         photograph = _only_one(what, _fitting(states, [*names, *(name for name in spelt if name not in names)]))
-        derived = Derived(photograph.source_sha256)
+        derived = Derived(photograph.source_sha256, photograph.source_sha256 in taken)
         for label, version in states:
             try:
                 derived.collect(version)
@@ -62,6 +64,7 @@ def trace_source(root: Path, what: str) -> Result:
             "source": photograph.source,
             "source_sha256": photograph.source_sha256,
             "class_name": photograph.class_name,
+            **({"taken_down": taken[photograph.source_sha256]} if photograph.source_sha256 in taken else {}),
         },
         "framed": sorted(derived.framed.values(), key=lambda item: item["path"]),
         "synthetic": sorted(derived.synthetic.values(), key=lambda item: (item["path"], item["sha256"])),
@@ -102,8 +105,9 @@ def _only_one(what: str, photographs: Sequence[RealRecord]) -> RealRecord:
 class Derived:
     """What came of one photograph, gathered over versions of the data, the workspace first; each by sha256."""
 
-    def __init__(self, photograph: str) -> None:
+    def __init__(self, photograph: str, gone: bool = False) -> None:
         self.photograph = photograph  # the original's sha256
+        self.gone = gone  # taken down: its tokens are expected to be missing
         self.classes: set[str] = set()
         self.framed: dict[str, dict[str, Any]] = {}
         self.synthetic: dict[str, dict[str, Any]] = {}
@@ -126,7 +130,13 @@ class Derived:
                         self.synthetic.setdefault(made.sha256, entry | here)
         for name in sorted(self.classes):
             path = f"{TOKENS}/{name}.safetensors"
-            if (data := version.read(path)) is None:
+            try:
+                data = version.read(path)
+            except UserError:
+                if not self.gone:
+                    raise
+                continue
+            if data is None:
                 continue
             if {sha256 for _, sha256 in read_token(data, path).sources} & self.framed.keys():
                 sha256 = sha256_bytes(data)

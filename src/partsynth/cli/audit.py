@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -20,6 +21,12 @@ audits = typer.Typer(
 app.add_typer(audits, name="audit", rich_help_panel=RESULTS)
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+
+
+def show(result: Result) -> None:
+    from partsynth.audit.present import present
+
+    present(result)
 
 
 def tell(result: Result, as_json: bool) -> NoReturn:
@@ -55,12 +62,41 @@ def audit_image(
 @audits.command("source")
 def audit_source(
     what: Annotated[str, typer.Argument(metavar="PHOTOGRAPH", help="Path, or sha256 (eight digits or more).")],
+    purge: Annotated[bool, typer.Option("--purge", help="List what a takedown removes.")] = False,
+    remote: Annotated[str | None, typer.Option(help="DVC remote whose objects --purge removes, too.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove all that --purge lists. There is no way back.")] = False,
+    reason: Annotated[str, typer.Option(help="Why: kept in params.yaml beside the photograph's sha256.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Everything derived from one photograph, and the runs affected: for a takedown."""
-    from partsynth.audit.source import trace_source
+    """Everything derived from one photograph, and the runs affected; with --purge, a takedown.
 
-    tell(trace_source(Path.cwd(), what), as_json)
+    --purge alone is a dry run (at a terminal it then asks). Done, it remembers the photograph's sha256 in params.yaml
+    (ingest.taken_down), tags the runs that learned from it, takes their aliases off, and removes the photograph, the
+    images and tokens made from it and DVC's objects of all versions of them. Interrupted, start it again.
+    """
+    import datetime
+
+    from partsynth.audit import takedown
+    from partsynth.audit.source import trace_source
+    from partsynth.errors import UserError
+
+    root = Path.cwd()
+    if not purge:
+        if remote is not None or yes or reason:
+            raise UserError("--remote, --yes and --reason belong to --purge")
+        tell(trace_source(root, what), as_json)
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    if not yes:
+        result = takedown.purge(root, what, remote=remote)
+        if as_json or not sys.stdin.isatty():
+            tell(result, as_json)
+        show(result)
+        sha256 = result.data["photograph"]["source_sha256"]
+        asked = f"To remove all of this for good, type the first eight digits of {sha256} (Enter: nothing is removed)"
+        if not (answer := typer.prompt(asked, default="", show_default=False)):
+            raise typer.Exit(result.exit_code)
+        takedown.require_confirmed(answer, sha256)
+    tell(takedown.purge(root, what, remote=remote, go=True, date=today, reason=reason), as_json)
 
 
 @audits.command("diff")

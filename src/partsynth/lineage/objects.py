@@ -148,6 +148,21 @@ class Objects:
             raise UserError(f"{len(result.failed)} object(s) could not be pushed")
         return len(result.transferred)
 
+    def database_of(self, remote: str) -> Any:
+        """DVC's own view (``HashFileDB``) of a remote's objects.
+
+        Raises
+        ------
+        UserError
+            where DVC cannot open it, or it keeps versions of files instead of objects.
+        """
+        from dvc.exceptions import DvcException
+
+        try:
+            return self._repo.cloud.get_remote_odb(remote, "partsynth audit source --purge")
+        except DvcException as error:
+            raise UserError(f"DVC's remote {remote} cannot be used: {error}") from None
+
     def read(self, md5: str) -> bytes:
         """An object's bytes, their md5 checked.
 

@@ -11,6 +11,7 @@ from partsynth.store.files import read_json
 from partsynth.store.layout import CLASSIFIERS
 from partsynth.tracking.query import RunView, get_run, model_versions
 from partsynth.tracking.store import MODEL, model_name
+from partsynth.tracking.takedown import require_untouched
 
 CHAMPION = "champion"
 
@@ -30,7 +31,8 @@ def choose_model(root: Path, run: str | None = None, alias: str = CHAMPION) -> C
     Raises
     ------
     UserError
-        where there is no such run or alias, or its model is not in the workspace.
+        where there is no such run or alias, its model is not in the workspace, or it was trained on a photograph that
+        was taken down.
     """
     models = trained(root)
     if not models:
@@ -44,13 +46,16 @@ def choose_model(root: Path, run: str | None = None, alias: str = CHAMPION) -> C
             known = f"; there are {', '.join(sorted(aliases))}" if aliases else ": partsynth register gives one"
             raise UserError(f"the registered model {mine[0]} has no alias {alias!r}{known}")
         best = choose(models)
+        if (known_run := _known_run(root, best.run_id)) is not None:
+            require_untouched(known_run)
         why = f"no model is registered as @{CHAMPION}: the highest validation accuracy of the workspace was taken"
-        return Chosen(best, _known_run(root, best.run_id), why)
+        return Chosen(best, known_run, why)
     return _of_run(root, get_run(root, run), models, "named by its user")
 
 
 def _of_run(root: Path, run: RunView, models: list[Trained], why: str) -> Chosen:
     """By the run's id or, where the same training was run again, by the fingerprint of all its inputs."""
+    require_untouched(run)
     wanted = run.tags.get("fingerprint")
     for model in models:
         if model.run_id == run.run_id or (wanted and read_json(model.folder / "config.json")["fingerprint"] == wanted):

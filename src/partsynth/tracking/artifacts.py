@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from partsynth.errors import UserError
+from partsynth.store.addresses import masked
+
 if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
@@ -36,6 +39,32 @@ class Artifacts:
                 return Path(self._repository().download_artifacts(path, copy)).read_bytes()
             except (MlflowException, OSError):
                 return None
+
+    def names(self, folder: str) -> list[str]:
+        """The files in a folder, by their paths; none where there is no such folder."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return sorted(item.path for item in self._repository().list_artifacts(folder) if not item.is_dir)
+        except (MlflowException, OSError):
+            return []
+
+    def remove(self, path: str) -> None:
+        """Take a file away for good; one that is not there is no fault.
+
+        Raises
+        ------
+        UserError
+            where the store of artifacts does not let it be removed.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._repository().delete_artifacts(path)
+        except FileNotFoundError:
+            return
+        except (MlflowException, NotImplementedError, OSError) as error:
+            raise UserError(f"artifact {path} below {masked(self.artifact_uri)} cannot be removed: {error}") from None
 
     def add(self, path: Path, folder: str = "") -> None:
         """A file, or a folder under its name with all below it."""

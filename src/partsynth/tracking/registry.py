@@ -8,6 +8,7 @@ from partsynth.errors import UserError
 from partsynth.tracking.artifacts import Artifacts
 from partsynth.tracking.query import get_run
 from partsynth.tracking.store import client, import_mlflow, model_name, tracking_uri
+from partsynth.tracking.takedown import require_untouched
 
 
 def register_model(
@@ -25,7 +26,8 @@ def register_model(
     Raises
     ------
     UserError
-        where the run did not finish, was deleted or replaced by a rerun, or logged no model.
+        where the run did not finish, was deleted or replaced by a rerun, logged no model, or was trained on a
+        photograph that was taken down.
     """
     mlflow, store, model = import_mlflow(), client(root), model or model_name(root)
     run = get_run(root, run_id)
@@ -33,6 +35,7 @@ def register_model(
         raise UserError(f"run {run_id} cannot be registered: it was deleted in MLflow (restore it in the UI)")
     if run.status != "FINISHED" or not run.live:
         raise UserError(f"run {run_id} cannot be registered: it is {run.status}{'' if run.live else ' and replaced'}")
+    require_untouched(run)
     if not store.list_artifacts(run_id, "model"):
         raise UserError(f"run {run_id} logged no model")
     try:
