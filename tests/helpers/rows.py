@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from partsynth.augmentation.methods.sdedit import SdeditRecord
+from partsynth.records.review import ReviewRecord
 from partsynth.records.rows import RealRecord, VerdictRecord
 
 
@@ -72,3 +73,12 @@ def verdict(
         "reasons": reasons,
     }
     return VerdictRecord(**(told | changes))
+
+
+def decision(image: str | SdeditRecord, decision: str, **changes: Any) -> ReviewRecord:
+    """A person's, about an image by its row or, of the set id and class gear, by the stem of its file."""
+    known = {"path": f"data/augmented/id/gear/{image}.png", "sha256": f"id-gear/{image}", "class_name": "gear"}
+    if isinstance(image, SdeditRecord):
+        known = {"path": image.path, "sha256": image.sha256, "class_name": image.class_name}
+    told = {"decision": decision, "reviewer": "ann", "time": "2026-11-26T09:30:00Z"}
+    return ReviewRecord(**(known | told | changes))

@@ -6,12 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers.rows import augmented, real_row, verdict
+from helpers.rows import augmented, decision, real_row, verdict
 
 from partsynth.augmentation.methods.sdedit import SdeditRecord
 from partsynth.config.training import SelectSetup
 from partsynth.errors import UserError
 from partsynth.records.manifest import read_manifest, write_manifest
+from partsynth.records.review import ReviewRecord
 from partsynth.records.rows import RealRecord, SelectedRecord, VerdictRecord
 from partsynth.stages import select
 
@@ -161,3 +162,49 @@ def test_real_images_as_negatives_of_other_classes(go, tmp_path):
             run(SelectSetup(role=role, rule="all"), "twice", out, real, None, tmp_path / "t.csv", real)
     with pytest.raises(UserError, match="rule 'random' needs a table of verdicts"):
         run(SelectSetup(role="negative", rule="random"), "x", tmp_path / "s.csv", real, None, out, real)
+
+
+# --- people's decisions ---------------------------------------------------------------------------------------------
+
+
+def reviewing(tmp_path: Path, rows: list[ReviewRecord] | None, verdicts: list[VerdictRecord]) -> bytes:
+    """The table of a setup of accepted positives with these decisions; None = no table of them at all."""
+    review = None
+    if rows is not None:
+        review = tmp_path / "review.csv"
+        write_manifest(review, rows, ReviewRecord)
+    write_manifest(tmp_path / "verdicts.csv", verdicts, VerdictRecord)
+    paths = {"onto": "s.csv", "manifest": "id.csv", "verdicts": "verdicts.csv", "real": "real.csv", "out": "x.csv"}
+    where = {name: tmp_path / path for name, path in paths.items()}
+    select.run(select.Inputs(params=SETUP, setup="x", review=review, **where))
+    return (tmp_path / "x.csv").read_bytes()
+
+
+def test_without_decisions_the_table_has_the_same_bytes(go, tmp_path):
+    go(ALL)
+    verdicts = [verdict(e, 0.1 * i, ("accept", "drop")[i % 2], ("", "drift")[i % 2]) for i, e in enumerate(EDITS)]
+    before = reviewing(tmp_path, None, verdicts)
+    assert reviewing(tmp_path, [], verdicts) == before
+    assert reviewing(tmp_path, [decision(e, "unsure") for e in EDITS], verdicts) == before
+    assert reviewing(tmp_path, [decision(EDITS[0], "drop", sha256="older")], verdicts) == before
+
+
+def test_decisions_change_the_rows_of_their_images_and_no_other(go, tmp_path, capsys):
+    go(ALL)
+    verdicts = [verdict(e, 0.1 * i, ("accept", "drop")[i % 2], ("", "drift")[i % 2]) for i, e in enumerate(EDITS)]
+    before = set(reviewing(tmp_path, None, verdicts).decode().splitlines())
+    capsys.readouterr()
+    told = [decision(EDITS[1], "accept"), decision(EDITS[2], "drop"), decision(EDITS[4], "other_class")]
+    told += [decision(EDITS[6], "unsure"), decision(EDITS[8], "drop", sha256="older")]
+    after = set(reviewing(tmp_path, told, verdicts).decode().splitlines())
+    assert {line.split(",")[0] for line in before - after} == {EDITS[2].path, EDITS[4].path}
+    assert {line.split(",")[0] for line in after - before} == {EDITS[1].path}
+    said = capsys.readouterr().out
+    assert "people's decisions: 1 accept, 1 drop, 1 other_class, 1 unsure; 1 on images of other bytes" in said
+
+
+def test_contradicting_decisions_stop_the_stage(go, tmp_path):
+    go(ALL)
+    rows = [decision(EDITS[0], "accept", reviewer="ann"), decision(EDITS[0], "drop", reviewer="ben")]
+    with pytest.raises(UserError, match="ann says accept, ben says drop"):
+        reviewing(tmp_path, rows, [verdict(e, 0.1) for e in EDITS])

@@ -20,10 +20,11 @@ from partsynth.errors import UserError
 from partsynth.project import init
 from partsynth.project.code import STAMP
 from partsynth.project.dvcfile import graph_for
+from partsynth.project.reviews import write_no_review
 from partsynth.project.shipped import presets
 from partsynth.project.upgrade import upgrade
 from partsynth.store.files import write_text_atomic
-from partsynth.store.layout import AUGMENTED, MANIFEST, RAW
+from partsynth.store.layout import AUGMENTED, MANIFEST, NO_REVIEW, RAW
 
 IDENTITY = ("-c", "user.name=partsynth", "-c", "user.email=partsynth@localhost")  # of commits in replicates
 
@@ -72,12 +73,13 @@ def prepare(folder: Path, preset: Preset, replicate: Replicate, cache: Path) -> 
     for name, text in texts.items():
         if (folder / name).read_text() != text:
             write_text_atomic(folder / name, text)
+    write_no_review(folder)
     load_all(folder / "params.yaml")
     for stale in (folder / AUGMENTED).glob(f"*/{MANIFEST}"):
         if stale.parent.name not in sets:  # a set that the preset no longer has
             shutil.rmtree(stale.parent)
     git = ["git", *IDENTITY]
-    subprocess.run([*git, "add", *texts, STAMP], cwd=folder, check=True, capture_output=True)
+    subprocess.run([*git, "add", *texts, STAMP, NO_REVIEW], cwd=folder, check=True, capture_output=True)
     subprocess.run([*git, "commit", "--quiet", "-m", about.strip("# \n")], cwd=folder, capture_output=True)
 
 

@@ -162,6 +162,9 @@ def select(
         Path, typer.Option(help="Folder written by ingest: only what goes back to its train part is taken.")
     ],
     out: Annotated[Path, typer.Option(help="The setup's training table (CSV).")],
+    review: Annotated[
+        Path | None, typer.Option(help="What people decided about that set (`review apply`); a folder stands for none.")
+    ] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Write the training table of one setup: the setup before it and one set in one role."""
@@ -171,7 +174,14 @@ def select(
 
     step.run(
         step.Inputs(
-            params=section, setup=setup, onto=onto, manifest=manifest, verdicts=verdicts, real=real / MANIFEST, out=out
+            params=section,
+            setup=setup,
+            onto=onto,
+            manifest=manifest,
+            verdicts=verdicts,
+            real=real / MANIFEST,
+            review=review,
+            out=out,
         )
     )
 
@@ -259,6 +269,7 @@ def report(
     verdicts: Annotated[Path, typer.Option(help="Folder of the tables of verdicts.")],
     studies: Annotated[Path, typer.Option(help="Folder of what `study show` wrote.")],
     out: Annotated[Path, typer.Option(help="The page (HTML, everything inside it).")],
+    review: Annotated[Path | None, typer.Option(help="Folder of what people decided (`review apply`).")] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Write the page for people: verdict, tables, figures, contact sheets, in one HTML file."""
@@ -278,6 +289,7 @@ def report(
             ood=ood,
             verdicts=verdicts,
             studies=studies,
+            review=review,
             out=out,
         )
     )

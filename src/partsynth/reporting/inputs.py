@@ -11,6 +11,7 @@ from partsynth.errors import UserError
 from partsynth.evaluation.results import Data, Summary, read_summary
 from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
+from partsynth.records.review import ReviewRecord, read_review
 from partsynth.records.rows import AugmentedRecord, RealRecord, VerdictRecord
 from partsynth.store.files import read_json
 
@@ -34,6 +35,7 @@ class Inputs:
     ood: Path
     verdicts: Path  # the quality stage's tables
     studies: Path  # one JSON file of `partsynth study show` per study; there may be none
+    review: Path | None = None  # tables of people's decisions
     out: Path
 
 
@@ -49,6 +51,7 @@ class Contents:
     sets: dict[str, list[AugmentedRecord]]
     verdicts: dict[str, dict[str, VerdictRecord]]  # set -> image's path -> verdict
     studies: list[dict[str, Any]]
+    reviews: dict[str, list[ReviewRecord]]  # set -> people's decisions; sets without any are left out
 
     def plot(self, name: str) -> pd.DataFrame:
         """Data of one plot, as the evaluate stage wrote it."""
@@ -79,7 +82,13 @@ def read_contents(inputs: Inputs) -> Contents:
         sets={name: sets[name] for name in [*(n for n in FIRST if n in sets), *(n for n in sets if n not in FIRST)]},
         verdicts={p.stem: {v.path: v for v in read_manifest(p, VerdictRecord)} for p in tables},
         studies=[read_json(path) for path in sorted(inputs.studies.glob("*.json"))],
+        reviews=_reviews(inputs.review),
     )
+
+
+def _reviews(folder: Path | None) -> dict[str, list[ReviewRecord]]:
+    read = {} if folder is None else {path.stem: read_review(path) for path in sorted(folder.glob("*.csv"))}
+    return {name: rows for name, rows in read.items() if rows}
 
 
 def read_table(path: Path) -> pd.DataFrame:

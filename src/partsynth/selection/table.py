@@ -8,8 +8,10 @@ from pathlib import Path
 from partsynth.config.training import SelectSetup
 from partsynth.errors import UserError
 from partsynth.records.manifest import read_manifest
+from partsynth.records.review import ReviewRecord
 from partsynth.records.rows import AugmentedRecord, RealRecord, SelectedRecord, UseRole, VerdictRecord
 from partsynth.seams import RULES
+from partsynth.selection.reviewed import keeps_out, reviewed
 from partsynth.selection.rule import Candidate, Rule
 
 
@@ -48,6 +50,7 @@ def chosen(
     sources: Collection[str],
     params: SelectSetup,
     setup: str,
+    decisions: Mapping[str, ReviewRecord] | None = None,
 ) -> list[SelectedRecord]:
     """The images that the setup's rule takes, with the rule's name and their percentiles.
 
@@ -55,6 +58,7 @@ def chosen(
     ----------
     verdicts : by the image's path; None = there is no table of them
     sources : real images of the table before: edits of others are left out; none = the table has no real images
+    decisions : people's, by the image's path; they stand above verdicts (``selection.reviewed``)
 
     Raises
     ------
@@ -67,8 +71,13 @@ def chosen(
     candidates = []
     for image in images:
         verdict = verdicts[image.path] if verdicts else None
+        decision = decisions.get(image.path) if decisions else None
         if sources and image.source not in sources:
             continue
+        if decision is not None and keeps_out(decision, params):
+            continue
+        if verdict is not None:
+            verdict = reviewed(verdict, decision)
         if verdict is not None and params.nearest_own and verdict.nearest_class != verdict.class_name:
             continue
         if rule.takes(params, verdict):

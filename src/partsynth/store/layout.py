@@ -11,6 +11,7 @@ BASE_MODEL, TOKENS, CLASSIFIERS, RUNS = "models/base", "models/tokens", "models/
 METRICS, PLOTS, PAGES, STUDIES = "reports/metrics", "reports/plots", "reports/quality", "reports/studies"
 REPORT, SUMMARY, PREDICTIONS = "reports/index.html", "reports/metrics/summary.json", "reports/metrics/predictions.csv"
 MANIFEST = "manifest.csv"
+REVIEW, NO_REVIEW = "data/review", "data/review/none.csv"  # the second: of sets that nobody reviewed
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,9 @@ class Layout:
 
     def verdicts(self, set_name: str) -> Path:
         return self.root / QUALITY / f"{set_name}.csv"
+
+    def review(self, set_name: str) -> Path:
+        return self.root / REVIEW / f"{set_name}.csv"
 
     def training_table(self, setup: str) -> Path:
         return self.root / SELECTED / f"{setup}.csv"

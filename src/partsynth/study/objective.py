@@ -98,6 +98,7 @@ class Objective:
                 onto=self.root / band.onto,
                 manifest=self.root / band.manifest,
                 verdicts=self.root / band.verdicts,
+                review=None if band.review is None else self.root / band.review,
                 real=Layout(self.root).real_manifest,
                 out=Path(folder, "selected.csv"),
             )

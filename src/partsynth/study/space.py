@@ -18,7 +18,7 @@ from partsynth.lineage.graph import Stages, covers, digest_of, read_lock
 from partsynth.lineage.objects import Objects
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord, SelectedRecord
-from partsynth.store.layout import AUGMENTED, MANIFEST, OOD, QUALITY, REAL, SELECTED
+from partsynth.store.layout import AUGMENTED, MANIFEST, OOD, QUALITY, REAL, REVIEW, SELECTED
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Band:
     onto: str
     manifest: str
     verdicts: str
+    review: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,9 @@ def read_data(params: Params, root: Path) -> Data:
 def _band(lock: Stages, setup: str) -> Band | None:
     """What the setup's table was made from; None where it is not known."""
     deps = [dep["path"] for dep in lock.get(f"select@{setup}", {}).get("deps", [])]
-    found = [next((dep for dep in deps if covers(top, dep)), None) for top in (SELECTED, AUGMENTED, QUALITY)]
-    onto, manifest, verdicts = found
-    return Band(onto, manifest, verdicts) if onto and manifest and verdicts else None
+    found = [next((dep for dep in deps if covers(top, dep)), None) for top in (SELECTED, AUGMENTED, QUALITY, REVIEW)]
+    onto, manifest, verdicts, review = found
+    return Band(onto, manifest, verdicts, review) if onto and manifest and verdicts else None
 
 
 def _locked(root: Path, lock: Stages, path: str) -> str | None:
