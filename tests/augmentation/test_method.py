@@ -14,7 +14,7 @@ from helpers import tiny_sd
 from PIL import Image, ImageOps
 
 from partsynth.audit.image import trace_image
-from partsynth.augmentation.again import regenerate
+from partsynth.augmentation.again import encodings, regenerate
 from partsynth.augmentation.materials import Materials
 from partsynth.augmentation.method import Method, Order
 from partsynth.config import help as config_help
@@ -33,7 +33,6 @@ from partsynth.records.strengths import read_strengths
 from partsynth.seams import METHODS
 from partsynth.stages import calibrate, quality, select, train
 from partsynth.store.hashing import sha256_bytes
-from partsynth.store.png import png_bytes
 
 
 class MirrorSet(AugmentationSet):
@@ -141,7 +140,7 @@ def test_it_has_keys_rows_and_images_of_its_own(mirrored: Path) -> None:
         source, made = (np.asarray(Image.open(mirrored / path)) for path in (row.source, row.path))
         assert np.array_equal(made, source[::-1])
     again = regenerate(rows[0], Diffusion(), mirrored / "data/real", mirrored / "models/tokens", mirrored)
-    assert sha256_bytes(png_bytes(again, rows[0].fingerprint)) == rows[0].sha256
+    assert sha256_bytes(encodings(again, rows[0])[0]) == rows[0].sha256
 
 
 def test_its_parameters_are_checked_and_explained(mirrored: Path, capsys: pytest.CaptureFixture[str]) -> None:

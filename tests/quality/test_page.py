@@ -10,7 +10,7 @@ from PIL import Image
 
 from partsynth.config.quality import Quality
 from partsynth.quality.page import contact_sheet, flagged_csv, write_page
-from partsynth.store.png import write_png
+from partsynth.store.png import XMP_KEY, write_png
 
 RESULTS = {"set": "id", "pictures": 4, "success": True}
 
@@ -42,6 +42,7 @@ def test_a_page_holds_what_belongs_to_it_and_nothing_else(tmp_path, given):
     suite = json.loads((page / "suite.json").read_text())
     assert suite["params"]["accept_percentile"] == 0.95 and suite["set"] == "id"
     assert Image.open(page / "flagged.png").width > 200  # sources beside their edits
+    assert "compositeWithTrainedAlgorithmicMedia" in Image.open(page / "flagged.png").info[XMP_KEY]
 
 
 def test_an_empty_set_keeps_no_data_docs(tmp_path):

@@ -16,10 +16,11 @@ from partsynth.seams import METHODS
 from partsynth.store.files import inside
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import MANIFEST
+from partsynth.store.png import png_bytes
 
 
 def regenerate(row: AugmentedRecord, diffusion: Diffusion, real: Path, tokens: Path, root: Path) -> Image.Image:
-    """The row's image: on the machine that made it, ``png_bytes(image, row.fingerprint)`` are the file's bytes.
+    """The row's image: on the machine that made it, ``encodings`` has the file's bytes.
 
     Raises
     ------
@@ -41,6 +42,12 @@ def regenerate(row: AugmentedRecord, diffusion: Diffusion, real: Path, tokens: P
     if faults:
         raise UserError(f"{row.path} was made with " + "; ".join(faults))
     return next(iter(method.paint([row], materials)))[1]
+
+
+def encodings(image: Image.Image, row: AugmentedRecord) -> tuple[bytes, bytes]:
+    """The PNG of the row's image: with IPTC's mark, as it is written now, and without, as it was before."""
+    kind = METHODS[row.method].source_type
+    return png_bytes(image, row.fingerprint, kind), png_bytes(image, row.fingerprint)
 
 
 def _here(parent: Parent, materials: Materials) -> str:

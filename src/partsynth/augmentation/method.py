@@ -20,6 +20,7 @@ from partsynth.config.sets import AugmentationSet
 from partsynth.records.rows import AugmentedRecord, RealRecord
 from partsynth.records.strengths import Strength
 from partsynth.store.hashing import fingerprint, seed_from
+from partsynth.store.png import SourceType
 
 P = TypeVar("P", bound=AugmentationSet)
 R = TypeVar("R", bound=AugmentedRecord)
@@ -82,6 +83,9 @@ class Method(ABC, Generic[P, R]):
     """A row of the manifest: a subclass of AugmentedRecord with ``method: Literal[name] = name``."""
     version = 1
     """Raised when the same row gives another image."""
+    source_type: SourceType = "compositeWithTrainedAlgorithmicMedia"
+    """IPTC's term for its images, written into each: a photograph edited by a generative model, at strength 0 (the VAE's
+    round trip alone) too. A method whose images hold nothing of a photograph says ``trainedAlgorithmicMedia``."""
 
     @abstractmethod
     def plan(self, order: Order[P], materials: Materials) -> list[R]:

@@ -13,7 +13,7 @@ from partsynth.core.sampling import spread
 from partsynth.records.images import read_image
 from partsynth.records.rows import AugmentedRecord, RealRecord, VerdictRecord
 from partsynth.store.files import csv_text, prune, write_bytes_atomic, write_json, write_text_atomic
-from partsynth.store.png import png_bytes
+from partsynth.store.png import SourceType, png_bytes
 
 SHEET = 24  # images per contact sheet
 Cell = tuple[Image.Image | None, Image.Image, list[str]]  # source or None, image, lines of text
@@ -35,11 +35,13 @@ def write_page(
     page.mkdir(parents=True, exist_ok=True)
     records = {r.path: r for r in rows}
     wanted = [p for p in page.rglob("*") if "data_docs" in p.parts] if verdicts else []
+    generated = any(isinstance(row, AugmentedRecord) for row in rows)
+    kind: SourceType | None = "compositeWithTrainedAlgorithmicMedia" if generated else None
     for name, failed in (("flagged", True), ("accepted", False)):
         chosen = sorted((v for v in verdicts if bool(v.reasons) == failed), key=lambda v: (v.percentile, v.path))
         cells = [_cell(v, records[v.path], sources, root) for v in spread(chosen, SHEET)]
         sheet = contact_sheet(cells, f"{results['set']}: no {name} picture")
-        write_bytes_atomic(page / f"{name}.png", png_bytes(sheet))
+        write_bytes_atomic(page / f"{name}.png", png_bytes(sheet, source_type=kind))
         wanted.append(page / f"{name}.png")
     write_text_atomic(page / "flagged.csv", flagged_csv(v for v in verdicts if v.reasons))
     write_json(page / "suite.json", results | {"params": params})

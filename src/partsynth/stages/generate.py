@@ -27,7 +27,7 @@ from partsynth.seams import METHODS
 from partsynth.store.files import prune
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import MANIFEST, Layout
-from partsynth.store.png import png_fingerprint, write_png
+from partsynth.store.png import is_current, write_png
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,8 @@ class Inputs:
 def run(inputs: Inputs) -> None:
     """Write ``out/<class>/<source>-v<variant>.png`` for every training image of ``real``, then ``out/manifest.csv``.
 
-    An image that carries the wanted fingerprint is kept, so a killed run goes on and gives the same set.
+    An image that carries the wanted fingerprint and IPTC's mark of generated images is kept, so a killed run goes on and
+    gives the same set.
 
     Raises
     ------
@@ -78,14 +79,15 @@ def run(inputs: Inputs) -> None:
     )
     rows = method.plan(order, materials)
     paths = {row.path: root / row.path for row in rows}
-    missing = [row for row in rows if png_fingerprint(paths[row.path]) != row.fingerprint]
+    kind = method.source_type
+    missing = [row for row in rows if not is_current(paths[row.path], row.fingerprint, kind)]
     print(f"generate {name}: {len(rows)} images, {len(rows) - len(missing)} of them kept")
     if missing:
         start = time.monotonic()
         with Progress(*_columns(), transient=True) as progress:
             task = progress.add_task(f"generating {name}", total=len(missing))
             for row, image in method.paint(missing, materials):
-                write_png(paths[row.path], image, row.fingerprint)
+                write_png(paths[row.path], image, row.fingerprint, kind)
                 progress.advance(task)
         print(f"generate {name}: {len(missing) / (time.monotonic() - start):.1f} images/s")
     prune(out, paths.values())
