@@ -48,6 +48,17 @@ def test_an_image_s_chain(project, by, tmp_path):
     json.dumps(result.as_json())
 
 
+def test_an_image_of_a_set_with_a_quota_says_how_many_its_class_drew(project):
+    path = project / "data/strengths/id.json"
+    assert "attempts" not in trace_image(project, IMAGE).data
+    drawn = {"attempts": 12, "accepted": 8, "quota": 8}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"attempts": {"gear_a": drawn}}))
+    assert trace_image(project, IMAGE).data["attempts"] == drawn
+    path.write_text("{")
+    with pytest.raises(UserError, match=r"data/strengths/id.json is no JSON"):
+        trace_image(project, IMAGE)
+
+
 def test_a_validation_photograph_names_the_runs_that_watched_it(project):
     result = trace_image(project, "data/real/val/gear_a/00.png")
     assert [(run["name"], run["role"]) for run in result.data["runs"]] == [(f"{s}-seed0", "validation") for s in SETUPS]

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
         ({"sets": {"a": {"strength": "auto", "cap": 0}}}, "sets.a.cap"),
         ({"sets": {"a": {"strength": 0.5, "restore_sigma": 3.0}}}, "sets.a: restore_sigma is the cut-off of restore"),
         ({"sets": {"a": {"strength": 0.5, "restore": 1.0, "restore_sigma": -1.0}}}, "sets.a.restore_sigma"),
+        ({"sets": {"a": {"strength": 0.5, "max_attempts": 4}}}, "sets.a: max_attempts is the limit of quota"),
+        ({"sets": {"a": {"strength": 0.5, "quota": 5, "max_attempts": 4}}}, "sets.a: max_attempts is the limit of"),
         ({"calibrate": {"min": 0.6, "max": 0.5}}, "calibrate: min 0.6 is not below max 0.5"),
     ],
 )

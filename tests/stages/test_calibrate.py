@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_sd
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from partsynth.augmentation import materials
 from partsynth.augmentation.methods.sdedit import MEMBER, SdeditSet
@@ -20,6 +22,7 @@ from partsynth.core.drift.reference import ReferenceNet, save
 from partsynth.errors import UserError
 from partsynth.quality import strength_search
 from partsynth.quality.features import Encoder
+from partsynth.quality.quota import fewest
 from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import VerdictRecord
@@ -93,6 +96,22 @@ def test_the_target_in_drift() -> None:
         strength_search.limits(SdeditSet(**wide, cap=9.0), "s", calibration)
     with pytest.raises(UserError, match=r"sets.s.target: 19 calibration images have no percentile above 0.96"):
         strength_search.limits(SdeditSet(strength="auto", target=(0.96, 0.99)), "s", calibration)
+
+
+# --- the quota, without pictures ------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200, deadline=None)
+@given(flags=st.lists(st.booleans(), min_size=1), quota=st.integers(1, 8), least=st.integers(0, 8))
+def test_a_quota_takes_the_fewest_attempts_that_fill_it(flags: list[bool], quota: int, least: int) -> None:
+    least = min(least, len(flags))
+    count = fewest(flags, quota, least)
+    assert least <= count <= len(flags)
+    if sum(flags) < quota:
+        assert count == len(flags)
+    else:
+        assert sum(flags[:count]) >= quota
+        assert count == least or sum(flags[: count - 1]) == quota - 1
 
 
 # --- the stage ----------------------------------------------------------------------------------------------------
@@ -227,6 +246,103 @@ def test_a_probes_drift_is_the_one_that_quality_measures(project) -> None:
         assert strengths[name] == one.strength and {v.calibration_n for v in own} == {found.calibration_n}
         assert probe.drift == pytest.approx(float(np.median([v.drift for v in own])), abs=2e-6)
         assert probe.in_band == np.mean([0.0 < v.percentile <= 0.9 for v in own])
+
+
+# --- a set with a quota ---------------------------------------------------------------------------------------------
+
+STRICT = Quality(accept_percentile=0.5)
+QUOTA = SdeditSet(strength=0.6, variants=1, quota=5, max_attempts=14)
+
+
+def judged(root: Path, chosen: SdeditSet) -> dict[str, list[VerdictRecord]]:
+    """What quality says of the set, of each class in the order of its attempts."""
+    images = tiny_sd.make_set(root, "auto", SETTINGS, chosen)
+    table = root / "data/quality/auto.csv"
+    quality.run(
+        quality.Inputs(
+            params=STRICT,
+            reference=REFERENCE,
+            set_name="auto",
+            images=images,
+            real=root / "data/real",
+            out=table,
+            page=root / "reports/quality/auto",
+            root=root,
+        )
+    )
+    order = {row.path: (row.variant, row.source) for row in read_augmented(images / "manifest.csv")}
+    found: dict[str, list[VerdictRecord]] = {}
+    for verdict in sorted(read_manifest(table, VerdictRecord), key=lambda v: order[v.path]):
+        found.setdefault(verdict.class_name, []).append(verdict)
+    return found
+
+
+def test_a_class_draws_edits_until_quality_accepts_its_quota(project, monkeypatch) -> None:
+    """The set holds every attempt; quality, which judges it anew, accepts as many as calibrate counted."""
+    go(project, QUOTA, measured=STRICT)
+    found = read_strengths(project / "data/strengths/auto.json")
+    assert {one.strength for one in found.classes.values()} == {0.6} and set(found.attempts) == set(found.classes)
+    monkeypatch.setattr(MEMBER, "paint", lambda *_: pytest.fail("painted again what calibrate had painted"))
+    verdicts = judged(project, QUOTA)
+    drawn = set()
+    for name, told in found.attempts.items():
+        accepted = [v.verdict == "accept" for v in verdicts[name]]
+        assert (len(accepted), sum(accepted), 5) == (told.attempts, told.accepted, told.quota)
+        assert told.accepted == 5 and accepted[-1] or told.attempts == 14
+        assert 5 <= told.attempts <= 14
+        drawn.add(told.attempts)
+    assert max(drawn) > 5  # some were refused, or the test shows nothing
+
+
+def test_a_quota_beyond_reach_ends_at_its_limit(project, capsys) -> None:
+    none = Quality(accept_percentile=0.0)
+    go(project, QUOTA, measured=none)
+    for told in read_strengths(project / "data/strengths/auto.json").attempts.values():
+        assert (told.attempts, told.accepted) == (14, 0)
+    assert capsys.readouterr().out.count("0 of 14 attempts accepted; warning: short of its quota of 5") == 2
+    go(project, QUOTA.model_copy(update={"variants": 3}), measured=Quality(accept_percentile=1.0, on_flagged="warn"))
+    for told in read_strengths(project / "data/strengths/auto.json").attempts.values():
+        assert told.attempts == told.accepted == 15  # variants are drawn in any case
+
+
+def test_attempts_are_the_same_after_a_kill_and_without_what_was_kept(project, monkeypatch) -> None:
+    whole = go(project, QUOTA, measured=STRICT)
+    pictures = {
+        p.name: p.read_bytes() for p in tiny_sd.make_set(project, "auto", SETTINGS, QUOTA).rglob("*") if p.is_file()
+    }
+    shutil.rmtree(project / ".work")
+    shutil.rmtree(project / "data/augmented")
+    again = {
+        p.name: p.read_bytes() for p in tiny_sd.make_set(project, "auto", SETTINGS, QUOTA).rglob("*") if p.is_file()
+    }
+    assert again == pictures  # painted by generate
+    paint = MEMBER.paint
+
+    def dying(rows, materials):
+        for i, made in enumerate(paint(rows, materials)):
+            if i == 6:
+                raise KeyboardInterrupt
+            yield made
+
+    monkeypatch.setattr(MEMBER, "paint", dying)
+    with pytest.raises(KeyboardInterrupt):
+        go(project, QUOTA, measured=STRICT)
+    assert not (project / "data/strengths/auto.json").exists()
+    asked = []
+    monkeypatch.setattr(MEMBER, "paint", lambda rows, m: asked.extend(rows) or paint(rows, m))
+    assert go(project, QUOTA, measured=STRICT) == whole
+    assert asked and len({row.fingerprint for row in asked}) == len(asked)
+    kept = len(list((project / ".work/attempts/auto").rglob("*.png")))
+    assert kept == sum(told["attempts"] for told in json.loads(whole)["attempts"].values())
+    monkeypatch.setattr(MEMBER, "paint", lambda *_: pytest.fail("painted again"))
+    monkeypatch.setattr(Encoder, "__call__", lambda *_: pytest.fail("loaded the encoder"))
+    assert go(project, QUOTA, measured=STRICT) == whole
+
+
+def test_a_quota_needs_what_calibrate_found(project) -> None:
+    go(project, SdeditSet(strength=0.6))
+    with pytest.raises(UserError, match=r"no attempts for the quota of gear_t12, gear_t24: dvc repro calibrate@auto"):
+        tiny_sd.make_set(project, "auto", SETTINGS, QUOTA)
 
 
 def test_what_changes_the_measure_or_the_edits_is_searched_anew(project, monkeypatch) -> None:

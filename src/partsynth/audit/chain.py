@@ -17,9 +17,10 @@ from partsynth.config.load import load
 from partsynth.config.models import Diffusion
 from partsynth.errors import UserError
 from partsynth.records.rows import AugmentedRecord, RealRecord, VerdictRecord
+from partsynth.records.strengths import parse_strengths
 from partsynth.store.base_model import locate_base
 from partsynth.store.hashing import sha256_bytes
-from partsynth.store.layout import QUALITY, REAL
+from partsynth.store.layout import QUALITY, REAL, STRENGTHS
 
 PHOTOGRAPH = ("sha256", "source", "source_sha256", "box", "split", "group")  # columns of the source that are shown
 
@@ -67,7 +68,18 @@ def made_from(version: Version, row: AugmentedRecord, faults: list[Fault]) -> di
         faults.append(Fault(row.path, f"has no verdict in {table}"))
     else:
         data["verdict"] = verdict.model_dump(mode="json")
+    if (attempts := _attempts(version, row)) is not None:
+        data["attempts"] = attempts
     return data
+
+
+def _attempts(version: Version, row: AugmentedRecord) -> dict[str, Any] | None:
+    """Where the image's set has a quota: how many images its class drew for it."""
+    path = f"{STRENGTHS}/{row.set_name}.json"
+    if (data := version.read(path)) is None:
+        return None
+    found = parse_strengths(data, path).attempts.get(row.class_name)
+    return None if found is None else found.model_dump()
 
 
 def _base(root: Path, row: AugmentedRecord, parent: Parent, faults: list[Fault]) -> dict[str, str]:

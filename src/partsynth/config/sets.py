@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_validator, model_validator
 from pydantic_core import PydanticKnownError, core_schema
 
-from partsynth.config.base import Fraction, Positive, Section, member_of
+from partsynth.config.base import Count, Fraction, Positive, Section, member_of, unless
 from partsynth.seams import METHODS
 
 
@@ -20,6 +20,22 @@ class AugmentationSet(Section):
     """How the set's images are made; it decides which other keys there are."""
     variants: Annotated[int, Field(ge=0)] = 2
     """Images per source."""
+    quota: Annotated[Count | None, unless(None)] = None
+    """Images per class that quality must accept: stage calibrate judges attempts until a class has as many, and the set
+    holds all its attempts. variants are drawn in any case. null = variants alone."""
+    max_attempts: Annotated[Count | None, unless(None)] = None
+    """Attempts per class at which a quota is given up; null = four times the quota."""
+
+    @property
+    def limit(self) -> int:
+        """Attempts per class at which the quota is given up."""
+        return self.max_attempts or 4 * (self.quota or 0)
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        if self.max_attempts is not None and self.max_attempts < (self.quota or self.max_attempts + 1):
+            raise ValueError("max_attempts is the limit of quota: give a quota of at most as many images")
+        return self
 
 
 class StrengthSet(AugmentationSet):

@@ -1,10 +1,12 @@
-"""How strongly each class is edited (data/strengths/<set>.json)."""
+"""How strongly each class is edited, and how often for a quota (data/strengths/<set>.json)."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from partsynth.errors import UserError
 from partsynth.store.files import read_json
@@ -31,6 +33,16 @@ class ClassStrength(BaseModel):
     trail: list[Probe] = []  # of the bisection, in its order
 
 
+class Attempts(BaseModel):
+    """How many images one class draws for its set's quota."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attempts: int  # images drawn
+    accepted: int  # of them by quality
+    quota: int  # accepted images that were wanted
+
+
 class Strengths(BaseModel):
     """What the calibrate stage writes (data/strengths/<set>.json); the fields in the middle for strength: auto alone.
 
@@ -45,11 +57,24 @@ class Strengths(BaseModel):
     far: float | None = None  # drift at which it ends, for the search
     aim: float | None = None  # the median drift that was searched for: the middle
     classes: dict[str, ClassStrength]
+    attempts: dict[str, Attempts] = Field(default={}, exclude_if=lambda value: not value)  # by class, of a set with a quota
 
 
 def read_strengths(path: Path) -> Strengths:
     """What calibrate wrote. Raises UserError where the file is missing or holds something else."""
+    return _strengths(read_json(path), str(path))
+
+
+def parse_strengths(data: bytes, name: str) -> Strengths:
+    """The same of a file's bytes; ``name`` is how a fault calls it. Raises as ``read_strengths`` does."""
     try:
-        return Strengths.model_validate(read_json(path))
+        return _strengths(json.loads(data), name)
+    except ValueError as error:
+        raise UserError(f"{name} is no JSON: {error}") from None
+
+
+def _strengths(value: Any, name: str) -> Strengths:
+    try:
+        return Strengths.model_validate(value)
     except ValidationError as error:
-        raise UserError(f"{path} holds no strengths ({error.errors()[0]['msg']}): dvc repro calibrate") from None
+        raise UserError(f"{name} holds no strengths ({error.errors()[0]['msg']}): dvc repro calibrate") from None

@@ -6,13 +6,15 @@ Every image is made from its manifest row and nothing else (``augmentation.again
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from partsynth.augmentation.attempts import Painted, first_attempts
 from partsynth.augmentation.materials import Materials
 from partsynth.augmentation.method import Method, Order
 from partsynth.augmentation.sources import drawn_sources
@@ -21,7 +23,7 @@ from partsynth.config.models import Diffusion
 from partsynth.config.sets import AugmentationSet, StrengthSet
 from partsynth.errors import UserError
 from partsynth.records.manifest import read_manifest, write_manifest
-from partsynth.records.rows import RealRecord
+from partsynth.records.rows import AugmentedRecord, RealRecord
 from partsynth.records.strengths import Strength, read_strengths
 from partsynth.seams import METHODS
 from partsynth.store.files import prune
@@ -43,7 +45,7 @@ class Inputs:
     tokens: Path
     """Folder written by tokens."""
     strengths: Path
-    """The set's strengths, written by calibrate; read for ``strength: auto`` alone."""
+    """The set's strengths and attempts, written by calibrate; read for ``strength: auto`` and for a quota alone."""
     out: Path
     """Folder for the set."""
     root: Path
@@ -77,7 +79,7 @@ def run(inputs: Inputs) -> None:
         strengths=_strengths(inputs, sorted({row.class_name for row in sources})),
         folder=Layout(root).relative(out),
     )
-    rows = method.plan(order, materials)
+    rows = _rows(inputs, order, materials, method)
     paths = {row.path: root / row.path for row in rows}
     kind = method.source_type
     missing = [row for row in rows if not is_current(paths[row.path], row.fingerprint, kind)]
@@ -86,13 +88,38 @@ def run(inputs: Inputs) -> None:
         start = time.monotonic()
         with Progress(*_columns(), transient=True) as progress:
             task = progress.add_task(f"generating {name}", total=len(missing))
-            for row, image in method.paint(missing, materials):
+            for row, image in _images(missing, Painted(Layout(root).attempts(name)), method, materials):
                 write_png(paths[row.path], image, row.fingerprint, kind)
                 progress.advance(task)
         print(f"generate {name}: {len(missing) / (time.monotonic() - start):.1f} images/s")
     prune(out, paths.values())
     made = [row.model_copy(update={"sha256": sha256_file(paths[row.path])}) for row in rows]
     write_manifest(out / MANIFEST, made, method.Row)
+
+
+def _rows(inputs: Inputs, order: Order, materials: Materials, method: Method) -> list[AugmentedRecord]:
+    """Of a set with a quota the attempts that calibrate found it takes, else each source's variants."""
+    if inputs.augmentation.quota is None:
+        return method.plan(order, materials)
+    found = {name: one.attempts for name, one in read_strengths(inputs.strengths).attempts.items()}
+    if lacking := sorted({row.class_name for row in order.sources} - set(found)):
+        again = f"dvc repro calibrate@{inputs.set_name}"
+        raise UserError(f"{inputs.strengths} has no attempts for the quota of {', '.join(lacking)}: {again}")
+    return first_attempts(order, materials, method, found)
+
+
+def _images(
+    rows: Sequence[AugmentedRecord], painted: Painted, method: Method, materials: Materials
+) -> Iterator[tuple[AugmentedRecord, Image.Image]]:
+    """The rows' images, those that calibrate painted as they are."""
+    rest = []
+    for row in rows:
+        if (image := painted.image(row)) is None:
+            rest.append(row)
+        else:
+            yield row, image
+    if rest:
+        yield from method.paint(rest, materials)
 
 
 def _strengths(inputs: Inputs, classes: Sequence[str]) -> Mapping[str, Strength]:

@@ -93,6 +93,10 @@ class Layout:
         return self.root / STRENGTHS / f"{set_name}.json"
 
     def augmentation_set(self, set_name: str) -> Path:
+    def attempts(self, set_name: str) -> Path:
+        """Images that were painted to be judged, for stage generate to take."""
+        return self.work / "attempts" / set_name
+
         return self.root / AUGMENTED / set_name
 
     def verdicts(self, set_name: str) -> Path:
