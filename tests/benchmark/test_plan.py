@@ -11,6 +11,7 @@ from helpers.replicates import SETUPS, SMALL, VARIED, loaded
 
 from partsynth.benchmark import plan
 from partsynth.benchmark.plan import Replicate, parameters
+from partsynth.benchmark.project import read_preset
 from partsynth.config.load import load_all, read_yaml
 from partsynth.errors import UserError
 from partsynth.project.dvcfile import graph_for, with_setups
@@ -39,7 +40,7 @@ def test_replicates_are_planned_in_order(tmp_path: Path) -> None:
 def test_a_replicates_parameters_carry_its_seed_and_only_what_its_setups_need(tmp_path: Path) -> None:
     settings = loaded(tmp_path)
     raw = read_yaml(tmp_path / "params.yaml")
-    made = parameters(raw, settings, Replicate("x", 7, 4, ("real_neg",)), None)
+    made = parameters(raw, settings, Replicate("x", 7, 4, ("real_neg",)))
     assert [made[s]["seed"] for s in ("render", "ingest", "tokens", "generate")] == [7] * 4
     assert made["render"]["size"] == 32
     assert made["matrix"] == {"setups": ["real_neg"], "seeds": [7]}
@@ -47,8 +48,8 @@ def test_a_replicates_parameters_carry_its_seed_and_only_what_its_setups_need(tm
     assert list(made["select"]) == ["real", "real_id", "real_neg"] and list(made["sets"]) == ["id", "near_ood"]
     assert "benchmark" not in made and "study" not in made
     assert made["quality"] == {}  # DVC wants what dvc.yaml names
-    whole = parameters(raw, settings, Replicate("x", 7, None, ("real",)), tmp_path)
-    assert "shots" not in whole["ingest"] and whole["ingest"]["path"] == str(tmp_path) and whole["sets"] == {}
+    whole = parameters(raw, settings, Replicate("x", 7, None, ("real",)))
+    assert "shots" not in whole["ingest"] and whole["sets"] == {}
     assert raw == read_yaml(tmp_path / "params.yaml")  # what it was made from is as it was
 
 
@@ -117,3 +118,14 @@ def test_sentences_name_what_was_added_or_exchanged(tmp_path: Path) -> None:
 def test_a_benchmark_that_does_not_fit_is_refused(tmp_path: Path, changes: dict, text: str) -> None:
     with pytest.raises(UserError, match=re.escape(text)):
         loaded(tmp_path, **changes)
+
+
+def test_photographs_are_named_in_every_replicate(tmp_path: Path) -> None:
+    places = {name: tmp_path / name for name in ("data", "shifted", "far")}
+    preset = read_preset("benchmark-photos", places["data"], None, shifted=places["shifted"], far=places["far"])
+    made = parameters(preset.raw, preset.params, Replicate("x", 7, None, ("real",)))
+    assert made["ingest"]["path"] == str(places["data"]) and made["ingest"]["shifted"] == str(places["shifted"])
+    assert made["ood"]["far"] == str(places["far"]) and made["ood"]["holdout_classes"]
+    assert list(preset.params.benchmark.setups) == ["real", "real_id", "real_id_negatives", "real_id_fixed"]
+    with pytest.raises(UserError, match="renders its own images: leave out path, far"):
+        read_preset("benchmark", places["data"], None, far=places["far"])

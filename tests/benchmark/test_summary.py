@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from helpers.replicates import SETUPS, finished, loaded, small_report
 from typer.testing import CliRunner
 
 from partsynth.benchmark import plan
-from partsynth.benchmark.report import report
-from partsynth.benchmark.summary import targets
+from partsynth.benchmark.report import report, report_again
+from partsynth.benchmark.summary import best_choice, primary, targets
 from partsynth.cli.main import app
+from partsynth.config.benchmark import BenchmarkPrimary, BenchmarkTarget
 from partsynth.config.evaluation import Evaluate
+from partsynth.errors import UserError
 from partsynth.evaluation.format import points
 from partsynth.evaluation.predictions import read_predictions, recompute
 from partsynth.evaluation.results import BenchmarkSummary, Difference, read_benchmark
@@ -93,9 +96,9 @@ def test_replicates_may_have_test_images_of_their_own(tmp_path: Path) -> None:
     report(params, replicates, tmp_path / "work", tmp_path, "own", "partsynth benchmark")
     found = read_benchmark(tmp_path / "own.json")
     difference = found.difference("real_id", "real", "accuracy_test")
-    assert difference is not None and difference.bootstrap is not None
+    assert difference is not None
     assert len(difference.values) == 3 and found.order == list(SETUPS)
-    assert difference.bootstrap.clusters == 5 + 6 + 6  # parts of seeds 5, 3, 9: their own in each
+    assert difference.clusters[0].count == 5 + 6 + 6  # parts of seeds 5, 3, 9: their own in each
     assert recompute(tmp_path / "own-predictions.csv.gz").setups == found.setups
 
 
@@ -109,4 +112,64 @@ def test_targets_are_met_or_missed_or_not_measured(root: Path, found: BenchmarkS
         for metric in ("accuracy_shifted", "accuracy_test")
     ]
     without = found.model_copy(update={"differences": one_seed})
-    assert [target.met for target in targets(loaded(root), without)] == [None, None, None]
+    assert [target.met for target in targets(loaded(root), without, "real")] == [None, None, None]
+
+
+def test_the_best_setup_is_chosen_on_validation_images(root: Path, found: BenchmarkSummary) -> None:
+    table = read_predictions(root / "out/small-predictions.csv.gz")
+    whole = table[(table.part == "val") & (table.shots == 0)]
+    mains = [name for name, kind in found.kinds.items() if kind == "main"]
+    tried = {
+        name: np.mean([(of.predicted == of.class_name).mean() for _, of in whole[whole.setup == name].groupby("seed")])
+        for name in mains
+    }
+    assert found.best_choice is not None and found.best == found.best_choice.setup
+    assert found.best_choice.tried == pytest.approx(tried, abs=1e-6)
+    assert tried[found.best] == max(tried.values())
+    blind = table.assign(predicted=table.predicted.where(table.part != "test", "nothing"))
+    assert best_choice(loaded(root), blind) == found.best_choice  # test images have no say
+
+
+def test_a_target_may_be_a_figure_of_the_best_setup(root: Path, found: BenchmarkSummary) -> None:
+    params, reached = loaded(root), found.setups[found.best]["accuracy_test"].mean
+    aims = [BenchmarkTarget(setup="best", measure="accuracy_test", mean=reached + by) for by in (-0.001, 0.001)]
+    wanted = params.model_copy(update={"benchmark": params.benchmark.model_copy(update={"targets": aims})})
+    told = targets(wanted, found, found.best)
+    assert [(t.setup, t.against, t.met) for t in told] == [(found.best, None, True), (found.best, None, False)]
+
+
+def test_declared_hypotheses_are_corrected_together(root: Path, found: BenchmarkSummary) -> None:
+    declared = [
+        BenchmarkPrimary(question="id", setup="real_id", base="real", metric="accuracy_shifted"),
+        BenchmarkPrimary(question="negatives", setup="real_neg", base="real_id", metric="near_ood_auroc"),
+        BenchmarkPrimary(question="absent", setup="real_neg", base="real_id", metric="macro_f1_test"),
+    ]
+    params = loaded(root)
+    wanted = params.model_copy(update={"benchmark": params.benchmark.model_copy(update={"primary": declared})})
+
+    def with_p(**p_values: float) -> BenchmarkSummary:
+        differences = [
+            Difference(setup=s, base=b, metric=m, mean=0.1, low=0.01, high=0.19, values=[0.1] * 5, p=p_values[m])
+            for s, b, m in (("real_id", "real", "accuracy_shifted"), ("real_neg", "real_id", "near_ood_auroc"))
+        ]
+        return found.model_copy(update={"differences": differences})
+
+    told = primary(wanted, with_p(accuracy_shifted=0.01, near_ood_auroc=0.04))
+    assert [(p.question, p.p_holm, p.effect) for p in told] == [
+        ("id", 0.03, "helps"),
+        ("negatives", 0.08, "no evidence"),  # alone it would be below 0.05
+        ("absent", None, None),
+    ]
+    assert (told[0].mean, told[0].low, told[0].high, told[0].p) == (0.1, 0.01, 0.19, 0.01)
+
+
+def test_figures_can_be_made_anew_from_the_predictions(root: Path, found: BenchmarkSummary, tmp_path: Path) -> None:
+    for name in ("small.json", "small-predictions.csv.gz", "small.md"):
+        shutil.copy(root / "out" / name, tmp_path / name)
+    (tmp_path / "small.md").unlink()
+    page = report_again(loaded(root), tmp_path, "small")
+    assert page.read_text() == (root / "out/small.md").read_text()
+    assert read_benchmark(tmp_path / "small.json") == found
+    (tmp_path / "small-predictions.csv.gz").write_bytes(b"other")
+    with pytest.raises(UserError, match=r"not what small\.json was computed from"):
+        report_again(loaded(root), tmp_path, "small")

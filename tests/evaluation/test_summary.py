@@ -8,10 +8,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from partsynth.config.evaluation import Evaluate
-from partsynth.evaluation.metrics import Run
 from partsynth.evaluation.predictions import read_predictions
-from partsynth.evaluation.summary import contrasts, summarise
-from partsynth.seams import METRICS, SCORES
+from partsynth.evaluation.summary import summarise
+from partsynth.seams import SCORES
 
 DETECTION = {f"{kind}_ood_{name}" for kind in ("near", "far") for name in ("auroc", "aupr_in", "aupr_out", "fpr95")}
 
@@ -37,28 +36,45 @@ def test_differences_are_paired_over_seeds(evaluated):
     a, b = (evaluated.setups[s]["accuracy_test"].values for s in ("real_id", "real"))
     found = evaluated.difference("real_id", "real", "accuracy_test")
     assert found.values == pytest.approx(np.subtract(a, b), abs=2e-6)
-    boot = found.bootstrap
-    assert boot.of == "physical parts" and boot.clusters == 12 and boot.low <= found.mean <= boot.high
-    assert evaluated.difference("real_id", "real", "near_ood_auroc").bootstrap.clusters == 2
-    assert evaluated.difference("real_id", "real", "ece_test").bootstrap is None
+    assert [(c.count, c.of) for c in found.clusters] == [(12, "physical parts")]
+    assert found.low <= found.mean <= found.high and 0 <= found.p <= 1
+    # two unseen variants say nothing of others, so their parts are told
+    over = evaluated.difference("real_id", "real", "near_ood_auroc").clusters
+    assert [c.of for c in over] == ["parts of unseen variants", "physical parts"]
+    alone = evaluated.difference("real_id", "real", "ece_test")
+    assert not alone.clusters and (alone.low, alone.high) == (alone.seeds_alone.low, alone.seeds_alone.high)
+
+
+def test_an_interval_over_seeds_and_parts_is_not_narrower_than_its_seeds_say(evaluated):
+    for found in evaluated.differences:
+        assert found.high - found.low >= (found.seeds_alone.high - found.seeds_alone.low) * 0.3
+    wider = [d for d in evaluated.differences if d.clusters and d.high - d.low > d.seeds_alone.high - d.seeds_alone.low]
+    assert wider
+
+
+def test_balanced_accuracy_weighs_classes_alike(table):
+    names = sorted(table.class_name[table.part == "test"].unique())
+    rare = (table.part == "test") & (table.class_name == names[0]) & ~table.path.str.endswith("0.png")
+    uneven = table[~rare]
+    found = summarise(uneven, Evaluate(accuracy="classes"), None)
+    plain = summarise(uneven, Evaluate(), None)
+    rows = uneven[(uneven.setup == "real") & (uneven.seed == uneven.seed.min()) & (uneven.part == "test")]
+    recalls = [(of.predicted == name).mean() for name, of in rows.groupby("class_name")]
+    assert len(rows) < (table.setup == "real").sum() and rows.class_name.value_counts().nunique() > 1
+    assert found.setups["real"]["accuracy_test"].values[0] == pytest.approx(np.mean(recalls), abs=1e-6)
+    assert plain.setups["real"]["accuracy_test"].values[0] == pytest.approx(
+        (rows.predicted == rows.class_name).mean(), abs=1e-6
+    )
+    assert found.titles()["accuracy_test"].title == "balanced accuracy, test"
+    assert plain.titles()["accuracy_test"].title == "accuracy, test"
+    assert found.setups["real"]["near_ood_auroc"] == plain.setups["real"]["near_ood_auroc"]
+    assert any("balanced accuracy" in s.text for s in found.verdict)
 
 
 def test_every_pair_of_setups_is_compared_the_nearest_first(evaluated):
     pairs = [("real_id", "real"), ("real_id_negatives", "real_id"), ("real_id_negatives", "real")]
     assert evaluated.pairs() == pairs
     assert {(d.setup, d.base) for d in evaluated.differences if d.metric == "confidence_gap"} == set(pairs)
-
-
-def test_contrasts_average_to_the_difference_itself(evaluated, table):
-    runs = {}
-    for (setup, seed, part), rows in table.groupby(["setup", "seed", "part"], sort=False):
-        runs.setdefault(setup, {}).setdefault(seed, {})[part] = rows.sort_values("path", kind="stable")
-    made = {s: {n: Run(parts, "knn", 0.95) for n, parts in seeds.items()} for s, seeds in runs.items()}
-    for metric in (METRICS[name] for name in METRICS if METRICS[name].per_image):
-        values, clusters = contrasts(metric.per_image, made["real_id"], made["real"])
-        assert len(values) == len(clusters)
-        found = evaluated.difference("real_id", "real", metric.name)
-        assert values.mean() == pytest.approx(found.mean, abs=2e-6)
 
 
 def test_names_of_setups_may_hold_hyphens(table):

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 
 from partsynth.evaluation import metrics
-from partsynth.evaluation.results import Bootstrap, Difference
+from partsynth.evaluation.results import Clusters, Difference
 from partsynth.evaluation.verdict import Change, changes, verdict
 from partsynth.records.rows import SelectedRecord
 from partsynth.seams import METRICS
 
 
-def difference(metric, low, mean, high, setup="b", base="a"):
-    boot = Bootstrap(low=low, high=high, clusters=8, of="unseen variants")
+def difference(metric, low, mean, high, setup="b", base="a", seeds=5):
+    over = [Clusters(count=8, of="unseen variants")]
     return Difference(
-        setup=setup, base=base, metric=metric, mean=mean, low=low, high=high, values=[mean] * 3, bootstrap=boot
+        setup=setup, base=base, metric=metric, mean=mean, low=low, high=high, values=[mean] * seeds, clusters=over
     )
 
 
@@ -35,12 +35,12 @@ def test_sentences_follow_the_numbers():
         ("near_ood_auroc", "hurts", False),
     ]
     assert found[0].text == (
-        "ID augmentations changed shifted accuracy by +6.0 points (95 % CI +2.1 to +10.0, paired "
-        "over 3 seeds): helps. Resampling the 8 unseen variants: +2.1 to +10.0."
+        "ID augmentations changed shifted accuracy by +6.0 points (5 seeds and 8 unseen variants, "
+        "95 % CI +2.1 to +10.0): helps."
     )
     negatives = verdict(DIFFERENCES, {("b", "a"): Change("Near-OOD negatives", "negative")}, 0.95)
     assert negatives[0].metric == "near_ood_auroc" and negatives[0].main
-    assert "−5.0 points (95 % CI −9.0 to −1.2" in negatives[0].text
+    assert "by −5.0 points" in negatives[0].text and "95 % CI −9.0 to −1.2" in negatives[0].text
 
 
 def test_a_change_is_told_of_its_own_pair_alone():
@@ -58,18 +58,14 @@ def test_a_change_is_told_of_its_own_pair_alone():
 def test_one_seed_gives_no_verdict():
     alone = Difference(setup="b", base="a", metric="accuracy_test", mean=0.02, low=None, high=None, values=[0.02])
     (found,) = verdict([alone], {("b", "a"): Change("ID augmentations")}, 0.95)
-    assert found.effect == "one seed"
-    assert (
-        found.text == "ID augmentations changed test accuracy by +2.0 points (one seed, so no interval and no verdict)."
-    )
+    assert found.effect == "too few to tell"
+    assert found.text == "ID augmentations changed test accuracy by +2.0 points (1 seed): too few to tell."
 
 
-def test_too_few_clusters_are_not_told():
-    few = Bootstrap(low=0.01, high=0.02, clusters=4, of="physical parts")
-    (found,) = verdict(
-        [DIFFERENCES[0].model_copy(update={"bootstrap": few})], {("b", "a"): Change("ID augmentations")}, 0.95
-    )
-    assert "Resampling" not in found.text
+@pytest.mark.parametrize(("seeds", "effect"), [(1, "too few to tell"), (4, "too few to tell"), (5, "helps")])
+def test_fewer_than_five_seeds_are_too_few_to_tell(seeds, effect):
+    (found,) = verdict([difference("accuracy_test", 0.01, 0.02, 0.03, seeds=seeds)], {("b", "a"): Change("It")}, 0.95)
+    assert found.effect == effect and found.text.endswith(f"{effect}.")
 
 
 @pytest.mark.parametrize(("low", "high", "effect"), [(0.01, 0.03, "hurts"), (-0.03, -0.01, "helps")])

@@ -41,6 +41,6 @@ def test_what_was_not_measured_is_said_in_words(project: Project, monkeypatch: p
     monkeypatch.chdir(project.root)
     text = project.report()
     assert "near-OOD AUROC" in text and "the source has no near-OOD classes" in text
-    assert "<p>Not measured.</p>" in text and "one seed, so there are no intervals" in text
+    assert "<p>Not measured.</p>" in text and "one seed; intervals are over the parts photographed alone" in text
     assert "OOD figures use" not in text
     assert Path("reports/index.html").read_text() == text

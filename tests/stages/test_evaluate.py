@@ -157,11 +157,12 @@ def test_without_ood_and_shifted_the_metrics_are_absent_and_say_why(project, tmp
     assert "ood.holdout_classes" in summary.absent["near_ood_auroc"]
     assert not set(summary.absent) & set(summary.setups["real"])
     assert Path("reports/plots/roc_near.csv").read_text() == "fpr,real,real_id\n"
-    # one seed: no interval, and the sentence says so
-    assert summary.setups["real"]["accuracy_test"].low is None
-    assert summary.difference("real_id", "real", "accuracy_test").high is None
-    assert [s.effect for s in summary.verdict] == ["one seed"]
-    assert "one seed, so no interval" in summary.verdict[0].text
+    # one seed: intervals over parts alone, and the sentence says so
+    assert [c.of for c in summary.setups["real"]["accuracy_test"].clusters] == ["physical parts"]
+    assert summary.setups["real"]["macro_f1_test"].low is None
+    assert summary.difference("real_id", "real", "accuracy_test").seeds_alone is None
+    assert [s.effect for s in summary.verdict] == ["too few to tell"]
+    assert "(1 seed and " in summary.verdict[0].text
     assert "Not measured" in small.report()
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from partsynth.benchmark.plan import PARTS, UNSCORED, Replicate, changes
+from partsynth.benchmark.plan import CHOSEN_ON, PARTS, UNSCORED, Replicate, changes
+from partsynth.config.evaluation import AUTO
 from partsynth.config.params import Params
 from partsynth.errors import UserError
 from partsynth.evaluation.metrics import STUDY_PART
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 def join(params: Params, replicates: Sequence[Replicate], work: Path) -> pd.DataFrame:
     """The replicates' predictions as one table, with two more columns, as ``summarise_replicates`` reads it.
 
-    Rows of one image follow one another, which is what compresses well. Left out are parts that only choices were
-    made on (OOD validation) and scores of images of which the confidence alone is told.
+    Rows of one image follow one another, which is what compresses well. Left out are scores of images of which the
+    confidence alone is told, and OOD validation images, unless the OOD score is chosen on them.
 
     Raises
     ------
@@ -47,11 +48,16 @@ def join(params: Params, replicates: Sequence[Replicate], work: Path) -> pd.Data
         tables.append(table)
     whole = [t for t, r in zip(tables, replicates, strict=True) if r.shots is None]
     # its figure is a mean over replicates, so all of them must have the set
-    parts = [*PARTS, *([STUDY_PART] if all((t.part == STUDY_PART).any() for t in whole) else [])]
+    chosen = params.evaluate.headline_score == AUTO
+    parts = [
+        *PARTS,
+        *(CHOSEN_ON if chosen else ()),
+        *([STUDY_PART] if all((t.part == STUDY_PART).any() for t in whole) else []),
+    ]
     rank = {part: position for position, part in enumerate(("test", *(p for p in parts if p != "test")))}
     table = pd.concat([t[t.part.isin(parts) & ((t.shots == 0) | (t.part != STUDY_PART))] for t in tables])
     for score in table.columns.intersection(list(SCORES)):
-        table[score] = table[score].mask(table.part.isin(UNSCORED))
+        table[score] = table[score].mask(table.part.isin([STUDY_PART] if chosen else UNSCORED))
     keys = [table.part.map(rank), table.path, table.shots, table.setup.map(order), table.seed]
     columns = pd.DataFrame({str(i): key.to_numpy() for i, key in enumerate(keys)})
     rows = columns.sort_values([str(i) for i in range(len(keys))], kind="stable").index

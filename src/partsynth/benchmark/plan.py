@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from partsynth.config.params import Params
@@ -16,6 +14,7 @@ SECONDS = "seconds.json"  # in a replicate's folder: what its stages took
 TARGET = "evaluate"  # what is made of each replicate, with all it needs; pages for people are not
 PARTS = ("val", "test", "shifted", "near_test", "far_test")  # whose predictions the figures need
 UNSCORED = ("val", STUDY_PART)  # of these the confidence alone
+CHOSEN_ON = ("near_val", "far_val")  # needed, with scores, where the OOD score is chosen
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def needed(params: Params, setups: Sequence[str]) -> tuple[list[str], list[str]]
     return tables, [name for name in params.sets if name in added]
 
 
-def parameters(raw: dict[str, Any], params: Params, replicate: Replicate, data: Path | None) -> dict[str, Any]:
+def parameters(raw: dict[str, Any], params: Params, replicate: Replicate) -> dict[str, Any]:
     """The replicate's params.yaml from the preset's ``raw`` content: seeds, shots, and what its setups need."""
     tables, sets = needed(params, replicate.setups)
     # DVC wants every section to be there, if only empty
@@ -66,8 +65,6 @@ def parameters(raw: dict[str, Any], params: Params, replicate: Replicate, data: 
     made = {name: dict(raw.get(name) or {}) for name in sections}
     for section in ("render", "ingest", "tokens", "generate"):
         made[section]["seed"] = replicate.seed
-    if data is not None:
-        made["ingest"]["path"] = os.fspath(data.resolve())
     if replicate.shots is not None:
         made["ingest"] |= {"shots": replicate.shots, "val_shots": replicate.shots}
     made["sets"] = {name: raw["sets"][name] for name in sets}

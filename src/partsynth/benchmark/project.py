@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from partsynth.benchmark.plan import Replicate, needed, parameters
-from partsynth.config.load import load_all, read_yaml
+from partsynth.config.load import load_all, load_text, read_yaml
 from partsynth.config.params import Params
 from partsynth.errors import UserError
 from partsynth.project import init
@@ -35,13 +35,19 @@ class Preset:
 
     name: str
     params: Params
-    raw: dict[str, Any]  # the file's content
+    raw: dict[str, Any]  # the file's content, and where the photographs lie
     data: Path | None  # photographs, for presets that want them
     base: Path | None  # a base model, where the package lies outside its repository
 
 
-def read_preset(name: str, data: Path | None, base: Path | None) -> Preset:
+def read_preset(
+    name: str, data: Path | None, base: Path | None, *, shifted: Path | None = None, far: Path | None = None
+) -> Preset:
     """The preset of this name.
+
+    Parameters
+    ----------
+    data, shifted, far : folders of photographs: of the classes, of the same classes elsewhere, and of other things
 
     Raises
     ------
@@ -55,7 +61,13 @@ def read_preset(name: str, data: Path | None, base: Path | None) -> Preset:
     if not params.benchmark.setups:
         there = [other for other, path in known.items() if read_yaml(path).get("benchmark")]
         raise UserError(f"the preset {name} has no section benchmark; these have: {', '.join(there) or 'none'}")
-    return Preset(name=name, params=params, raw=raw, data=data, base=base)
+    places = {("ingest", "path"): data, ("ingest", "shifted"): shifted, ("ood", "far"): far}
+    if params.ingest.source == "rendered" and (given := [key for (_, key), place in places.items() if place]):
+        raise UserError(f"the preset {name} renders its own images: leave out {', '.join(given)}")
+    for (section, key), place in places.items():
+        if place is not None:
+            raw[section] = {**(raw.get(section) or {}), key: os.fspath(place.resolve())}
+    return Preset(name=name, params=load_text(yaml.safe_dump(raw, sort_keys=False), known[name]), raw=raw, data=data, base=base)
 
 
 def prepare(folder: Path, preset: Preset, replicate: Replicate, cache: Path) -> None:
@@ -65,7 +77,7 @@ def prepare(folder: Path, preset: Preset, replicate: Replicate, cache: Path) -> 
     upgrade(folder)  # stages whose code changed run again
     tables, sets = needed(preset.params, replicate.setups)
     about = f"# Replicate {replicate.folder} of the preset {preset.name}, written by `partsynth benchmark`.\n"
-    wanted = parameters(preset.raw, preset.params, replicate, preset.data)
+    wanted = parameters(preset.raw, preset.params, replicate)
     texts = {
         "params.yaml": about + yaml.safe_dump(wanted, sort_keys=False),
         "dvc.yaml": graph_for(preset.params, tables),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from partsynth.benchmark.plan import Replicate, plan
 from partsynth.benchmark.project import prepare, read_preset, shared_cache, take_over
-from partsynth.benchmark.report import report
+from partsynth.benchmark.report import report, report_again
 from partsynth.benchmark.reproduce import reproduce
 from partsynth.errors import UserError
 from partsynth.lineage.git import home
@@ -33,6 +33,8 @@ def run(
     *,
     quick: bool = False,
     data: Path | None = None,
+    shifted: Path | None = None,
+    far: Path | None = None,
     work: Path = WORK,
     out: Path = OUT,
     base: Path | None = None,
@@ -44,7 +46,9 @@ def run(
     ----------
     name : of the preset
     quick : few replicates of few setups, as the preset says
-    data, base : what a project is made from beside the preset
+    data, shifted, far : photographs, where the preset wants them: of the classes, of the same classes elsewhere, and of
+        other things
+    base : a base model, where the package lies outside its repository
     work : where the replicates' folders lie
     root : of the repository whose MLflow store takes the runs; None = the current folder
 
@@ -54,7 +58,8 @@ def run(
         for a preset without a benchmark, faults of the preset or of ``data``, a work folder in use, and where a
         replicate's pipeline fails (what it had finished is kept).
     """
-    preset, store = read_preset(name, data, base), home((root or Path.cwd()).resolve())
+    preset = read_preset(name, data, base, shifted=shifted, far=far)
+    store = home((root or Path.cwd()).resolve())
     replicates, work = plan(preset.params, quick), work.resolve() / name
     work.mkdir(parents=True, exist_ok=True)
     done: list[Replicate] = []
@@ -71,8 +76,20 @@ def run(
             done.append(replicate)
             print(f"benchmark: {progress(replicates, done, time.monotonic() - began)}", flush=True)
     command = ["partsynth", "benchmark", "--preset", name, *(["--quick"] if quick else [])]
-    command += ["--data", os.fspath(data)] if data is not None else []
+    for option, place in (("--data", data), ("--shifted", shifted), ("--far", far)):
+        command += [option, os.fspath(place)] if place is not None else []
     return report(preset.params, replicates, work, out, name + ("-quick" if quick else ""), shlex.join(command))
+
+
+def again(name: str, *, quick: bool = False, out: Path = OUT) -> Path:
+    """Write a finished run's figures, picture and page anew from its predictions.
+
+    Raises
+    ------
+    UserError
+        as ``read_preset`` and ``report_again``.
+    """
+    return report_again(read_preset(name, None, None).params, out, name + ("-quick" if quick else ""))
 
 
 def progress(replicates: Sequence[Replicate], done: Sequence[Replicate], seconds: float) -> str:

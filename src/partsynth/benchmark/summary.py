@@ -8,15 +8,25 @@ import platform
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from partsynth import __version__
 from partsynth.benchmark.plan import SECONDS, Replicate, changes
+from partsynth.config.benchmark import BEST
 from partsynth.config.params import Params
+from partsynth.core.evaluation.intervals import holm
+from partsynth.core.evaluation.metrics import accuracy, balanced_accuracy
 from partsynth.evaluation.predictions import read_predictions
 from partsynth.evaluation.results import (
     BenchmarkRun,
     BenchmarkSummary,
+    Best,
     Difference,
+    Effect,
+    Interval,
+    Primary,
     ReplicateRun,
     Seconds,
     Summary,
@@ -24,49 +34,110 @@ from partsynth.evaluation.results import (
     read_summary,
 )
 from partsynth.evaluation.summary import summarise_replicates
+from partsynth.evaluation.verdict import effect_of
+from partsynth.seams import METRICS
 from partsynth.store.files import read_json
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import Layout
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def summarise_benchmark(
     params: Params, replicates: Sequence[Replicate], work: Path, predictions: Path, command: str
 ) -> BenchmarkSummary:
     """All figures, from the file of joined predictions as it was written."""
-    summary = summarise_replicates(read_predictions(predictions), params.evaluate, changes(params))
     runs = [lineage(work / replicate.folder, replicate) for replicate in replicates]
+    about = BenchmarkRun(
+        command=command,
+        git_commit=", ".join(dict.fromkeys(str(run.git_commit) for run in runs)),
+        partsynth_version=__version__,
+        machine=machine(),
+        minutes=round(sum(run.seconds.total for run in runs) / 60, 1),
+        replicates=runs,
+    )
+    return figures(params, predictions, about)
+
+
+def figures(params: Params, predictions: Path, about: BenchmarkRun) -> BenchmarkSummary:
+    """What the predictions of a run say."""
+    table = read_predictions(predictions)
+    summary = summarise_replicates(table, params.evaluate, changes(params))
     found = set(summary.pairs())
+    best = best_choice(params, table)
     return summary.model_copy(
         update={
             "predictions": predictions.name,
             "predictions_sha256": sha256_file(predictions),
             "kinds": {name: params.benchmark.setups[name].kind for name in summary.order},
             "compared": [pair for pair in changes(params) if pair in found],
-            "shots_of_all": shots_of_all(runs),
-            "targets": targets(params, summary),
-            "benchmark": BenchmarkRun(
-                command=command,
-                git_commit=", ".join(dict.fromkeys(str(run.git_commit) for run in runs)),
-                partsynth_version=__version__,
-                machine=machine(),
-                minutes=round(sum(run.seconds.total for run in runs) / 60, 1),
-                replicates=runs,
-            ),
+            "shots_of_all": shots_of_all(about.replicates),
+            "best": best.setup,
+            "best_choice": best,
+            "primary": primary(params, summary),
+            "targets": targets(params, summary, best.setup),
+            "benchmark": about,
         }
     )
 
 
-def targets(params: Params, summary: Summary) -> list[Target]:
-    """The preset's targets with what was found."""
+def best_choice(params: Params, table: pd.DataFrame) -> Best:
+    """The main setup with the highest accuracy on validation images over the replicates with all training images, of
+    equals the first."""
+    measure = balanced_accuracy if params.evaluate.accuracy == "classes" else accuracy
+    whole = table[(table.part == "val") & (table.shots == 0)]
+    tried = {
+        name: round(float(np.mean([measure(one.class_name, one.predicted) for _, one in rows.groupby("seed")])), 6)
+        for name in params.benchmark.setups
+        if params.benchmark.setups[name].kind == "main" and len(rows := whole[whole.setup == name])
+    }
+    title = "balanced accuracy" if measure is balanced_accuracy else "accuracy"
+    best = max(tried, key=tried.__getitem__)  # the first of equals
+    return Best.model_validate({"setup": best, "from": f"{title} on validation images", "tried": tried})
+
+
+def primary(params: Params, summary: Summary) -> list[Primary]:
+    """The declared hypotheses with what was found, corrected for all of them (Holm); what was not measured counts in
+    the correction."""
+    declared = {entry.question: entry for entry in params.benchmark.primary}
+    found = {name: summary.difference(entry.setup, entry.base, entry.metric) for name, entry in declared.items()}
+    plain = {name: 1.0 if one is None or one.p is None else one.p for name, one in found.items()}
+    corrected = holm(plain)
     return [
-        Target(difference=found, met=met(found, target.mean, target.low), **target.model_dump())
-        for target in params.benchmark.targets
-        for found in [summary.difference(target.setup, target.against, target.measure)]
+        Primary(**entry.model_dump(), **_told(found[name], corrected[name], 1 - params.evaluate.confidence))
+        for name, entry in declared.items()
     ]
 
 
-def met(found: Difference | None, mean: float | None, low: float | None) -> bool | None:
-    """Whether a difference reaches a target's mean and lower end; None where it, or its interval, was not measured."""
+def _told(found: Difference | None, p_holm: float, level: float) -> dict[str, Any]:
+    if found is None or found.p is None:
+        return {}
+    better = METRICS[found.metric].more_is_better is not False if found.metric in METRICS else True
+    effect: Effect = effect_of(found, better)
+    if effect in ("helps", "hurts") and p_holm > level:
+        effect = "no evidence"
+    facts = {key: getattr(found, key) for key in ("mean", "low", "high", "p")}
+    return facts | {"p_holm": float(f"{p_holm:.6g}"), "effect": effect}
+
+
+def targets(params: Params, summary: Summary, best: str) -> list[Target]:
+    """The preset's targets with what was found."""
+    made = []
+    for target in params.benchmark.targets:
+        setup = best if target.setup == BEST else target.setup
+        found: Interval | None
+        if target.against is None:
+            found = summary.setups.get(setup, {}).get(target.measure)
+        else:
+            found = summary.difference(setup, target.against, target.measure)
+        told = target.model_dump() | {"setup": setup}
+        made.append(Target(difference=found, met=met(found, target.mean, target.low), **told))
+    return made
+
+
+def met(found: Interval | None, mean: float | None, low: float | None) -> bool | None:
+    """Whether a figure reaches a target's mean and lower end; None where it, or its interval, was not measured."""
     if found is None or (low is not None and found.low is None):
         return None
     reached = [(mean, found.mean), (low, found.low)]

@@ -22,12 +22,25 @@ HELP = (
 def benchmark(
     preset: Annotated[
         str,
-        typer.Option(help="A preset with a section benchmark: benchmark (renders), benchmark-photos (photographs)."),
+        typer.Option(
+            help="A preset with a section benchmark: benchmark (renders), benchmark-photos, benchmark-coins, "
+            "benchmark-steel (photographs)."
+        ),
     ] = "benchmark",
     quick: Annotated[
         bool, typer.Option("--quick", help="Few replicates of the main setups: some 20 minutes on two cores.")
     ] = False,
     data: Annotated[Path | None, typer.Option(help="Folder of photographs, for a preset that needs them.")] = None,
+    shifted: Annotated[
+        Path | None,
+        typer.Option(help="Photographs of the same classes at another place: the shifted part of the test."),
+    ] = None,
+    far: Annotated[
+        Path | None, typer.Option(help="Photographs of other things, in class folders or not: far-OOD.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run nothing: figures and page anew from the predictions of a finished run.")
+    ] = False,
     work: Annotated[Path, typer.Option(help="Folder of the replicates' projects; delete it to begin anew.")] = Path(
         ".work/benchmark"
     ),
@@ -38,6 +51,9 @@ def benchmark(
         Path | None, typer.Option(help="A models/base folder, where partsynth was installed without its repository.")
     ] = None,
 ) -> None:
-    from partsynth.benchmark.run import run
+    from partsynth.benchmark import run
 
-    run(preset, quick=quick, data=data, work=work, out=out, base=base)
+    if again:
+        run.again(preset, quick=quick, out=out)
+    else:
+        run.run(preset, quick=quick, data=data, shifted=shifted, far=far, work=work, out=out, base=base)

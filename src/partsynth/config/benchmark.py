@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from partsynth.config.base import Count, Section, Seed, member_of
 from partsynth.seams import METRICS
 
+BEST = "best"  # in targets: the setup that is chosen on validation images
+
 
 class BenchmarkSetup(Section):
     """One setup of the benchmark; its rule, role and changes of train stand in ``select``."""
@@ -53,24 +55,38 @@ class BenchmarkFewShot(Section):
 
 
 class BenchmarkTarget(Section):
-    """A difference that is aimed for, in fractions (0.06 = 6 points); the report says whether it was met."""
+    """What is aimed for, in fractions (0.06 = 6 points); the report says whether it was met."""
 
     setup: str
-    """The setup that should be better."""
-    against: str
-    """The setup that it is compared with."""
+    """The setup that should be good; best = the main one that is best on validation images."""
+    against: str | None = None
+    """The setup that it is compared with; null = its own figure is aimed for, not a difference."""
     measure: Annotated[str, member_of(METRICS)]
-    """The metric that is compared."""
+    """The metric that is looked at."""
     mean: float | None = None
-    """Mean difference at least this."""
+    """Mean (difference) at least this."""
     low: float | None = None
-    """Lower end of the difference's interval at least this."""
+    """Lower end of its interval at least this."""
 
     @model_validator(mode="after")
     def _wants(self) -> BenchmarkTarget:
         if self.mean is None and self.low is None:
             raise ValueError("give mean, low, or both")
         return self
+
+
+class BenchmarkPrimary(Section):
+    """A hypothesis that is declared before the run; all of them are corrected together (Holm), all other comparisons
+    explore."""
+
+    question: str
+    """Its name in the report: id (do good augmentations help), negatives (can bad ones help as negatives)."""
+    setup: str
+    """The setup that should be better."""
+    base: str
+    """The setup that it is compared with."""
+    metric: Annotated[str, member_of(METRICS)]
+    """The metric that is compared."""
 
 
 class BenchmarkQuick(Section):
@@ -95,7 +111,9 @@ class Benchmark(Section):
     few_shot: BenchmarkFewShot = BenchmarkFewShot()
     quick: BenchmarkQuick = BenchmarkQuick()
     targets: list[BenchmarkTarget] = []
-    """Differences that are aimed for."""
+    """Differences and figures that are aimed for."""
+    primary: list[BenchmarkPrimary] = []
+    """The hypotheses that the run is to decide."""
 
     @model_validator(mode="after")
     def _fits(self) -> Benchmark:
@@ -110,10 +128,13 @@ class Benchmark(Section):
             faults.append("setups: first the main ones, then controls, then ablations")
         for key, listed in (("few_shot", self.few_shot.setups), ("quick", self.quick.setups)):
             faults += [f"{key}.setups names {s!r}; there are {', '.join(names)}" for s in listed if s not in names]
-        for i, target in enumerate(self.targets):
-            better = self.setups.get(target.setup)
-            if better is None or target.against not in better.bases:
-                faults.append(f"targets.{i}: {target.setup!r} is not compared with {target.against!r}")
+        pairs = [(f"targets.{i}", t.setup, t.against) for i, t in enumerate(self.targets)]
+        pairs += [(f"primary.{i}", p.setup, p.base) for i, p in enumerate(self.primary)]
+        for key, better, base in pairs:
+            if base is None and better not in (*names, BEST):
+                faults.append(f"{key} names {better!r}; there are {', '.join(names)} and {BEST}")
+            elif base is not None and (better not in names or base not in self.setups[better].bases):
+                faults.append(f"{key}: {better!r} is not compared with {base!r}")
         if self.few_shot.shots and not self.few_shot.setups:
             faults.append("few_shot.shots needs few_shot.setups")
         if len(set(self.seeds)) != len(self.seeds):

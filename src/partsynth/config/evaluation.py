@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from partsynth.config.base import Count, Fraction, Section, member_of
 from partsynth.seams import SCORES
 
@@ -16,12 +18,14 @@ class Evaluate(Section):
     headline_score: Annotated[str, member_of(SCORES, also=(AUTO,))] = "knn"
     """OOD score of the headline figures, declared before results are seen; auto = the one with the best mean AUROC on
     near and far OOD validation images, over all models (ties: the first named here)."""
+    accuracy: Annotated[Literal["images", "classes"], Field(exclude_if=lambda value: value == "images")] = "images"
+    """What weighs alike in accuracy: images; or classes, whatever their number of images (balanced accuracy)."""
     k: list[Count] = [1, 3, 5, 10]
     """Neighbours of the kNN score to choose from, on the OOD validation images."""
     id_recall: Fraction = 0.95
     """Share of in-distribution images kept, at which the false-positive rate on OOD is told (0.95: FPR@95)."""
     confidence: Fraction = 0.95
-    """Level of the confidence intervals over seeds."""
+    """Level of the confidence intervals."""
     batch_size: Count = 256
     """Images per forward pass."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

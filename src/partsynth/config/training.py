@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_serializer
+from pydantic import Field, field_validator, model_serializer, model_validator
 
 from partsynth.config.base import Count, Fraction, Positive, Section, Seed, member_of, unless
 from partsynth.config.evaluation import Evaluate, Report
@@ -89,33 +89,42 @@ class Train(Section):
         return "no" if value is False else value  # a bare ``no`` is YAML's false
 
 
+NETWORK = ("backbone", "trainable")  # either says that a setup has an encoder of its own
+WITH_NETWORK = (
+    "width",
+    "blocks",
+    "model",
+    "pretrained",
+    "weights",
+    "stem3x3",
+    "layer_decay",
+    "test_views",
+    "embedding",
+    "size",
+    "steps",
+    "anchors",
+    "classifier_steps",
+    "eval_every",
+)
+
+
 class TrainChanges(Train):
     """A part of section train: only the keys that are given count. What makes trainings comparable is refused."""
 
-    @field_validator(
-        "backbone",
-        "width",
-        "blocks",
-        "model",
-        "pretrained",
-        "weights",
-        "stem3x3",
-        "trainable",
-        "layer_decay",
-        "test_views",
-        "embedding",
-        "size",
-        "steps",
-        "anchors",
-        "classifier_steps",
-        "eval_every",
-        "precision",
-        "device",
-        mode="before",
-    )
+    @field_validator("precision", "device", mode="before")
     @classmethod
     def _same_for_all(cls, value: Any) -> Any:
-        raise ValueError("must be the same for every setup (equal steps, one architecture): set it in section train")
+        raise ValueError("must be the same for every setup: set it in section train")
+
+    @model_validator(mode="after")
+    def _one_architecture(self) -> TrainChanges:
+        lonely = sorted(self.model_fields_set & set(WITH_NETWORK))
+        if lonely and not self.model_fields_set & set(NETWORK):
+            raise ValueError(
+                f"{', '.join(lonely)} must be the same for every setup of one encoder (equal steps, one architecture): "
+                f"set it in section train, or name the setup's own {' or '.join(NETWORK)} beside it"
+            )
+        return self
 
     @model_serializer(mode="wrap")
     def _given(self, whole: Any) -> dict[str, Any]:
@@ -139,7 +148,8 @@ class SelectSetup(Section):
     max_per_class: Count | None = None
     """Images per class at most; null = no limit."""
     train: TrainChanges | None = None
-    """Keys of section train that this setup changes, e.g. {negative_weight: 0.3}."""
+    """Keys of section train that this setup changes, e.g. {negative_weight: 0.3}; with backbone or trainable, those
+    of an encoder of its own too."""
 
     def training(self, shared: Train) -> Train:
         """Section train as this setup has it."""

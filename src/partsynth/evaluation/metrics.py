@@ -43,6 +43,8 @@ class Run:
     """The OOD score of the headline metrics: a column."""
     recall: float
     """Share of in-distribution images kept, at which the false-positive rate is told."""
+    balanced: bool = False
+    """Whether classes weigh alike in accuracy, whatever their number of images."""
 
     def __getitem__(self, part: str) -> pd.DataFrame:
         return self.parts[part]
@@ -51,6 +53,20 @@ class Run:
         """(n,) headline OOD scores."""
         return self.parts[part][self.score].to_numpy(float)
 
+    def weights(self, part: str) -> np.ndarray:
+        """(n,) of each image in accuracy; their sum is 1."""
+        names = self.parts[part].class_name
+        if not self.balanced:
+            return np.full(len(names), 1 / len(names))
+        counts = names.map(names.value_counts()).to_numpy(float)
+        return 1 / (names.nunique() * counts)
+
+    def share(self, part: str, column: str) -> float:
+        """Accuracy of the classes in a column."""
+        rows = self.parts[part]
+        measure = core.balanced_accuracy if self.balanced else core.accuracy
+        return measure(rows.class_name, rows[column])
+
     def correct(self, part: str) -> np.ndarray:
         """(n,) bool."""
         return (self.parts[part].class_name == self.parts[part].predicted).to_numpy()
@@ -58,15 +74,15 @@ class Run:
 
 @dataclass(frozen=True)
 class PerImage:
-    """A metric that is a mean over the images of a part, so that resampling clusters of images is exact for it."""
+    """A metric that is a weighted mean over the images of a part, so that its variation over clusters can be told."""
 
     part: str
     values: Callable[[Run], np.ndarray]
-    """(n,) float; their mean is the metric."""
-    cluster: Literal["group", "class_name"]
-    """Column that says what an image belongs to."""
-    clusters: str
-    """What those are, in words."""
+    """(n,) float; their mean, by the weights, is the metric."""
+    weighted: bool = False
+    """By ``Run.weights``; else all images weigh alike."""
+    variants: bool = False
+    """Whether what is unseen in it are its classes, and not its parts."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +114,17 @@ class Metric:
     spoken: Spoken | None = None
     about: str = ""
     """What the title does not say, for the model card."""
-    per_image: PerImage | None = None
+    per_image: tuple[PerImage, ...] = ()
+    """What it is a mean of; an AUROC is one of OOD and one of ID images."""
+
+    @property
+    def by_class(self) -> bool:
+        """Whether classes may weigh alike in it."""
+        return any(about.weighted for about in self.per_image)
+
+    def called(self, words: str, run: Run) -> str:
+        """Its title, or what sentences call it, as it was computed for this run."""
+        return words.replace("accuracy", "balanced accuracy") if self.by_class and run.balanced else words
 
     def missing(self, run: Run) -> str | None:
         """Why it cannot be computed; None where it can."""
@@ -136,15 +162,19 @@ ABSENT = {
 
 
 def _accuracy(part: str) -> Callable[[Run], float]:
-    return lambda run: core.accuracy(run[part].class_name, run[part].predicted)
+    return lambda run: run.share(part, "predicted")
 
 
 def _confidence(part: str) -> Callable[[Run], float]:
     return lambda run: float(run[part].confidence.mean())
 
 
-def _correct(part: str) -> PerImage:
-    return PerImage(part, lambda run: run.correct(part).astype(float), "group", "physical parts")
+def _correct(part: str) -> tuple[PerImage, ...]:
+    return (PerImage(part, lambda run: run.correct(part).astype(float), weighted=True),)
+
+
+def _knn_correct(run: Run) -> np.ndarray:
+    return (run["test"].class_name == run["test"].knn_predicted).to_numpy(float)
 
 
 def _detection(kind: Kind, rank: int) -> Iterator[Metric]:
@@ -158,7 +188,7 @@ def _detection(kind: Kind, rank: int) -> Iterator[Metric]:
         return lambda run: compute(*pair(run))
 
     def per_variant(values: Callable[[Run], np.ndarray]) -> PerImage:
-        return PerImage(part, values, "class_name", "unseen variants")
+        return PerImage(part, values, variants=True)
 
     needs = ("test", part)
     yield Metric(
@@ -170,7 +200,10 @@ def _detection(kind: Kind, rank: int) -> Iterator[Metric]:
         by_score=True,
         shown=(*EVERYWHERE, "benchmark", *(("benchmark_figure",) if kind == "near" else ())),
         spoken=Spoken(f"{title} AUROC", "detection", rank),
-        per_image=per_variant(lambda run: core.placements(*pair(run))),
+        per_image=(
+            per_variant(lambda run: core.placements(*pair(run))),
+            PerImage("test", lambda run: 1 - core.placements(*reversed(pair(run)))),
+        ),
     )
     for positive, compute in (("in", core.aupr_in), ("out", core.aupr_out)):
         spelled = {"in": "ID", "out": "OOD"}[positive]
@@ -190,7 +223,7 @@ def _detection(kind: Kind, rank: int) -> Iterator[Metric]:
         needs=needs,
         by_score=True,
         shown=("main", "differences", "card", *(("terminal", "benchmark") if kind == "near" else ())),
-        per_image=per_variant(lambda run: core.accepted(*pair(run), run.recall).astype(float)),
+        per_image=(per_variant(lambda run: core.accepted(*pair(run), run.recall).astype(float)),),
     )
 
 
@@ -229,8 +262,9 @@ MEMBERS = {
             "knn_accuracy_test",
             "kNN accuracy, test",
             more_is_better=True,
-            compute=lambda run: core.accuracy(run["test"].class_name, run["test"].knn_predicted),
+            compute=lambda run: run.share("test", "knn_predicted"),
             shown=("more", "benchmark_more"),
+            per_image=(PerImage("test", _knn_correct, weighted=True),),
         ),
         Metric(
             "ece_test",

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from partsynth.errors import UserError
 from partsynth.store.files import read_json
 
-Effect = Literal["helps", "hurts", "no evidence", "one seed"]
+Effect = Literal["helps", "hurts", "no evidence", "too few to tell", "one seed"]  # the last in older files
 
 
 class Result(BaseModel):
@@ -26,31 +26,38 @@ class Result(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
+class Clusters(Result):
+    """What images belong to: so many physical parts, unseen variants, ..."""
+
+    count: int
+    of: str  # in words
+
+
 class Interval(Result):
-    """A mean over seeds (fractions, not per cent) with its t interval; without an interval for a single seed."""
+    """A mean over seeds (fractions, not per cent) with its interval, where anything can be said of its variation."""
 
     mean: float
     low: float | None = None
     high: float | None = None
     values: list[float] = []  # one per seed
+    clusters: list[Clusters] = []  # what the interval is over, beside seeds: other parts would give other figures
 
 
-class Bootstrap(Result):
-    """A resampled range: how much a difference depends on the parts (or unseen variants) that were photographed."""
+class Ends(Result):
+    """Of an interval."""
 
-    low: float | None  # None where there is one cluster only
-    high: float | None
-    clusters: int
-    of: str  # what the clusters are, in words
+    low: float
+    high: float
 
 
 class Difference(Interval):
-    """``setup`` minus ``base`` in one metric, paired over seeds."""
+    """``setup`` minus ``base`` in one metric, paired over seeds and images."""
 
     setup: str
     base: str
     metric: str
-    bootstrap: Bootstrap | None = None
+    p: float | None = None  # two-sided, of there being no difference; by the same variance as the interval
+    seeds_alone: Ends | None = None  # the t interval over seeds: of these very test images
 
 
 class MetricTitle(Result):
@@ -164,15 +171,38 @@ class Summary(Result):
 
 
 class Target(Result):
-    """A difference that a benchmark aimed for, and whether it was met."""
+    """What a benchmark aimed for, and whether it was met."""
 
-    setup: str
-    against: str
+    setup: str  # of "best": the one that was chosen
+    against: str | None = None  # None: aimed for is the setup's figure itself
     measure: str
     mean: float | None  # aimed for: at least
     low: float | None  # aimed for: the interval's lower end, at least
     difference: Interval | None  # found
     met: bool | None  # None where the difference, or its interval, was not measured
+
+
+class Primary(Result):
+    """A hypothesis that was declared before the run, with what was found."""
+
+    question: str
+    setup: str
+    base: str
+    metric: str
+    mean: float | None = None  # None where it was not measured
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None  # corrected for all that were declared
+    effect: Effect | None = None  # by p_holm
+
+
+class Best(Result):
+    """The main setup that one would take, and the validation figures that say so; test images have no say."""
+
+    setup: str
+    source: str = Field(alias="from")
+    tried: dict[str, float]  # setup -> accuracy on validation images
 
 
 class Seconds(Result):
@@ -217,6 +247,9 @@ class BenchmarkSummary(Summary):
     kinds: dict[str, Literal["main", "control", "ablation"]] = {}  # by setup
     compared: list[tuple[str, str]] = []  # (setup, base) in the preset's order
     targets: list[Target] = []
+    primary: list[Primary] = []  # all other comparisons are exploratory
+    best: str = ""
+    best_choice: Best | None = None
     predictions: str = ""  # file of predictions, beside the JSON
     benchmark: BenchmarkRun | None = None
 

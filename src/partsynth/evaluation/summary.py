@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from partsynth.config.evaluation import Evaluate
-from partsynth.core.evaluation.intervals import cluster_interval, t_interval
+from partsynth.core.evaluation.intervals import Estimate, t_interval
 from partsynth.core.evaluation.metrics import auroc
+from partsynth.evaluation.crossed import Runs, clusters, estimate
 from partsynth.evaluation.headline import resolve
-from partsynth.evaluation.metrics import Metric, PerImage, Run, generated, metrics
-from partsynth.evaluation.results import BenchmarkSummary, Bootstrap, Difference, Interval, MetricTitle, Summary
+from partsynth.evaluation.metrics import Metric, Run, generated, metrics
+from partsynth.evaluation.results import BenchmarkSummary, Difference, Ends, Interval, MetricTitle, Summary
 from partsynth.evaluation.verdict import Change, Changes, verdict
-from partsynth.seams import SCORES
-from partsynth.store.hashing import seed_from
+from partsynth.seams import METRICS, SCORES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Runs = Mapping[int, Run]  # seed -> run of one setup
 Figures = Mapping[str, float]  # metric -> value of one run
 KINDS = ("near", "far")
 
@@ -40,12 +40,19 @@ def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, al
     setups, first = list(runs), next(iter(next(iter(runs.values())).values()))
     rows = [*metrics(), *generated(first.parts)]
     present = [metric for metric in rows if metric.missing(first) is None]
+    aurocs = [METRICS[f"{kind}_ood_auroc"] for kind in KINDS if f"{kind}_test" in first.parts]
     figures = {s: {n: {m.name: m.compute(run) for m in present} for n, run in of.items()} for s, of in runs.items()}
-    scores = {s: {n: _scores(run) for n, run in of.items()} for s, of in runs.items()}
 
-    def over_seeds(found: Mapping[int, Figures]) -> dict[str, Interval]:
-        names = next(iter(found.values()))
-        return {name: _interval([f[name] for f in found.values()], params.confidence) for name in names}
+    def crossed(metric: Metric, of: Runs, values: list[float]) -> Interval:
+        return _interval(estimate(metric, values, [of], params.confidence), values, metric, [of])
+
+    def by_score(setup: str) -> dict[str, Interval]:
+        """AUROC of every OOD score that the predictions have, named <score>/<near|far>_ood_auroc."""
+        found = {}
+        for score, metric in ((s, m) for s in SCORES if s in first["test"] for m in aurocs):
+            of = {n: replace(run, score=score) for n, run in runs[setup].items()}
+            found[f"{score}/{metric.name}"] = crossed(metric, of, [metric.compute(run) for run in of.values()])
+        return found
 
     if changes is None:
         changes = {pair: Change(f"{pair[0]} over {pair[1]}") for pair in zip(setups[1:], setups[:-1], strict=True)}
@@ -56,17 +63,21 @@ def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, al
         for difference in _differences((a, b), (runs[a], runs[b]), (figures[a], figures[b]), present, params)
     ]
     summary = Summary(
-        setups={s: over_seeds(found) for s, found in figures.items()},
+        setups={
+            s: {m.name: crossed(m, runs[s], [f[m.name] for f in figures[s].values()]) for m in present} for s in setups
+        },
         differences=differences,
-        scores={s: over_seeds(found) for s, found in scores.items()},
+        scores={s: by_score(s) for s in setups},
         classes={s: _per_class(of) for s, of in runs.items()},
         absent={m.name: why for m in rows if (why := m.missing(first))} | _absent_scores(first),
         seeds={s: sorted(seeds) for s, seeds in runs.items()},
         order=setups,
-        metrics=[MetricTitle(name=m.name, title=m.title, more_is_better=m.more_is_better) for m in present],
+        metrics=[
+            MetricTitle(name=m.name, title=m.called(m.title, first), more_is_better=m.more_is_better) for m in present
+        ],
         confidence=params.confidence,
         headline_score=params.headline_score,
-        verdict=verdict(differences, changes, params.confidence),
+        verdict=verdict(differences, changes, params.confidence, lambda metric, words: metric.called(words, first)),
     )
     return summary.model_copy(update={"headline_choice": choice}) if choice else summary
 
@@ -108,19 +119,11 @@ def _runs(table: pd.DataFrame, params: Evaluate) -> dict[str, dict[int, Run]]:
         of_setup = parts.setdefault(setup, {})
         of_setup.setdefault(int(seed), {})[part] = rows.sort_values("path", kind="stable")
     return {
-        setup: {seed: Run(found, params.headline_score, params.id_recall) for seed, found in sorted(seeds.items())}
+        setup: {
+            seed: Run(found, params.headline_score, params.id_recall, params.accuracy == "classes")
+            for seed, found in sorted(seeds.items())
+        }
         for setup, seeds in parts.items()
-    }
-
-
-def _scores(run: Run) -> dict[str, float]:
-    """AUROC of every OOD score that the predictions have, named <score>/<near|far>_ood_auroc."""
-    return {
-        f"{score}/{kind}_ood_auroc": auroc(run["test"][score], run[f"{kind}_test"][score])
-        for score in SCORES
-        if score in run["test"]
-        for kind in KINDS
-        if f"{kind}_test" in run.parts
     }
 
 
@@ -135,9 +138,14 @@ def _absent_scores(run: Run) -> dict[str, str]:
     }
 
 
-def _interval(values: list[float], confidence: float) -> Interval:
-    mean, low, high = t_interval(values, confidence)
-    return Interval(mean=_round(mean), low=_rounded(low), high=_rounded(high), values=[_round(v) for v in values])
+def _interval(
+    found: Estimate, values: list[float], metric: Metric | None = None, runs: Sequence[Runs] = ()
+) -> Interval:
+    interval = Interval(
+        mean=_round(found.mean), low=_rounded(found.low), high=_rounded(found.high), values=[_round(v) for v in values]
+    )
+    over = clusters(metric, runs) if metric else []
+    return interval.model_copy(update={"clusters": over}) if over else interval
 
 
 def _round(value: float) -> float:
@@ -155,31 +163,20 @@ def _differences(
     present: list[Metric],
     params: Evaluate,
 ) -> list[Difference]:
-    """The first setup minus the second, in every metric: a t interval over the seeds that both have, and a bootstrap
-    over clusters where the metric is a mean over images."""
+    """The first setup minus the second, in every metric, over the seeds that both have: the interval over seeds crossed
+    with clusters of images where the metric is a mean over images, and that over seeds alone."""
     seeds, found = sorted(set(runs[0]) & set(runs[1])), []
     for metric in present if seeds else []:
         values = [figures[0][n][metric.name] - figures[1][n][metric.name] for n in seeds]
-        bootstrap = None
-        if metric.per_image is not None:
-            contrast, clusters = contrasts(metric.per_image, *runs)
-            seed = seed_from("bootstrap", *pair, metric.name)
-            low, high, count = cluster_interval(contrast, clusters, seed, params.confidence)
-            bootstrap = Bootstrap(low=_rounded(low), high=_rounded(high), clusters=count, of=metric.per_image.clusters)
-        interval = _interval(values, params.confidence)
-        found.append(Difference(setup=pair[0], base=pair[1], metric=metric.name, bootstrap=bootstrap, **dict(interval)))
+        crossed = estimate(metric, values, runs, params.confidence)
+        alone = t_interval(values, params.confidence)
+        more: dict[str, Any] = {} if crossed.p is None else {"p": float(f"{crossed.p:.6g}")}
+        if alone.low is not None and alone.high is not None:
+            more["seeds_alone"] = Ends(low=_round(alone.low), high=_round(alone.high))
+        interval = _interval(crossed, values, metric, runs)
+        told = {name: getattr(interval, name) for name in interval.model_fields_set}
+        found.append(Difference(setup=pair[0], base=pair[1], metric=metric.name, **told, **more))
     return found
-
-
-def contrasts(about: PerImage, a: Runs, b: Runs) -> tuple[np.ndarray, np.ndarray]:
-    """Per seed and image, the difference a - b, and the image's cluster, over all common seeds one after another.
-
-    A cluster holds a part's images of all seeds, so that seeds do not pass for more parts.
-    """
-    seeds = sorted(set(a) & set(b))
-    values = [about.values(a[n]) - about.values(b[n]) for n in seeds]
-    clusters = [a[n][about.part][about.cluster].to_numpy() for n in seeds]
-    return np.concatenate(values), np.concatenate(clusters)
 
 
 def _per_class(runs: Runs) -> dict[str, dict[str, float]]:

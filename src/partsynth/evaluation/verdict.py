@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from partsynth.evaluation.format import level, points
@@ -10,7 +10,7 @@ from partsynth.evaluation.metrics import Metric, metrics
 from partsynth.evaluation.results import Difference, Effect, Interval, Sentence
 from partsynth.records.rows import SelectedRecord, UseRole
 
-FEW_CLUSTERS = 5  # below it a bootstrap is too narrow to be told in a sentence
+FEW_SEEDS = 5  # below it only large effects would be found: no evidence for or against
 
 
 class Change(NamedTuple):
@@ -79,11 +79,20 @@ def _name_of(added: set[tuple[str, UseRole, str]] | None, overrides: dict[str, A
     return Change(" and ".join([*names, *changed]), roles.pop() if len(roles) == 1 else "")
 
 
-def verdict(differences: Sequence[Difference], changes: Changes, confidence: float) -> list[Sentence]:
+def verdict(
+    differences: Sequence[Difference],
+    changes: Changes,
+    confidence: float,
+    called: Callable[[Metric, str], str] = lambda metric, words: words,
+) -> list[Sentence]:
     """A sentence per change and metric; the metric that the change is meant for comes first.
 
-    "helps" / "hurts": the t interval over seeds lies wholly on the better / worse side of 0. The bootstrap is told
-    beside it.
+    "helps" / "hurts": the interval over seeds and parts lies wholly on the better / worse side of 0. Not corrected for
+    the number of sentences: exploratory.
+
+    Parameters
+    ----------
+    called : what a metric's words are in this evaluation
     """
     sentences = []
     for (setup, base), (what, role) in changes.items():
@@ -91,14 +100,14 @@ def verdict(differences: Sequence[Difference], changes: Changes, confidence: flo
         present = {metric: words for metric, words in _order(role).items() if metric.name in found}
         for metric, spoken in present.items():
             difference = found[metric.name]
-            effect = _effect(difference, metric.more_is_better)
+            effect = effect_of(difference, metric.more_is_better)
             sentence = Sentence(
                 setup=setup,
                 base=base,
                 change=what,
                 metric=metric.name,
                 effect=effect,
-                text=_sentence(what, spoken, difference, effect, confidence),
+                text=_sentence(what, called(metric, spoken), difference, effect, confidence),
                 main=metric is next(iter(present)),
             )
             sentences.append(sentence)
@@ -113,23 +122,20 @@ def _order(role: str) -> dict[Metric, str]:
     return {metric: spoken.words for metric, spoken in told}
 
 
-def _effect(found: Interval, more_is_better: bool | None) -> Effect:
-    if found.low is None or found.high is None:
-        return "one seed"
+def effect_of(found: Interval, more_is_better: bool | None) -> Effect:
+    """What an interval of a difference says."""
+    if found.low is None or found.high is None or len(found.values) < FEW_SEEDS:
+        return "too few to tell"
     if found.low <= 0 <= found.high:
         return "no evidence"
     return "helps" if (found.low > 0) == (more_is_better is not False) else "hurts"
 
 
 def _sentence(what: str, spoken: str, found: Difference, effect: Effect, confidence: float) -> str:
-    start = f"{what} changed {spoken} by {points(found.mean)} points"
-    if found.low is None or found.high is None:
-        return f"{start} (one seed, so no interval and no verdict)."
-    text = (
-        f"{start} ({level(confidence)} CI {points(found.low)} to {points(found.high)}, paired over "
-        f"{len(found.values)} seeds): {effect}."
-    )
-    boot = found.bootstrap
-    if boot and boot.low is not None and boot.high is not None and boot.clusters >= FEW_CLUSTERS:
-        text += f" Resampling the {boot.clusters} {boot.of}: {points(boot.low)} to {points(boot.high)}."
-    return text
+    count = len(found.values)
+    seeds = f"{count} seed{'s' if count != 1 else ''}"
+    over = " and ".join([seeds, *(f"{c.count} {c.of}" for c in found.clusters)])
+    interval = ""
+    if found.low is not None and found.high is not None:
+        interval = f", {level(confidence)} CI {points(found.low)} to {points(found.high)}"
+    return f"{what} changed {spoken} by {points(found.mean)} points ({over}{interval}): {effect}."

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from partsynth.evaluation.verdict import FEW_CLUSTERS
 from partsynth.reporting.format import curve_title
 
 if TYPE_CHECKING:
@@ -118,9 +117,8 @@ def forest(pairs: Mapping[str, Mapping[str, Difference]]) -> Figure:
     )[:, 0]
     for axis, (pair, found) in zip(axes, pairs.items(), strict=True):
         for row, entry in enumerate(found.values()):
-            boot = entry.bootstrap
-            if boot and boot.clusters >= FEW_CLUSTERS and boot.low is not None and boot.high is not None:
-                axis.plot([100 * boot.low, 100 * boot.high], [row + 0.26] * 2, color="#9aa1ab", lw=1.6)
+            if alone := entry.seeds_alone:
+                axis.plot([100 * alone.low, 100 * alone.high], [row + 0.26] * 2, color="#9aa1ab", lw=1.6)
             if entry.low is not None and entry.high is not None:
                 axis.plot([100 * entry.low, 100 * entry.high], [row, row], color=COLOURS[0], lw=2.4)
             axis.plot(100 * entry.mean, row, "o", ms=6, color=COLOURS[0])
@@ -129,7 +127,7 @@ def forest(pairs: Mapping[str, Mapping[str, Difference]]) -> Figure:
         axis.set_yticks(range(len(found)), list(found))
         axis.set_ylim(len(found) - 0.4, -0.6)
         axis.grid(axis="y", visible=False)
-    axes[-1].set_xlabel("difference in points; thick: t interval over seeds, thin grey: bootstrap over clusters")
+    axes[-1].set_xlabel("difference in points; thick: interval over seeds and parts, thin grey: over seeds alone")
     return made
 
 

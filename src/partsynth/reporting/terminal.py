@@ -35,7 +35,7 @@ def show_summary(path: Path) -> None:
         if rows and shown:
             console.print(table(head, rows, shown, signed), highlight=False)
             console.print()
-    console.print("All in per cent (differences in points), with the interval over seeds in brackets.")
+    console.print("All in per cent (differences in points), with the interval over seeds and parts in brackets.")
     for sentence in summary.verdict:
         console.print(sentence.text, highlight=False)
     for reason, titles in reasons(summary.absent).items():

@@ -26,7 +26,7 @@ def auroc(inside: ArrayLike, outside: ArrayLike) -> float:
     """P(OOD score > ID score) + P(equal) / 2 (Mann-Whitney); the mean placement.
 
     Not scikit-learn's sum of trapezoids: their last digit moves figures that lie half-way between two rounded ones, and
-    the bootstrap resamples placements.
+    intervals are made of placements.
     """
     return float(placements(inside, outside).mean())
 
@@ -94,6 +94,14 @@ def _scores(inside: ArrayLike, outside: ArrayLike) -> tuple[Array, Array]:
 
 def accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
     return float((np.asarray(true) == np.asarray(predicted)).mean())
+
+
+def balanced_accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean over the classes that occur of the share of their images that are found (recall)."""
+    from sklearn.metrics import recall_score
+
+    true, predicted = np.asarray(true), np.asarray(predicted)
+    return float(recall_score(true, predicted, labels=np.unique(true), average="macro"))
 
 
 def macro_f1(true: ArrayLike, predicted: ArrayLike) -> float:

@@ -1,0 +1,72 @@
+"""A metric's interval over seeds and, at the same time, over the parts (or unseen variants) that were photographed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from partsynth.core.evaluation.intervals import Estimate, Side, crossed_interval
+from partsynth.evaluation.metrics import Metric, PerImage, Run
+from partsynth.evaluation.results import Clusters
+
+Runs = Mapping[int, Run]  # seed -> run of one setup
+FEW = 5  # unseen variants; below it nothing can be said of other variants, and their parts are told
+
+
+def estimate(metric: Metric, values: Sequence[float], runs: Sequence[Runs], confidence: float) -> Estimate:
+    """Mean and interval of a metric, or of the difference in it.
+
+    Parameters
+    ----------
+    values : of each seed that all ``runs`` have, ascending
+    runs : of one setup, or of two whose difference (first minus second) it is; images of a seed line up
+    """
+    return crossed_interval(values, [_side(about, runs) for about in metric.per_image], confidence)
+
+
+def clusters(metric: Metric, runs: Sequence[Runs]) -> list[Clusters]:
+    """What the interval is over beside seeds: of each side that has at least two."""
+    found = [(_side(about, runs).count, _column(about, runs)[1]) for about in metric.per_image]
+    return [Clusters(count=count, of=words) for count, words in found if count > 1]
+
+
+def contrasts(about: PerImage, runs: Sequence[Runs]) -> np.ndarray:
+    """Per seed and image the value, or the first setup's minus the second's; all common seeds one after another."""
+    values = [about.values(first) for first in _common(runs, 0)]
+    if len(runs) > 1:
+        values = [a - about.values(b) for a, b in zip(values, _common(runs, 1), strict=True)]
+    return np.concatenate(values)
+
+
+def _side(about: PerImage, runs: Sequence[Runs]) -> Side:
+    column, _ = _column(about, runs)
+    common = _common(runs, 0)
+    sizes = [len(run[about.part]) for run in common]
+
+    def joined(of: Callable[[Run], np.ndarray]) -> np.ndarray:
+        return np.concatenate([of(run) for run in common])
+
+    def weights(run: Run) -> np.ndarray:
+        count = len(run[about.part])
+        return run.weights(about.part) if about.weighted else np.full(count, 1 / count)
+
+    return Side(
+        runs=np.repeat(np.arange(len(common)), sizes),
+        clusters=joined(lambda run: run[about.part][column].to_numpy(str)),
+        values=contrasts(about, runs),
+        weights=joined(weights),
+    )
+
+
+def _common(runs: Sequence[Runs], which: int) -> list[Run]:
+    seeds = sorted(set.intersection(*(set(of) for of in runs)))
+    return [runs[which][seed] for seed in seeds]
+
+
+def _column(about: PerImage, runs: Sequence[Runs]) -> tuple[str, str]:
+    """Column that says what an image belongs to, and what those are in words."""
+    if not about.variants:
+        return "group", "physical parts"
+    names = {name for run in _common(runs, 0) for name in run[about.part].class_name.unique()}
+    return ("class_name", "unseen variants") if len(names) >= FEW else ("group", "parts of unseen variants")
