@@ -28,6 +28,10 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (OSError(errno.ENOSPC, "No space left on device"), 1, "refer to: send that to a remote first"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "the disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "data"), 1, "no permission to read or write data"),
+        (OSError(errno.EROFS, "Read-only file system", "data/x.png"), 1, "data/x.png lies on a disk that is mounted"),
+        (OSError(errno.EFBIG, "File too large", "data/x.png"), 1, "data/x.png would be larger than a file may be here"),
+        (OSError(errno.ELOOP, "Too many levels", "data/x.csv"), 1, "data/x.csv is a link that leads back to itself"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "a.csv"), 1, "a.csv is a folder, where a file belongs"),
         (KeyboardInterrupt(), 130, "stopped"),
     ],
 )

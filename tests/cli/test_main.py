@@ -52,3 +52,16 @@ def test_every_command_and_option_has_help(path: str) -> None:
         assert each.help
         if each.name != "diff":
             assert all(getattr(p, "help", "") for p in each.params if p.name != "help"), each.name
+
+
+def test_ctrl_c_while_it_starts_is_no_traceback() -> None:
+    code = (
+        "import sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'partsynth.cli.audit': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "from partsynth.cli.main import main\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")

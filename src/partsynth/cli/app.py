@@ -55,9 +55,29 @@ def fault_for_people(error: BaseException) -> str | None:
             "disk (dvc cache dir --local PATH), and run again: finished work is kept. `dvc gc` deletes what older runs "
             "refer to: send that to a remote first (partsynth audit push)"
         )
-    if isinstance(error, PermissionError):
-        return f"no permission to read or write {error.filename}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return _of_file(error)
     return None
+
+
+def _of_file(error: OSError) -> str | None:
+    """What is wrong with a file or folder, and what helps; None where that is not the user's doing."""
+    name = error.filename if isinstance(error.filename, str) else str(error.filename)
+    if isinstance(error, PermissionError):
+        return f"no permission to read or write {name}: give it back (chmod, chown), and run again"
+    helps = {
+        errno.EROFS: "lies on a disk that is mounted read-only: mount it for writing, or work elsewhere",
+        errno.EFBIG: "would be larger than a file may be here (ulimit -f)",
+        errno.EMFILE: "cannot be opened, because too many files are (ulimit -n)",
+        errno.ELOOP: "is a link that leads back to itself: remove it",
+        errno.EISDIR: "is a folder, where a file belongs: move it away",
+        errno.ENOTDIR: "goes through a file, where a folder belongs: move that away",
+        errno.EEXIST: "is a file, where a folder belongs: move it away",
+        errno.ENAMETOOLONG: "is a longer name than this disk holds",
+        errno.EIO: "cannot be read or written: the disk reports a fault of its own",
+        errno.ESTALE: "is gone from its network disk: mount it again",
+    }
+    return f"{name} {helps[error.errno]}" if error.errno in helps else None
 
 
 app = typer.Typer(

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from partsynth.cli import audit, benchmark, evaluate, project, serving, stages, study
-from partsynth.cli.app import app
+import signal
 
-__all__ = ["app", "audit", "benchmark", "evaluate", "main", "project", "serving", "stages", "study"]
+try:
+    from partsynth.cli import audit, benchmark, evaluate, project, review, serving, stages, study
+    from partsynth.cli.app import app
+except KeyboardInterrupt:  # nothing was begun
+    raise SystemExit(130) from None
+
+__all__ = ["app", "audit", "benchmark", "evaluate", "main", "project", "review", "serving", "stages", "study"]
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do is to end

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from partsynth.project.findings import Findings
 from partsynth.project.photographs import look
 from partsynth.project.reviews import write_no_review
 from partsynth.project.shipped import BASE, checkout, needs_base_model, presets, shipped
+from partsynth.store.drafts import draft_folder
 from partsynth.store.files import write_json, write_text_atomic
 
 SAID = 300  # characters of what git says
@@ -89,10 +89,9 @@ def init(
         parameters = load_text(text, known[preset])
         look(folder, parameters, seen)
     graph = graph_for(parameters)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     # made beside its place and moved there whole
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        new = Path(scratch) / "project"
+    with draft_folder(folder.absolute()) as scratch:
+        new = scratch / "project"
         new.mkdir()
         write_text_atomic(new / "params.yaml", text)
         write_text_atomic(new / "dvc.yaml", graph)

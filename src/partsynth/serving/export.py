@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from partsynth.config.data import Ingest
 from partsynth.config.evaluation import AUTO, Evaluate
 from partsynth.config.load import load
 from partsynth.errors import UserError
@@ -20,14 +19,15 @@ from partsynth.evaluation.results import read_summary
 from partsynth.evaluation.runs import read_parts
 from partsynth.evaluation.scoring import embed
 from partsynth.records.images import read_image
-from partsynth.records.rows import ImageRecord
-from partsynth.serving import mlflow_files
+from partsynth.records.rows import ImageRecord, RealRecord
+from partsynth.serving import drift_export, mlflow_files
 from partsynth.serving.checks import agreement, latency
 from partsynth.serving.choose import CHAMPION, choose_model
 from partsynth.serving.describe import describe, for_the_station, told
 from partsynth.serving.extras import load_extra
 from partsynth.serving.fitted import fit_all
 from partsynth.serving.network import to_onnx
+from partsynth.store.drafts import draft_folder
 from partsynth.store.files import write_bytes_atomic, write_json
 from partsynth.store.hashing import sha256_bytes
 from partsynth.store.layout import Layout
@@ -69,7 +69,7 @@ def export(inputs: Inputs) -> Exported:
     ------
     UserError
         where the folder exists, the extra ``serve`` is not installed, a rate is not between 0 and 1, the model or its
-        data are not in the workspace, or the headline score has no graph.
+        data are not in the workspace, a photograph among them was taken down, or the headline score has no graph.
     """
     root, out = inputs.root.resolve(), inputs.out
     if out.exists():
@@ -86,6 +86,8 @@ def export(inputs: Inputs) -> Exported:
         params = params.model_copy(update={"headline_score": read_summary(layout.summary).headline_score})
     every = read_parts(layout.real, layout.ood, layout.augmented)
     parts = {name: every[name] for name in PARTS if name in every}
+    ingest: Ingest = load("ingest", root / "params.yaml")
+    _require_untouched(parts, ingest, layout)
     model, config = classifier.load(chosen.model.folder)
     classes = list(config["classes"])
     if sorted(classes) != sorted({row.class_name for row in parts["train"]}):
@@ -96,12 +98,21 @@ def export(inputs: Inputs) -> Exported:
 
     about = describe(chosen, config, fitted, layout)
     training = [{"path": row.path, "sha256": row.sha256, "class": row.class_name} for row in parts["train"]]
-    unmasked = load("ingest", root / "params.yaml").unmasked
+    unmasked = ingest.unmasked
     data = to_onnx(fitted.network, for_the_station(about, classes, training, unmasked))
     with _whole(out) as folder:
         write_bytes_atomic(folder / ONNX, data)
         about["agreement"] = agreement(fitted.network, folder / ONNX, pixels["val"])
         about["sha256"][ONNX] = sha256_bytes(data)
+        about["drift"] = drift_export.try_writing(
+            folder,
+            root=root,
+            reference=load("reference", root / "params.yaml"),
+            train=parts["train"],
+            val=parts["val"],
+            predicted=seen["val"].logits.argmax(axis=1),
+            classes=classes,
+        )
         encoded = [(root / row.path).read_bytes() for row in parts["val"][:: max(1, len(parts["val"]) // TIMED)]]
         milliseconds = latency(folder / ONNX, encoded)
         example = base64.b64encode(encoded[0]).decode()
@@ -110,6 +121,15 @@ def export(inputs: Inputs) -> Exported:
         )
         write_json(folder / ABOUT, about)
     return Exported(about, milliseconds, len(data) / 1e6)
+
+
+def _require_untouched(parts: dict[str, Sequence[ImageRecord]], ingest: Ingest, layout: Layout) -> None:
+    for row in (row for rows in parts.values() for row in rows):
+        if isinstance(row, RealRecord) and row.source_sha256 in ingest.taken_down:
+            raise UserError(
+                f"{layout.real_manifest} has {row.path}, whose photograph was taken down "
+                f"({ingest.taken_down[row.source_sha256]}): dvc repro, then export"
+            )
 
 
 def _read(parts: dict[str, Sequence[ImageRecord]], size: int, root: Path) -> dict[str, np.ndarray]:
@@ -125,12 +145,7 @@ def _read(parts: dict[str, Sequence[ImageRecord]], size: int, root: Path) -> dic
 @contextlib.contextmanager
 def _whole(out: Path) -> Iterator[Path]:
     """A folder beside ``out`` that takes its name when the block ends well, and is removed when it does not."""
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.name}.", suffix=".tmp"))
-    try:
+    with draft_folder(out.absolute()) as folder:
         yield folder
         folder.chmod(0o755)
         folder.rename(out.absolute())
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise

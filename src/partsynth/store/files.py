@@ -8,26 +8,31 @@ import io
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from partsynth.errors import UserError
+from partsynth.store.drafts import draft_file, draft_folder
 from partsynth.store.hashing import plain
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write through a temporary file beside ``path``: a reader sees the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = ""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = draft_file(path)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+            file.flush()
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = os.fspath(path), None  # a full disk names none, others the draft
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
         raise
 
 
@@ -58,9 +63,8 @@ def draft_of(path: Path) -> Iterator[Path]:
 
     So ``path`` is whole or not there at all. Where it is there by then, another process was first, and its file stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as folder:
-        draft = Path(folder, path.name)
+    with draft_folder(path) as folder:
+        draft = folder / path.name
         yield draft
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
