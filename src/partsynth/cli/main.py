@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 try:
     from partsynth.cli import audit, benchmark, evaluate, project, review, serving, stages, study
     from partsynth.cli.app import app
@@ -14,6 +12,8 @@ __all__ = ["app", "audit", "benchmark", "evaluate", "main", "project", "review",
 
 
 def main() -> None:
+    import signal
+
     try:
         app()
     finally:
