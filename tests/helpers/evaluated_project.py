@@ -255,6 +255,7 @@ class Project:
             ood=Path("data/ood"),
             verdicts=Path("data/quality"),
             studies=Path("reports/studies"),
+            adapted=Path("models/adapted"),
             out=Path("reports/index.html"),
         )
         stages_report.run(inputs)

@@ -35,7 +35,28 @@ def before(preset: str) -> dict:
         del graph["artifacts"]["base-model"]
     stages["select"]["foreach"] = told.get("select", stages["select"]["foreach"])
     with_reviews(stages["select"], stages["report"])
+    with_adaptation(stages, told["base_model"])
     return graph
+
+
+def with_adaptation(stages: dict, base_model: bool) -> None:
+    """What stage adapt added since."""
+    stages["adapt"] = {
+        "cmd": "partsynth adapt --real data/real --out models/adapted",
+        "params": [{STAMP: ["code.adapt"]}, "diffusion"],
+        "deps": ["data/real", *(["models/base"] if base_model else [])],
+        "outs": [{"models/adapted": {"persist": True}}],
+    }
+    for name, before in (
+        ("tokens", "data/real"),
+        ("calibrate", "data/real"),
+        ("generate", "data/strengths/${key}.json"),
+    ):
+        deps = stages[name].get("do", stages[name])["deps"]
+        deps.insert(deps.index(before) + 1, "models/adapted")
+    report = stages["report"]
+    report["cmd"] = report["cmd"].replace(" --out", " --adapted models/adapted --out")
+    report["deps"].insert(report["deps"].index("reports/metrics"), "models/adapted")
 
 
 def with_reviews(select: dict, report: dict) -> None:

@@ -157,3 +157,21 @@ def test_another_copy_of_the_repository_is_not_given_this_ones_code(
     with pytest.raises(UserError, match="is not the repository that runs"):
         upgrade(repository)
     assert outdated(repository) == []
+
+
+def test_an_old_project_gets_stage_adapt_once_its_params_ask_for_it(old: Path) -> None:
+    upgrade(old)
+    params = old / "params.yaml"
+    params.write_text(params.read_text().replace("diffusion:\n", "diffusion:\n  adapt: {}\n"))
+    with pytest.raises(UserError, match=r"dvc\.yaml has no stage adapt: `partsynth upgrade` writes it"):
+        check(old, params)
+    assert "stage adapt" in upgrade(old)
+    stages = yaml.safe_load((old / "dvc.yaml").read_text())["stages"]
+    assert list(stages)[:3] == ["ingest", "adapt", "tokens"]
+    assert stages["adapt"]["deps"] == ["data/real", "models/base"]
+    for name in ("tokens", "calibrate", "generate", "report"):
+        assert "models/adapted" in stages[name].get("do", stages[name])["deps"]
+    assert "--adapted models/adapted --out" in stages["report"]["cmd"]
+    assert "dvc.yaml: 26 stages, in order" in check(old, params)
+    require_current(old, "adapt")
+    assert "stage adapt" not in upgrade(old)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.evaluated_project import Project
 from jinja2 import ChoiceLoader, DictLoader, FileSystemLoader
 
+from partsynth.errors import UserError
 from partsynth.reporting import page, render
 from partsynth.reporting.page import SECTIONS, Section
+from partsynth.store.files import write_json
+from partsynth.store.png import write_png
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +48,24 @@ def test_what_was_not_measured_is_said_in_words(project: Project, monkeypatch: p
     assert "<p>Not measured.</p>" in text and "one seed; intervals are over the parts photographed alone" in text
     assert "OOD figures use" not in text
     assert Path("reports/index.html").read_text() == text
+
+
+def test_what_tuning_the_base_model_gained_is_shown_where_it_was_tuned(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    plain = project.report()
+    folder = Path("models/adapted")
+    write_json(folder / "manifest.json", {"adapted": False})
+    assert project.report() == plain and "Adaptation" not in plain
+    gain = {"before": 26.96, "after": 28.514, "step": 250}
+    write_json(
+        folder / "manifest.json",
+        {"adapted": True, "figures": {"train_images": 12, "val_images": 7, "psnr": gain, "denoising_error": None}},
+    )
+    with pytest.raises(UserError, match=r"reconstruction\.png is missing"):
+        project.report()
+    write_png(folder / "reconstruction.png", np.zeros((3, 8, 3), np.uint8))
+    text = project.report()
+    assert "<td>26.96</td><td>28.51</td><td>250</td>" in text and "12 training images" in text
+    assert "Denoising error" not in text

@@ -12,15 +12,16 @@ from typing import TypeVar
 
 from partsynth.audit.parents import parent_faults
 from partsynth.audit.result import Fault
+from partsynth.audit.reviews import check_reviews
 from partsynth.audit.rules import selection_faults, split_faults, verdict_faults
-from partsynth.audit.tokens import LearnedToken, read_token, source_faults
+from partsynth.audit.tokens import LearnedToken, read_adaptation, read_token, source_faults
 from partsynth.audit.workspace import Workspace
 from partsynth.errors import UserError
 from partsynth.lineage.graph import Stages, covers
 from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import AugmentedRecord, ImageRecord, RealRecord, Record, SelectedRecord, VerdictRecord
-from partsynth.store.layout import AUGMENTED, MANIFEST, OOD, QUALITY, REAL, SELECTED, TOKENS
+from partsynth.store.layout import ADAPTATION, ADAPTED, AUGMENTED, MANIFEST, OOD, QUALITY, REAL, SELECTED, TOKENS
 from partsynth.store.png import png_fingerprint
 
 R = TypeVar("R", bound=Record)
@@ -41,8 +42,9 @@ def check_manifests(space: Workspace, stages: Stages) -> tuple[dict[str, int], l
     faults += split_faults([*real, *ood], _accepted(duplicates))
 
     by_path = {row.path: row for row in real}
-    tokens = _read_tokens(space, faults) if TOKENS in outs else {}
-    for path, token in tokens.items():
+    tokens = _read_learned(space, f"{TOKENS}/*.safetensors", read_token, faults) if TOKENS in outs else {}
+    tuned = _read_learned(space, ADAPTATION, read_adaptation, faults) if ADAPTED in outs else {}
+    for path, token in (tokens | tuned).items():
         faults += [Fault(path, message) for message in source_faults(token, by_path.get)]
 
     holder = WorkspaceHolder(space, by_path, tokens)
@@ -67,7 +69,9 @@ def check_manifests(space: Workspace, stages: Stages) -> tuple[dict[str, int], l
     for table in selected:
         for chosen in _read(space, table, partial(read_manifest, kind=SelectedRecord), faults):
             faults += selection_faults(table, chosen, training, synthetic, verdicts)
-    counts = {"real": len(real), "ood": len(ood), "tokens": len(tokens), "augmented": len(synthetic)}
+    reviewed, unsound = check_reviews(space, stages, synthetic, {row.class_name for row in (*real, *ood)})
+    faults += unsound
+    counts = reviewed | {"real": len(real), "ood": len(ood), "tokens": len(tokens), "augmented": len(synthetic)}
     return counts | {"verdicts": len(verdicts), "selected tables": len(selected)}, faults
 
 
@@ -123,16 +127,18 @@ def _repeated(path: str, rows: Sequence[Record]) -> Iterator[Fault]:
         seen.add(row.key)
 
 
-def _read_tokens(space: Workspace, faults: list[Fault]) -> dict[str, LearnedToken]:
-    """Path -> provenance of every token file that has one."""
-    tokens = {}
-    for path in sorted((space.root / TOKENS).glob("*.safetensors")):
+def _read_learned(
+    space: Workspace, pattern: str, read: Callable[[bytes, str], LearnedToken], faults: list[Fault]
+) -> dict[str, LearnedToken]:
+    """Path -> provenance of every file of the pattern that has one."""
+    learned = {}
+    for path in sorted(space.root.glob(pattern)):
         name = path.relative_to(space.root).as_posix()
         try:
-            tokens[name] = read_token(path.read_bytes(), name)
+            learned[name] = read(path.read_bytes(), name)
         except UserError as error:
             faults.append(Fault(name, str(error)))
-    return tokens
+    return learned
 
 
 def _file_faults(

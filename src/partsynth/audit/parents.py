@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from partsynth.audit.tokens import LearnedToken
-from partsynth.augmentation.method import BASE, SOURCE, TOKEN, Parent
+from partsynth.augmentation.method import ADAPTATION, BASE, SOURCE, TOKEN, Parent
 from partsynth.records.rows import AugmentedRecord, RealRecord
 from partsynth.seams import METHODS
+from partsynth.store.base_model import with_adaptation
 from partsynth.store.layout import REAL
 
 
@@ -36,7 +37,8 @@ def parents_of(row: AugmentedRecord) -> list[Parent]:
 def parent_faults(row: AugmentedRecord, holder: Holder) -> Iterator[str]:
     """The source is a training image of the row's class and group, and every parent is there as it was."""
     parents = parents_of(row)
-    bases = {parent.sha256 for parent in parents if parent.kind == BASE}
+    tuned = next((parent.sha256 for parent in parents if parent.kind == ADAPTATION), None)
+    bases = {with_adaptation(parent.sha256, tuned) for parent in parents if parent.kind == BASE}
     for parent in parents:
         if parent.kind == SOURCE:
             yield from _source_faults(row, parent, holder.real_image(parent.path))

@@ -55,11 +55,11 @@ class RunRecord:
 
 
 def all_runs(root: Path) -> list[RunRecord]:
-    """Every training run that left a trace, failed and replaced ones too, oldest first."""
+    """Every training of a classifier that left a trace, failed and replaced ones too, oldest first."""
     found = {
         view.run_id: RunRecord(view.run_id, view.name, view.status, view.live, view.tags, view.inputs, "MLflow")
         for view in find_runs(root, live=False)
-        if "lineage_sha256" in view.tags
+        if "lineage_sha256" in view.tags and view.tags.get("stage") != "adapt"
     }
     for path in sorted(path for pattern in RUN_FILES for path in root.glob(pattern)):
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn file names no run

@@ -14,13 +14,13 @@ from partsynth.audit.rows import SHA256, images_naming, real_rows, synthetic_row
 from partsynth.audit.runs import RunRecord, all_runs
 from partsynth.audit.tables import trained_images
 from partsynth.audit.takedown_record import taken_down
-from partsynth.audit.tokens import read_token
+from partsynth.audit.tokens import read_adaptation, read_token
 from partsynth.audit.versions import Version, distinct_versions, read_listing, version_of
 from partsynth.errors import UserError
 from partsynth.lineage.objects import Objects
 from partsynth.records.rows import RealRecord
 from partsynth.store.hashing import sha256_bytes
-from partsynth.store.layout import MANIFEST, OOD, REAL, TOKENS
+from partsynth.store.layout import ADAPTATION, MANIFEST, OOD, REAL, TOKENS
 from partsynth.tracking.query import model_versions
 
 
@@ -59,7 +59,8 @@ def trace_source(root: Path, what: str) -> Result:
             uses = _uses(root, objects, run, derived, faults)
             if any(asdict(uses).values()):
                 affected.append(run.brief() | asdict(uses) | {"registered": registered.get(run.run_id, [])})
-    data = {
+    tuned = sorted(derived.adaptations.values(), key=lambda item: str(item["sha256"]))
+    data: dict[str, Any] = {
         "photograph": {
             "source": photograph.source,
             "source_sha256": photograph.source_sha256,
@@ -69,6 +70,7 @@ def trace_source(root: Path, what: str) -> Result:
         "framed": sorted(derived.framed.values(), key=lambda item: item["path"]),
         "synthetic": sorted(derived.synthetic.values(), key=lambda item: (item["path"], item["sha256"])),
         "tokens": sorted(derived.tokens.values(), key=lambda item: (item["path"], item["sha256"])),
+        **({"adaptations": tuned} if tuned else {}),
         "runs": affected,
     }
     return Result("source", data, faults)
@@ -112,6 +114,7 @@ class Derived:
         self.framed: dict[str, dict[str, Any]] = {}
         self.synthetic: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, dict[str, Any]] = {}
+        self.adaptations: dict[str, dict[str, Any]] = {}  # of the base model, which it was tuned on
 
     def collect(self, version: Version) -> None:
         """Raises UserError where the version's files cannot be read."""
@@ -128,8 +131,8 @@ class Derived:
                     if made.source_sha256 == sha256:
                         entry = {"path": made.path, "sha256": made.sha256, "set": made.set_name}
                         self.synthetic.setdefault(made.sha256, entry | here)
-        for name in sorted(self.classes):
-            path = f"{TOKENS}/{name}.safetensors"
+        learned = [(f"{TOKENS}/{name}.safetensors", read_token, self.tokens) for name in sorted(self.classes)]
+        for path, read, found in [*learned, (ADAPTATION, read_adaptation, self.adaptations)]:
             try:
                 data = version.read(path)
             except UserError:
@@ -138,9 +141,9 @@ class Derived:
                 continue
             if data is None:
                 continue
-            if {sha256 for _, sha256 in read_token(data, path).sources} & self.framed.keys():
+            if {sha256 for _, sha256 in read(data, path).sources} & self.framed.keys():
                 sha256 = sha256_bytes(data)
-                self.tokens.setdefault(sha256, {"path": path, "sha256": sha256} | here)
+                found.setdefault(sha256, {"path": path, "sha256": sha256} | here)
 
     @property
     def watched(self) -> bool:
@@ -155,6 +158,7 @@ class Uses:
     trained_on_it: int
     trained_on_pictures_made_from_it: int
     trained_on_pictures_of_a_token_it_taught: int
+    """Or of a base model that was tuned on it."""
     watched_it_as_validation: int
 
 
@@ -163,8 +167,9 @@ def _uses(root: Path, objects: Objects, run: RunRecord, derived: Derived, faults
     through, watched = 0, 0
     try:
         synthetic = {row.origin for row in rows} - {"real"}
-        if derived.tokens and synthetic:
-            taught = _made_with(version_of(root, objects, run), derived.tokens, synthetic)
+        teaching = [*derived.tokens, *derived.adaptations]
+        if teaching and synthetic:
+            taught = _made_with(version_of(root, objects, run), teaching, synthetic)
             through = sum(row.sha256 in taught for row in rows)
     except UserError as error:
         faults.append(Fault(run.run_id, str(error)))
@@ -185,8 +190,8 @@ def _uses(root: Path, objects: Objects, run: RunRecord, derived: Derived, faults
     )
 
 
-def _made_with(version: Version, tokens: dict[str, dict[str, Any]], sets: set[str]) -> set[str]:
-    """The images (sha256) of these sets whose rows name one of the tokens: their method used it."""
+def _made_with(version: Version, learned: Sequence[str], sets: set[str]) -> set[str]:
+    """The images (sha256) of these sets whose rows name one of the tokens or adaptations: their method used it."""
     folders = [folder for folder in version.sets() if folder.rpartition("/")[2] in sets]
     manifests = [data for folder in folders if (data := version.read(f"{folder}/{MANIFEST}")) is not None]
-    return {sha256 for data in manifests for token in tokens for sha256 in images_naming(data, token)}
+    return {sha256 for data in manifests for one in learned for sha256 in images_naming(data, one)}

@@ -7,12 +7,13 @@ from pathlib import Path
 from PIL import Image
 
 from partsynth.augmentation.materials import Materials
-from partsynth.augmentation.method import BASE, SOURCE, TOKEN, Method, Parent
-from partsynth.config.models import Diffusion
+from partsynth.augmentation.method import ADAPTATION, BASE, SOURCE, TOKEN, Method, Parent
+from partsynth.config.models import Adapt, Diffusion
 from partsynth.errors import UserError
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import AugmentedRecord, RealRecord
 from partsynth.seams import METHODS
+from partsynth.store.base_model import without_adaptation
 from partsynth.store.files import inside
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import MANIFEST
@@ -29,6 +30,8 @@ def regenerate(row: AugmentedRecord, diffusion: Diffusion, real: Path, tokens: P
     """
     method: Method = METHODS[row.method]
     manifest = real / MANIFEST
+    tuned = any(parent.kind == ADAPTATION for parent in method.parents(row))  # whatever params.yaml says by now
+    diffusion = diffusion.model_copy(update={"adapt": (diffusion.adapt or Adapt()) if tuned else None})
     materials = Materials(real=read_manifest(manifest, RealRecord), tokens=tokens, diffusion=diffusion, root=root)
     if row.source not in materials.real:
         raise UserError(f"{row.path}: its source {row.source} is not in {manifest}")
@@ -58,7 +61,7 @@ def _here(parent: Parent, materials: Materials) -> str:
         name = Path(parent.path).stem
         return materials.tokens([name])[name].sha256
     if parent.kind == BASE:
-        return materials.base[1]
+        return without_adaptation(materials.base.identity)[0]
     try:
         return sha256_file(inside(materials.root, parent.path))
     except FileNotFoundError:

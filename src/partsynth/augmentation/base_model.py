@@ -1,19 +1,54 @@
-"""The base model, loaded as params.yaml names it."""
+"""The base model as params.yaml names it, with its adaptation where stage adapt made one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from partsynth.config.models import Diffusion
 from partsynth.errors import UserError
+from partsynth.store.base_model import locate_base, with_adaptation
+from partsynth.store.hashing import sha256_file
+from partsynth.store.layout import ADAPTATION
+from partsynth.store.tensors import safetensors_metadata
 
 if TYPE_CHECKING:
     from partsynth.core.diffusion.model import StableDiffusion
 
 
-def load_model(location: str, diffusion: Diffusion) -> StableDiffusion:
-    """The model at ``location`` (a folder or hub id, from ``locate_base``) on the parameters' device, in their dtype.
+class Base(NamedTuple):
+    """Where the base model is loaded from."""
+
+    location: str
+    """A folder's path or a hub id."""
+    identity: str
+    """Of the model, and of its adaptation where it has one."""
+    adaptation: Path | None = None
+    """The file of weights that tune it."""
+
+
+def find_base(diffusion: Diffusion, root: Path) -> Base:
+    """The base model, and its adaptation where ``diffusion.adapt`` asks for it.
+
+    Raises
+    ------
+    UserError
+        where there is no model, or no adaptation of it.
+    """
+    location, identity = locate_base(diffusion.model, diffusion.revision, root)
+    if diffusion.adapt is None:
+        return Base(location, identity)
+    path = root / ADAPTATION
+    metadata = safetensors_metadata(path)
+    if metadata is None:
+        raise UserError(f"diffusion.adapt: {path} is missing or torn: dvc repro adapt (or `partsynth adapt`) makes it")
+    if (tuned := metadata.get("base_sha256")) != identity:
+        raise UserError(f"diffusion.adapt: {path} tunes base {tuned}, diffusion.model is {identity}: dvc repro adapt")
+    return Base(location, with_adaptation(identity, sha256_file(path)), path)
+
+
+def load_model(base: Base, diffusion: Diffusion) -> StableDiffusion:
+    """The model on the parameters' device, in their dtype.
 
     Raises
     ------
@@ -24,9 +59,9 @@ def load_model(location: str, diffusion: Diffusion) -> StableDiffusion:
     from partsynth.store.base_model import hub_commit
 
     revision = diffusion.revision
-    if not Path(location).exists():  # of a hub id exactly what its identity names
-        revision = hub_commit(location, revision) or revision
+    if not Path(base.location).exists():  # of a hub id exactly what its identity names
+        revision = hub_commit(base.location, revision) or revision
     try:
-        return load(location, revision, diffusion.device, diffusion.dtype)
+        return load(base.location, revision, diffusion.device, diffusion.dtype, base.adaptation)
     except (ValueError, OSError) as error:
         raise UserError(f"diffusion.model: {error}") from error

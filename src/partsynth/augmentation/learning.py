@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from PIL import ImageOps
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from partsynth.augmentation.base_model import load_model
+from partsynth.augmentation.base_model import Base, load_model
 from partsynth.config.generation import Tokens
 from partsynth.config.models import Diffusion
 from partsynth.errors import UserError
@@ -52,7 +52,7 @@ def first_words(params: Tokens, classes: Sequence[str]) -> dict[str, str]:
 def prepare(
     params: Tokens,
     diffusion: Diffusion,
-    location: str,
+    base: Base,
     classes: Mapping[str, Sequence[RealRecord]],
     words: Mapping[str, str],
     root: Path,
@@ -61,7 +61,7 @@ def prepare(
 
     Parameters
     ----------
-    location : of the base model, from ``locate_base``
+    base : from ``find_base``
     words : each class's first word
 
     Raises
@@ -75,7 +75,7 @@ def prepare(
     from partsynth.core.diffusion.inversion import Concept, Inversion
     from partsynth.core.diffusion.prompts import fill
 
-    model = load_model(location, diffusion)
+    model = load_model(base, diffusion)
     concepts = []
     for name, rows in classes.items():
         own, token = images[name], token_of(name)

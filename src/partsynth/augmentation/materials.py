@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from partsynth.augmentation.base_model import load_model
+from partsynth.augmentation.base_model import Base, find_base, load_model
 from partsynth.augmentation.tokens import Token, learned_tokens
 from partsynth.config.models import Diffusion
 from partsynth.errors import UserError, listed
 from partsynth.records.images import read_image
 from partsynth.records.rows import RealRecord
-from partsynth.store.base_model import locate_base
 from partsynth.store.files import inside
 from partsynth.store.hashing import sha256_file
 
@@ -40,19 +39,19 @@ class Materials:
         self._models: dict[str, StableDiffusion] = {}
 
     @cached_property
-    def base(self) -> tuple[str, str]:
-        """Where the base model is loaded from, and its identity. Raises UserError where there is none."""
-        return locate_base(self.diffusion.model, self.diffusion.revision, self.root)
+    def base(self) -> Base:
+        """The base model, with its adaptation. Raises UserError where there is none."""
+        return find_base(self.diffusion, self.root)
 
     def model(self, dtype: str) -> StableDiffusion:
         """The base model, its U-Net in ``dtype``; loaded once. Raises UserError where it cannot be."""
         if dtype not in self._models:
-            self._models[dtype] = load_model(self.base[0], self.diffusion.model_copy(update={"dtype": dtype}))
+            self._models[dtype] = load_model(self.base, self.diffusion.model_copy(update={"dtype": dtype}))
         return self._models[dtype]
 
     def tokens(self, classes: Iterable[str]) -> dict[str, Token]:
         """The classes' tokens. Raises UserError where one is missing, foreign, or of another base model."""
-        return learned_tokens(self._tokens, sorted(set(classes)), self.base[1])
+        return learned_tokens(self._tokens, sorted(set(classes)), self.base.identity)
 
     def source(self, path: str) -> Image.Image:
         """A training image, its bytes checked. Raises UserError where it is none, or is not as its manifest says."""

@@ -19,12 +19,14 @@ from partsynth.config.generation import Generate
 from partsynth.config.sets import AugmentationSet
 from partsynth.records.rows import AugmentedRecord, RealRecord
 from partsynth.records.strengths import Strength
+from partsynth.store.base_model import without_adaptation
 from partsynth.store.hashing import fingerprint, seed_from
+from partsynth.store.layout import ADAPTATION as ADAPTATION_FILE
 from partsynth.store.png import SourceType
 
 P = TypeVar("P", bound=AugmentationSet)
 R = TypeVar("R", bound=AugmentedRecord)
-SOURCE, TOKEN, BASE = "source", "token", "base model"  # kinds of parents that an audit follows further
+SOURCE, TOKEN, BASE, ADAPTATION = "source", "token", "base model", "adaptation"  # parents that an audit follows further
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,16 @@ class Parent:
     """Something an image was made from, by content."""
 
     kind: str
-    """SOURCE, TOKEN, BASE, or the method's own word for a file."""
+    """SOURCE, TOKEN, BASE, ADAPTATION, or the method's own word for a file."""
     path: str
     """Relative to the root; empty for a base model, which params.yaml locates."""
     sha256: str
+
+
+def base_parents(identity: str) -> list[Parent]:
+    """A base model, and the adaptation that tuned it where its identity names one."""
+    base, adaptation = without_adaptation(identity)
+    return [Parent(BASE, "", base), *([Parent(ADAPTATION, ADAPTATION_FILE, adaptation)] if adaptation else [])]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,19 @@ def ingest(
 
 
 @app.command(rich_help_panel=PIPELINE)
+def adapt(
+    real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
+    out: Annotated[Path, typer.Option(help="Folder for adaptation.safetensors, a sheet and manifest.json.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Tune the base model on training images, where diffusion.adapt asks for it; measured on validation images."""
+    (diffusion,) = stage("adapt", params, "diffusion")
+    from partsynth.stages import adapt as step
+
+    step.run(step.Inputs(diffusion=diffusion, real=real, out=out, root=Path.cwd()))
+
+
+@app.command(rich_help_panel=PIPELINE)
 def tokens(
     real: Annotated[Path, typer.Option(help="Folder written by ingest.")],
     out: Annotated[Path, typer.Option(help="Folder for <class>.safetensors and manifest.json.")],
@@ -237,7 +250,7 @@ def evaluate(
     ] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Measure all models on test, shifted and out-of-distribution images; means and intervals over seeds."""
+    """Measure all models on test, shifted and out-of-distribution images; means and intervals over seeds and parts."""
     section, matrix = stage("evaluate", params, "evaluate", "matrix")
     from partsynth.stages import evaluate as step
 
@@ -270,6 +283,7 @@ def report(
     studies: Annotated[Path, typer.Option(help="Folder of what `study show` wrote.")],
     out: Annotated[Path, typer.Option(help="The page (HTML, everything inside it).")],
     review: Annotated[Path | None, typer.Option(help="Folder of what people decided (`review apply`).")] = None,
+    adapted: Annotated[Path | None, typer.Option(help="Folder written by adapt.")] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Write the page for people: verdict, tables, figures, contact sheets, in one HTML file."""
@@ -290,6 +304,7 @@ def report(
             verdicts=verdicts,
             studies=studies,
             review=review,
+            adapted=adapted,
             out=out,
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
+from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel
@@ -55,12 +56,15 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[Row]:
     """Each key of a model and of the models in it; its meaning is the docstring below the field."""
     for name, field in model.model_fields.items():
         inner, written = _entry(f"{prefix}{name}", field.annotation)
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        within = isinstance(inner, type) and issubclass(inner, BaseModel)
+        if within and NoneType not in get_args(field.annotation):
             yield from rows(inner, f"{written}.")
             continue
         default = "(required)" if field.is_required() else json.dumps(field.default, default=str)
         meaning = " ".join((field.description or "").replace("``", "`").split())
         yield Row(f"{prefix}{name}", type_text(field.annotation, field.metadata), default, meaning)
+        if within:  # a mapping or null
+            yield from rows(inner, f"{written}.")
 
 
 def _models(section: str) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -78,4 +82,5 @@ def _entry(key: str, annotation: Any) -> tuple[Any, str]:
     """What one entry of a key is and how it is written: of a mapping, the kind of its values and ``key.<name>``."""
     if get_origin(annotation) is dict and isinstance(kind := get_args(annotation)[1], type):
         return kind, f"{key}.<name>" if issubclass(kind, BaseModel) else key
-    return annotation, key
+    known = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return (known[0] if known and NoneType in get_args(annotation) else annotation), key

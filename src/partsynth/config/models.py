@@ -6,7 +6,41 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from partsynth.config.base import Count, Section
+from partsynth.config.base import Count, Positive, Section, Seed, unless
+
+Steps = Annotated[int, Field(ge=0)]
+
+
+class Adapt(Section):
+    """Stage adapt: the model tuned on one's own training images, its VAE and (by LoRA) its U-Net."""
+
+    vae_steps: Steps = 600
+    """Optimiser steps of the VAE, at most; 0 = it stays as it is."""
+    vae_learning_rate: Positive = 3e-4
+    """Peak learning rate of the VAE."""
+    unet_steps: Steps = 600
+    """Optimiser steps of the U-Net's adapter, at most; 0 = none."""
+    unet_learning_rate: Positive = 1e-3
+    """Peak learning rate of the adapter."""
+    rank: Annotated[int, Field(ge=1, le=256)] = 8
+    """Of the adapter's matrices."""
+    batch_size: Count = 16
+    """Images per step."""
+    every: Count = 50
+    """Steps between two measurements on validation images; the best weights are kept."""
+    patience: Count = 4
+    """Measurements without a better one, after which it ends."""
+    template: str = "a photo of a {state} {class}"
+    """The prompt of an image; {class} becomes its class's name, {state} its own state word or nothing."""
+    seed: Seed = 0
+    """Draws images, prompts, noise and the adapter's start."""
+
+    @field_validator("template")
+    @classmethod
+    def _has_class(cls, value: str) -> str:
+        if "{class}" not in value:
+            raise ValueError("needs {class}: the class's name must be in the prompt")
+        return value
 
 
 class Diffusion(Section):
@@ -22,6 +56,8 @@ class Diffusion(Section):
     """Number format of the model's weights and computation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it runs; auto = a GPU where there is one."""
+    adapt: Annotated[Adapt | None, unless(None)] = None
+    """Tune the model on one's own training images first; null = leave it as it is, {} = with the settings below."""
 
     @field_validator("size")
     @classmethod

@@ -11,7 +11,6 @@ from partsynth.config.params import Params
 from partsynth.project.code import STAMP
 from partsynth.project.shipped import BASE, needs_base_model, shipped
 from partsynth.store.layout import ADAPTED, NO_REVIEW
-from partsynth.store.layout import NO_REVIEW
 from partsynth.store.yaml_text import drop, in_one_line, parsed, quoted, verbatim, written
 
 SOURCE = "src/partsynth/"  # what code dependencies begin with in the repository's dvc.yaml

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from partsynth.config.evaluation import Report
 from partsynth.errors import UserError
 from partsynth.evaluation.results import Data, Summary, read_summary
+from partsynth.records.adapted import Figures, read_adaptation
 from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
 from partsynth.records.review import ReviewRecord, read_review
@@ -34,6 +35,7 @@ class Inputs:
     real: Path
     ood: Path
     verdicts: Path  # the quality stage's tables
+    adapted: Path | None = None  # stage adapt's product; None in a project from before that stage
     studies: Path  # one JSON file of `partsynth study show` per study; there may be none
     review: Path | None = None  # tables of people's decisions
     out: Path
@@ -52,6 +54,7 @@ class Contents:
     verdicts: dict[str, dict[str, VerdictRecord]]  # set -> image's path -> verdict
     studies: list[dict[str, Any]]
     reviews: dict[str, list[ReviewRecord]]  # set -> people's decisions; sets without any are left out
+    adaptation: Figures | None = None  # of the base model, where it was tuned
 
     def plot(self, name: str) -> pd.DataFrame:
         """Data of one plot, as the evaluate stage wrote it."""
@@ -81,6 +84,7 @@ def read_contents(inputs: Inputs) -> Contents:
         ood=read_manifest(ood, RealRecord) if ood.exists() else [],
         sets={name: sets[name] for name in [*(n for n in FIRST if n in sets), *(n for n in sets if n not in FIRST)]},
         verdicts={p.stem: {v.path: v for v in read_manifest(p, VerdictRecord)} for p in tables},
+        adaptation=read_adaptation(inputs.adapted / "manifest.json") if inputs.adapted else None,
         studies=[read_json(path) for path in sorted(inputs.studies.glob("*.json"))],
         reviews=_reviews(inputs.review),
     )

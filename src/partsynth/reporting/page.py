@@ -12,6 +12,7 @@ from typing import Any
 from partsynth.reporting.inputs import Contents
 from partsynth.reporting.render import render
 from partsynth.reporting.sections import (
+    adaptation,
     augmentations,
     classes,
     data,
@@ -47,6 +48,7 @@ SECTIONS = (
     Section("ood", "OOD detection", ood.values),
     Section("classes", "Classes", classes.values),
     Section("map", "Embedding map", embedding.values),
+    Section("adaptation", "Adaptation of the base model", adaptation.values),
     Section("drift", "Drift", drift.values),
     Section("augmentations", "Augmentations", augmentations.values),
     Section("flagged", "Flagged images", flagged.values),

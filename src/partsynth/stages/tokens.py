@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from partsynth.augmentation.base_model import find_base
 from partsynth.augmentation.learning import first_words, prepare, token_of, train
 from partsynth.config.generation import Tokens
 from partsynth.config.models import Diffusion
 from partsynth.errors import UserError
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
-from partsynth.store.base_model import locate_base
 from partsynth.store.files import prune, write_json
 from partsynth.store.hashing import fingerprint, sha256_file
 from partsynth.store.layout import MANIFEST, Layout
@@ -58,7 +58,8 @@ def run(inputs: Inputs) -> None:
     """
     params, diffusion, out, layout = inputs.params, inputs.diffusion, inputs.out, Layout(inputs.root)
     (out / "manifest.json").unlink(missing_ok=True)
-    location, base = locate_base(diffusion.model, diffusion.revision, inputs.root)
+    model = find_base(diffusion, inputs.root)
+    base = model.identity
     classes = _training_images(inputs.real / MANIFEST)
     words = first_words(params, list(classes))
     marks = {name: _mark(params, diffusion, base, name, words[name], rows) for name, rows in classes.items()}
@@ -68,7 +69,7 @@ def run(inputs: Inputs) -> None:
     if stale:
         identity = fingerprint([marks[name] for name in stale])
         state = SavedState(layout.work / "tokens" / f"{identity}.safetensors", identity)
-        training = prepare(params, diffusion, location, {name: classes[name] for name in stale}, words, inputs.root)
+        training = prepare(params, diffusion, model, {name: classes[name] for name in stale}, words, inputs.root)
         train(training, state)
         vectors = training.result()
         for i, name in enumerate(stale):

@@ -10,6 +10,7 @@ from partsynth.store.files import read_json
 from partsynth.store.hashing import fingerprint, sha256_file
 
 MODEL_SUFFIXES = {".json", ".txt", ".safetensors"}
+ADAPTED = re.compile(r"(.*)\+([0-9a-f]{64})")
 
 
 def locate_base(model: str, revision: str | None, root: Path) -> tuple[str, str]:
@@ -41,6 +42,17 @@ def locate_base(model: str, revision: str | None, root: Path) -> tuple[str, str]
     parts = [k for k in ("scheduler", "text_encoder", "tokenizer", "unet", "vae") if k in loaded]
     files = [index, *(p for part in parts for p in (folder / part).rglob("*") if p.suffix in MODEL_SUFFIXES)]
     return str(folder), fingerprint([[p.relative_to(folder).as_posix(), sha256_file(p)] for p in sorted(files)])
+
+
+def with_adaptation(base: str, adaptation: str | None) -> str:
+    """The identity of a base model tuned by an adaptation (its file's sha256)."""
+    return f"{base}+{adaptation}" if adaptation else base
+
+
+def without_adaptation(identity: str) -> tuple[str, str | None]:
+    """The base model's own identity, and the sha256 of the adaptation that tuned it; None = it is as it was."""
+    found = ADAPTED.fullmatch(identity)
+    return (found[1], found[2]) if found else (identity, None)
 
 
 def hub_commit(model: str, revision: str | None) -> str | None:

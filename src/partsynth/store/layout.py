@@ -8,9 +8,10 @@ from pathlib import Path
 RAW, REAL, OOD = "data/raw", "data/real", "data/ood"
 STRENGTHS, AUGMENTED, QUALITY, SELECTED = "data/strengths", "data/augmented", "data/quality", "data/selected"
 BASE_MODEL, TOKENS, CLASSIFIERS, RUNS = "models/base", "models/tokens", "models/supcon", "models/runs"
+ADAPTED, ADAPTATION = "models/adapted", "models/adapted/adaptation.safetensors"
 METRICS, PLOTS, PAGES, STUDIES = "reports/metrics", "reports/plots", "reports/quality", "reports/studies"
 REPORT, SUMMARY, PREDICTIONS = "reports/index.html", "reports/metrics/summary.json", "reports/metrics/predictions.csv"
-MANIFEST = "manifest.csv"
+MANIFEST, CARD = "manifest.csv", "data/card.yaml"
 REVIEW, NO_REVIEW = "data/review", "data/review/none.csv"  # the second: of sets that nobody reviewed
 
 
@@ -92,11 +93,11 @@ class Layout:
     def strengths(self, set_name: str) -> Path:
         return self.root / STRENGTHS / f"{set_name}.json"
 
-    def augmentation_set(self, set_name: str) -> Path:
     def attempts(self, set_name: str) -> Path:
         """Images that were painted to be judged, for stage generate to take."""
         return self.work / "attempts" / set_name
 
+    def augmentation_set(self, set_name: str) -> Path:
         return self.root / AUGMENTED / set_name
 
     def verdicts(self, set_name: str) -> Path:

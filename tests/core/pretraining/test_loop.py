@@ -62,3 +62,55 @@ def test_the_state_of_other_settings_is_not_taken_up(tmp_path: Path) -> None:
     fit(SavedState(tmp_path / "loop.safetensors", "these settings"))
     _, calls = fit(SavedState(tmp_path / "loop.safetensors", "other settings"))
     assert calls == 12
+
+
+def measured(state: State | None, stop_at: int | None = None) -> tuple[Loop, list[float], torch.nn.Module]:
+    """Forty steps on a target, measured against another one that lies on the way: every four steps, patience 2."""
+    torch.manual_seed(0)
+    net = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        net.weight.fill_(0.0)
+    loop = Loop(
+        {"net": net}, steps=40, learning_rate=0.1, device="cpu", seed=0, state=state, warmup=1, every=4, mixed=False
+    )
+    values = []
+
+    def loss_of(generator: torch.Generator) -> torch.Tensor:
+        if stop_at is not None and len(values) > stop_at:
+            raise Killed
+        return (net.weight - 3).square().mean()
+
+    def measure() -> float:
+        values.append((net.weight - 1).square().item())
+        return values[-1]
+
+    loop.run(loss_of, quiet, measure=measure, patience=2)
+    return loop, values, net
+
+
+def test_it_ends_with_the_weights_that_measured_best_and_stops_when_nothing_gets_better() -> None:
+    loop, values, net = measured(None)
+    assert loop.best is not None and loop.best.value == min(values) < values[0]
+    assert (net.weight - 1).square().item() == min(values)
+    best = values.index(min(values))
+    assert loop.best.step == 4 * best and len(values) == best + 3 < 11  # two more measurements, both worse
+
+
+def test_the_weights_it_began_with_may_be_the_best() -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Linear(1, 1)
+    before = net.weight.clone()
+    loop = Loop({"net": net}, steps=8, learning_rate=0.1, device="cpu", seed=0, state=None, every=2, mixed=False)
+    worse = iter(range(100))
+    loop.run(lambda _: net(torch.ones(1, 1)).square().mean(), quiet, measure=lambda: float(next(worse)))
+    assert torch.equal(net.weight, before) and loop.best is not None and loop.best.step == 0
+
+
+def test_the_best_weights_survive_a_kill(tmp_path: Path) -> None:
+    wanted = measured(None)[0].best
+    saved = SavedState(tmp_path / "state.safetensors", "x")
+    with pytest.raises(Killed):
+        measured(saved, stop_at=2)
+    found = measured(saved)[0].best
+    assert wanted is not None and found is not None and found[:2] == wanted[:2]
+    assert all(torch.equal(a, b) for a, b in zip(found.weights, wanted.weights, strict=True))

@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from partsynth.augmentation.materials import Materials
-from partsynth.augmentation.method import BASE, TOKEN, Method, Order, Parent, made_of
+from partsynth.augmentation.method import TOKEN, Method, Order, Parent, base_parents, made_of
 from partsynth.augmentation.tokens import Token, install
 from partsynth.config.base import Fraction, unless
 from partsynth.config.sets import StrengthSet
@@ -126,7 +126,7 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
                     restore=params.restore,
                     restore_sigma=params.restore_sigma,
                     token_sha256=token.sha256,
-                    base_sha256=materials.base[1],
+                    base_sha256=materials.base.identity,
                     batch_size=shared.batch_size,
                     dtype=diffusion.dtype,
                 )
@@ -144,7 +144,7 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
 
     def parents(self, row: SdeditRecord) -> list[Parent]:
         token = Parent(TOKEN, f"{TOKENS}/{row.class_name}.safetensors", row.token_sha256)
-        return [*super().parents(row), token, Parent(BASE, "", row.base_sha256)]
+        return [*super().parents(row), token, *base_parents(row.base_sha256)]
 
     def summary(self, rows: Sequence[SdeditRecord]) -> str:
         values = sorted({row.strength for row in rows})

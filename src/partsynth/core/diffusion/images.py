@@ -33,9 +33,13 @@ def to_pixels(image: Image.Image) -> Tensor:
 
 def to_images(images: Tensor) -> list[Image.Image]:
     """(N, 3, H, W) in [-1, 1] -> PIL images."""
+    return [Image.fromarray(a) for a in to_bytes(images).cpu().numpy()]
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """(N, 3, H, W) in [-1, 1] -> uint8 (N, H, W, 3)."""
     levels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    arrays = levels.permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, 3)
-    return [Image.fromarray(a) for a in arrays]
+    return levels.permute(0, 2, 3, 1)  # (N, H, W, 3)
 
 
 def latent_mask(mask: Image.Image, size: int, factor: int) -> Tensor:

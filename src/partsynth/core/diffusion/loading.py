@@ -12,7 +12,11 @@ from partsynth.core.diffusion.model import StableDiffusion
 
 
 def load(
-    model: str | Path, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
+    model: str | Path,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    adaptation: Path | None = None,
 ) -> StableDiffusion:
     """Load Stable Diffusion 1.x/2.x in diffusers' format.
 
@@ -24,6 +28,8 @@ def load(
         cpu, cuda or auto (cuda where there is one).
     dtype
         What the U-Net computes in: float32, bfloat16 or float16.
+    adaptation
+        A file of weights that tune the model (``core.diffusion.adaptation``).
 
     Raises
     ------
@@ -54,6 +60,12 @@ def load(
         )
     except Exception as error:  # diffusers, transformers and the hub raise whatever they please
         raise ValueError(f"{model} cannot be loaded as a Stable Diffusion 1.x/2.x: {error}") from error
+    if adaptation is not None:
+        from safetensors.torch import load_file
+
+        from partsynth.core.diffusion.adapted import apply
+
+        apply(pipeline.vae, pipeline.unet, load_file(adaptation))
     wanted = getattr(torch, dtype)
     pipeline.unet.to(device, wanted)
     pipeline.vae.to(device)

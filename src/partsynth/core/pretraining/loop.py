@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,14 @@ from partsynth.core.schedules import cosine_with_warmup
 Log = Callable[[int, dict[str, float]], None]
 FLOOR = 0.02  # of the learning rate, at the end
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's
+
+
+class Best(NamedTuple):
+    """The least value measured so far, the steps done by then, and the weights."""
+
+    step: int
+    value: float
+    weights: list[Tensor]
 
 
 class State(Protocol):
@@ -34,6 +42,7 @@ class Loop:
     ----------
     modules : by name; their parameters that require gradients are trained.
     state : saved every ``every`` steps and at the end; None = never.
+    mixed : bf16 autocast; else in the parameters' own format.
     ema : decay of the weights' average, which the modules hold in the end; None = the last weights themselves.
     """
 
@@ -50,8 +59,11 @@ class Loop:
         warmup: int = 200,
         weight_decay: float = 0.01,
         every: int = 1000,
+        mixed: bool = True,
     ) -> None:
         self.steps, self.learning_rate, self.warmup, self.every = steps, learning_rate, warmup, every
+        self.mixed = mixed
+        self.best: Best | None = None
         self.device, self.seed, self.state, self.ema_decay = device, seed, state, ema or 0.0
         self.names: list[str] = []
         self.parameters: list[nn.Parameter] = []
@@ -67,8 +79,21 @@ class Loop:
         )
         self.start = self._resume()
 
-    def run(self, loss_of: Callable[[torch.Generator], Tensor], log: Log, log_every: int = 200) -> None:
+    def run(
+        self,
+        loss_of: Callable[[torch.Generator], Tensor],
+        log: Log,
+        log_every: int = 200,
+        measure: Callable[[], float] | None = None,
+        patience: int = 0,
+    ) -> None:
         """Take the steps that are left; ``loss_of`` draws its batch from the step's own generator.
+
+        Parameters
+        ----------
+        measure : less is better; asked before the first step and wherever the state is saved. The modules end with the
+            weights of its least value, which may be those they began with; it needs ``ema=None``.
+        patience : the loop ends after so many measurements in a row without a new least value; 0 = never.
 
         Raises
         ------
@@ -76,11 +101,15 @@ class Loop:
             where the loss is not finite.
         """
         total, count = torch.zeros((), device=self.device), 0
+        if measure is not None and self.best is None:
+            self._keep_best(self.start, measure())
         for step in range(self.start, self.steps):
+            if self.best is not None and patience and step - self.best.step >= patience * self.every:
+                break
             generator = torch.Generator(device=self.device).manual_seed(self.seed * 1_000_003 + step)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.learning_rate * cosine_with_warmup(step, self.steps, self.warmup, FLOOR)
-            with torch.autocast(self.device, torch.bfloat16):
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.mixed):
                 loss = loss_of(generator)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -96,15 +125,29 @@ class Loop:
                     raise FloatingPointError(f"the loss is {mean} at step {step + 1}: lower the learning rate")
                 log(step + 1, {"loss": mean})
                 total, count = torch.zeros((), device=self.device), 0
-            if self.state is not None and ((step + 1) % self.every == 0 or step + 1 == self.steps):
-                self.state.save(self._tensors(step + 1))
+            if (step + 1) % self.every == 0 or step + 1 == self.steps:
+                if measure is not None:
+                    self._keep_best(step + 1, measure())
+                if self.state is not None:
+                    self.state.save(self._tensors(step + 1))
+        if self.best is not None:
+            with torch.no_grad():
+                for parameter, weight in zip(self.parameters, self.best.weights, strict=True):
+                    parameter.copy_(weight)
         if self.averages:
             with torch.no_grad():
                 for parameter, average in zip(self.parameters, self.averages, strict=True):
                     parameter.copy_(average)
 
+    def _keep_best(self, step: int, value: float) -> None:
+        if self.best is None or value < self.best.value:
+            self.best = Best(step, value, [p.detach().clone() for p in self.parameters])
+
     def _tensors(self, step: int) -> dict[str, Tensor]:
         tensors = {"step": torch.tensor(step)}
+        if self.best is not None:
+            tensors["best"] = torch.tensor([self.best.step, self.best.value], dtype=torch.float64)
+            tensors |= {f"best.{name}": weight for name, weight in zip(self.names, self.best.weights, strict=True)}
         for i, (name, parameter) in enumerate(zip(self.names, self.parameters, strict=True)):
             tensors[f"weight.{name}"] = parameter.detach()
             tensors |= {f"{key}.{name}": self.optimizer.state[parameter][key] for key in MOMENTS}
@@ -117,6 +160,9 @@ class Loop:
         if self.state is None or (tensors := self.state.load()) is None:
             return 0
         step = int(tensors["step"])
+        if "best" in tensors:
+            at, value = tensors["best"].tolist()
+            self.best = Best(int(at), value, [tensors[f"best.{name}"].to(self.device) for name in self.names])
         with torch.no_grad():
             for i, (name, parameter) in enumerate(zip(self.names, self.parameters, strict=True)):
                 parameter.copy_(tensors[f"weight.{name}"])
