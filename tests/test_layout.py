@@ -21,7 +21,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # fmt: off
 ROOMS = (
     "errors", "seams", "core", "store", "records", "config", "lineage", "tracking", "rendering", "sources",
-    "augmentation", "quality", "selection", "training", "evaluation", "reporting", "stages", "project",
+    "augmentation", "quality", "selection", "training", "evaluation", "reporting", "stages", "project", "review",
     "study", "audit", "serving", "benchmark", "cli",
 )
 # fmt: on
