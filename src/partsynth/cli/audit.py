@@ -119,6 +119,35 @@ def audit_verify(as_json: AsJson = False) -> None:
     tell(verify(Path.cwd()), as_json)
 
 
+@audits.command("export")
+def audit_export(
+    out: Annotated[Path, typer.Option(help="New folder, or FILE.zip.")],
+    name: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="Run id, alias of the registered model, or run name.")
+    ] = "champion",
+    images: Annotated[
+        bool, typer.Option("--images", help="Put the images in; left out, manifests name them by path and sha256.")
+    ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Sign with this private key (PEM; P-256, P-384, P-521; its password in PARTSYNTH_KEY_PASSWORD). "
+            "Left out, the export is not signed, and says so.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evidence on one run that an auditor checks without partsynth: `python verify.py`.
+
+    Manifests, verdicts, training table, predictions, weights and lineage with a sha256 for each file; Croissant files,
+    a CycloneDX ML-BOM, a model card, and with --key an OpenSSF signature. The same run gives the same bytes.
+    """
+    from partsynth.audit.bundle.export import Inputs, export
+
+    tell(export(Inputs(root=Path.cwd(), out=out, run=name, images=images, key=key)), as_json)
+
+
 @audits.command("push")
 def audit_push(
     remote: Annotated[str | None, typer.Option(help="DVC remote; the default one where left out.")] = None,

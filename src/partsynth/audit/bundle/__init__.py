@@ -1,0 +1,1 @@
+"""One run as a folder that a third party can check without partsynth."""
