@@ -67,6 +67,7 @@ def test_page_is_whole_and_asks_nobody(project):
         "ood",
         "classes",
         "map",
+        "saliency",
         "drift",
         "augmentations",
         "flagged",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from partsynth.config.base import Count, Fraction, Section, member_of
+from partsynth.config.base import Count, Fraction, Section, member_of, unless
 from partsynth.seams import SCORES
 
 AUTO = "auto"
@@ -26,6 +26,9 @@ class Evaluate(Section):
     """Share of in-distribution images kept, at which the false-positive rate on OOD is told (0.95: FPR@95)."""
     confidence: Fraction = 0.95
     """Level of the confidence intervals."""
+    saliency: Annotated[int, Field(ge=0), unless(4)] = 4
+    """Test images per class whose saliency is mapped (what the classifier looks at), with each setup's first seed; 0 =
+    none."""
     batch_size: Count = 256
     """Images per forward pass."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

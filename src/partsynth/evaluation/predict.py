@@ -13,10 +13,12 @@ from partsynth.config.evaluation import Evaluate
 from partsynth.core import devices
 from partsynth.core.evaluation.ood import Known, neighbours, unconfidence, unit, vote
 from partsynth.errors import UserError
+from partsynth.evaluation.looks import Look
 from partsynth.evaluation.plot_data import MapPoint, Points
 from partsynth.evaluation.predictions import Prediction
 from partsynth.evaluation.results import Choice, EvaluatedRun
 from partsynth.evaluation.runs import ModelRun
+from partsynth.evaluation.saliency import looks
 from partsynth.evaluation.scoring import Seen, embed, fit, scorers
 from partsynth.records.rows import ImageRecord
 from partsynth.store.hashing import sha256_file
@@ -37,6 +39,7 @@ class Predicted:
     choices: dict[str, dict[str, Choice]]  # setup -> seed
     maps: dict[str, Points]  # setup -> features of its first seed
     runs: list[EvaluatedRun]
+    looks: list[Look]  # what each setup's first seed looks at in some test images
 
 
 def predict(params: Evaluate, runs: Iterable[ModelRun], parts: Parts, root: Path) -> Predicted:
@@ -58,7 +61,7 @@ def predict(params: Evaluate, runs: Iterable[ModelRun], parts: Parts, root: Path
     except ValueError as error:
         raise UserError(f"evaluate.{error}") from None
     images: dict[int, dict[str, np.ndarray]] = {}
-    found = Predicted([], {}, {}, [])
+    found = Predicted([], {}, {}, [], [])
     for run in track(list(runs), description="evaluating", transient=True):
         model, config = classifier.load(run.folder, device)
         classes = list(config["classes"])
@@ -78,6 +81,9 @@ def predict(params: Evaluate, runs: Iterable[ModelRun], parts: Parts, root: Path
         found.rows.extend(_predictions(run, parts, seen, known, classes))
         if run.setup not in found.maps:
             found.maps[run.setup] = _points(run.seed, parts, seen)
+            model.encoder.memory = None  # what is remembered has no gradient
+            test, logits = images[model.size]["test"], seen["test"].logits
+            found.looks.extend(looks(run, model, classes, parts["test"], test, logits, params.saliency, root))
         about = {key: value for key, value in config.items() if key != "classes"}
         digests = {p.name: sha256_file(p) for p in sorted(run.folder.glob("*.safetensors"))}
         found.runs.append(EvaluatedRun(setup=run.setup, seed=run.seed, config=about, sha256=digests))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from partsynth.errors import UserError
@@ -39,6 +40,34 @@ def thumbnail(
     UserError
         where it cannot be read.
     """
+    image, small = _reduced(root, path)
+    return Thumbnail(_webp(image, small), path, alt or caption, caption, verdict)
+
+
+def with_heat(root: Path, path: str, caption: str, heat: np.ndarray) -> Thumbnail:
+    """The image, and beside it in grey under ``heat`` (s, s) in [0, 1], bright where that is high.
+
+    Raises
+    ------
+    UserError
+        where it cannot be read.
+    """
+    from matplotlib import colormaps
+
+    image, small = _reduced(root, path)
+    levels = Image.fromarray((heat * 255).round().astype(np.uint8)).resize(image.size, Image.Resampling.BICUBIC)
+    weight = np.asarray(levels, float)[:, :, None] / 255  # (H, W, 1)
+    colours = colormaps["inferno"](weight[:, :, 0])[:, :, :3] * 255  # (H, W, 3)
+    grey = np.asarray(image.convert("L"), float)[:, :, None] * 0.6
+    over = Image.fromarray((grey * (1 - weight) + colours * weight).round().astype(np.uint8))
+    both = Image.new("RGB", (2 * image.width, image.height))
+    both.paste(image, (0, 0))
+    both.paste(over, (image.width, 0))
+    return Thumbnail(_webp(both, small), path, f"{caption}: image and saliency", caption)
+
+
+def _reduced(root: Path, path: str) -> tuple[Image.Image, bool]:
+    """The image, and whether it is as small as it was."""
     file = inside(root, path)
     try:
         with Image.open(file) as opened:
@@ -48,9 +77,13 @@ def thumbnail(
     small = max(image.size) <= MAX_SIDE
     if not small:
         image.thumbnail((MAX_SIDE, MAX_SIDE))
+    return image, small
+
+
+def _webp(image: Image.Image, small: bool) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="WEBP", lossless=small, quality=60 if small else 85, method=2)
-    return Thumbnail(buffer.getvalue(), path, alt or caption, caption, verdict)
+    return buffer.getvalue()
 
 
 def grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from partsynth.config.evaluation import Evaluate
 from partsynth.config.training import Matrix
+from partsynth.evaluation.looks import TABLE, saliency_csv
 from partsynth.evaluation.plot_data import plot_tables, read_histories
 from partsynth.evaluation.predict import predict
 from partsynth.evaluation.predictions import read_predictions, to_csv
@@ -74,7 +75,10 @@ def run(inputs: Inputs) -> Summary:
         }
     )
 
-    for name, content in plot_tables(table, summary.headline_score, predicted.maps, read_histories(runs)).items():
+    tables_of_plots = plot_tables(table, summary.headline_score, predicted.maps, read_histories(runs))
+    if predicted.looks:
+        tables_of_plots[TABLE] = saliency_csv(predicted.looks)
+    for name, content in tables_of_plots.items():
         write_text_atomic(inputs.plots / name, content)
     write_text_atomic(inputs.out / PREDICTIONS, text)
     write_json(inputs.out / SUMMARY, summary.dump())
