@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -44,6 +45,20 @@ def test_a_fresh_clone_gets_identical_data_from_a_remote(changed, tmp_path):
     assert result.faults == []
     assert diff_runs(clone, first.run_id, second.run_id).faults == []
     assert verify(small_project.copy(root, tmp_path / "again")).faults == []
+
+
+def test_a_remote_that_takes_nothing_is_one_sentence(copied, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    small_project.dvc(copied, "remote", "add", "-d", "store", str(tmp_path / "file/below"))
+    (fault,) = push_runs(copied).faults
+    assert fault.path == "remote" and "takes nothing" in fault.message and "file" in fault.message
+    small_project.dvc(copied, "remote", "add", "-f", "-d", "store", "s3://user:secret@bucket/path")
+    monkeypatch.setattr("partsynth.lineage.remotes.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "dvc_s3", None)  # as where it is not installed
+    (fault,) = push_runs(copied).faults
+    assert 'store (s3://user:***@bucket/path) cannot be used yet: pip install "partsynth[s3]"' in fault.message
+    (fault,) = push_runs(copied, "nowhere").faults
+    assert fault.message == "DVC has no remote 'nowhere'; it has store: dvc remote add"
 
 
 @pytest.fixture

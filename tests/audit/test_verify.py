@@ -15,6 +15,7 @@ from partsynth.audit.image import trace_image
 from partsynth.audit.present import present
 from partsynth.audit.verify import verify
 from partsynth.errors import UserError
+from partsynth.lineage.git import files_at, git_state, home
 from partsynth.lineage.graph import digest_of, read_lock
 from partsynth.lineage.objects import Objects
 from partsynth.records.manifest import read_manifest, write_manifest
@@ -35,6 +36,41 @@ def test_a_finished_project_passes(project):
         "verdicts": 32,
         "selected tables": 3,
     }
+
+
+def test_a_project_in_a_folder_of_a_larger_repository(project, tmp_path):
+    """Whose .git is gone, as docs/trouble.md says, and DVC stays as it is."""
+    root = small_project.copy(project, tmp_path / "plant/line 3/copy")
+    shutil.rmtree(root / ".git")
+    small_project.command(tmp_path, "git", "init", "-q", "plant")
+    small_project.command(tmp_path / "plant", "git", "add", "-A")
+    small_project.command(tmp_path / "plant", "git", "commit", "-qm", "all")
+    assert verify(root).faults == []
+    assert home(root) == root
+    (root / "params.yaml").write_text((root / "params.yaml").read_text() + "\n")
+    (tmp_path / "plant/other").touch()
+    small_project.command(tmp_path / "plant", "git", "add", "-A")
+    state = git_state(root)
+    assert state.dirty and b"params.yaml" in state.patch and b"other" not in state.patch
+    assert files_at(root, state.commit, "params.yaml") and set(files_at(root, state.commit, "models/base")) > {
+        "unet/config.json"
+    }
+    assert "up to date" in small_project.dvc(root, "status")
+
+
+def test_a_project_as_a_submodule(project, tmp_path):
+    top = tmp_path / "top"
+    small_project.command(tmp_path, "git", "init", "-q", "top")
+    allowed = ("git", "-c", "protocol.file.allow=always")
+    small_project.command(top, *allowed, "submodule", "add", "-q", str(project), "parts")
+    root = top / "parts"
+    (root / ".git").stat()
+    small_project.dvc(root, "config", "--local", "core.site_cache_dir", str(tmp_path / "site"))
+    small_project.dvc(root, "config", "--local", "cache.dir", str(project / ".dvc/cache"))
+    shutil.copy(project / "dvc.lock", root / "dvc.lock")
+    small_project.dvc(root, "checkout", "-q")
+    assert home(root) == root and git_state(root).commit == git_state(project).commit
+    assert verify(root).faults == []
 
 
 def test_a_flipped_byte_is_named_once(copied):

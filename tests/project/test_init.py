@@ -165,6 +165,14 @@ def test_init_says_what_lies_in_the_folders(tmp_path: Path, photos: Path, base: 
     assert deps == ["${ingest.path}", "${ingest.shifted}", "${ood.far}"]
 
 
+def test_a_project_within_a_git_repository_says_so(tmp_path: Path, photos: Path, base: Path) -> None:
+    run(tmp_path, "git", "init", "-q")
+    (tmp_path / ".gitignore").write_text("/left-out\n")
+    told = init.init(tmp_path / "own", "photographs", photos, base)
+    assert f"a git repository of its own within that of {tmp_path}" in told
+    assert "within that of" not in init.init(tmp_path / "left-out", "photographs", photos, base)
+
+
 def test_names_that_may_tell_the_spot_are_pointed_out(tmp_path: Path, base: Path) -> None:
     for spot in range(4):
         for n in range(3):

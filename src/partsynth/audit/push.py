@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from partsynth.audit.result import Fault, Result
@@ -17,7 +16,7 @@ def push_runs(root: Path, remote: str | None = None) -> Result:
     """Send what every live run's stage graph refers to; `dvc push` alone knows the present dvc.lock only."""
     root = root.resolve()
     faults: list[Fault] = []
-    sent: Counter[str] = Counter()
+    sent = 0
     with Objects(root) as objects:
         uncached = {path for stage in objects.pipeline().values() for path in stage.uncached}
         wanted: dict[str, str] = {}  # md5 -> path
@@ -29,10 +28,12 @@ def push_runs(root: Path, remote: str | None = None) -> Result:
                 faults.append(Fault(run.run_id, str(error)))
             else:
                 wanted |= {md5: path for path, md5 in made.items() if path not in uncached}
-        objects.fetch(wanted)
-        for md5, path in sorted(wanted.items(), key=lambda pair: pair[1]):
-            try:
-                sent[path] += objects.push([md5], remote)
-            except UserError as error:
-                faults.append(Fault(path, str(error)))
-    return Result("push", {"runs": len(live), "objects": len(wanted), "sent": sent.total()}, faults)
+        if lacking := objects.fetch(wanted):
+            gone = {md5: path for md5, path in wanted.items() if md5 in lacking or objects.missing([md5])}
+            faults += [Fault(path, f"neither the cache nor a remote has {md5}") for md5, path in gone.items()]
+            wanted = {md5: path for md5, path in wanted.items() if md5 not in gone}
+        try:
+            sent = objects.push(wanted, remote) if wanted else 0  # at once: a remote out of reach is waited for once
+        except UserError as error:
+            faults.append(Fault(remote or "remote", str(error)))
+    return Result("push", {"runs": len(live), "objects": len(wanted), "sent": sent}, faults)

@@ -19,7 +19,8 @@ from partsynth.lineage.objects import PipelineStage
 def check_stages(
     space: Workspace, stages: Stages, pipeline: Mapping[str, PipelineStage], listings: Mapping[str, Files]
 ) -> Iterator[Fault]:
-    """``listings``: the files of every output as dvc.lock has them."""
+    """``listings``: the files of every output as dvc.lock has them; what ``absent_photographs`` names is no fault."""
+    not_here = absent_photographs(space.root, stages)
     for name, known in sorted(pipeline.items()):
         if name not in stages and not known.frozen:
             yield Fault(LOCK, f"stage {name} has not run (dvc repro)")
@@ -37,10 +38,33 @@ def check_stages(
                     yield Fault(file, f"{changed} changed since {name} ran (dvc repro)")
         for dep in stage.get("deps", []):
             now = _digest_now(space, dep["path"], listings)
-            if now is None:
+            if now is None and dep["path"] not in not_here:
                 yield Fault(dep["path"], f"missing, {name} depends on it")
-            elif now != dep.get("md5"):
+            elif now is not None and now != dep.get("md5"):
                 yield Fault(dep["path"], f"{name} ran on another version (md5 {dep.get('md5')}): dvc repro")
+
+
+def absent_photographs(root: Path, stages: Stages) -> list[str]:
+    """Folders of photographs as they came that are recorded and not here: who clones a project pulls what was made of
+    them. Those that DVC keeps (``PATH.dvc``) are none of these: it restores them."""
+    named = {path for stage in stages.values() for path in _photographs(stage.get("params", {}))}
+    used = {dep["path"] for stage in stages.values() for dep in stage.get("deps", [])} & named
+    made = [out["path"] for stage in stages.values() for out in stage.get("outs", [])]
+    return sorted(
+        path
+        for path in used
+        if not (root / path).exists()
+        and not (root / f"{path}.dvc").exists()
+        and not any(covers(out, path) or covers(path, out) for out in made)
+    )
+
+
+def _photographs(params: Mapping[str, Any]) -> Iterator[str]:
+    """What the recorded parameters of a stage name: ``ingest.path``, ``ingest.shifted``, ``ood.far``."""
+    for values in params.values():
+        for section, key in (("ingest", "path"), ("ingest", "shifted"), ("ood", "far")):
+            if isinstance(path := _lookup(values, f"{section}.{key}"), str):
+                yield path
 
 
 def _digest_now(space: Workspace, path: str, listings: Mapping[str, Files]) -> str | None:

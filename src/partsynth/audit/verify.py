@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from partsynth.audit.manifests import check_manifests
 from partsynth.audit.outputs import check_outputs
 from partsynth.audit.result import Result
-from partsynth.audit.stages import check_stages
+from partsynth.audit.stages import absent_photographs, check_stages
 from partsynth.audit.workspace import Workspace
 from partsynth.errors import UserError
 from partsynth.lineage.graph import LOCK, read_lock
@@ -33,9 +34,11 @@ def verify(root: Path) -> Result:
         stages = {name: stage for name, stage in locked.items() if name in pipeline}
         listings, faults = check_outputs(space, objects, stages, pipeline)
         faults += check_stages(space, stages, pipeline, listings)
-    checked = {"stages": len(stages), "files": sum(map(len, listings.values()))}
+    checked: dict[str, Any] = {"stages": len(stages), "files": sum(map(len, listings.values()))}
     if left_over := len(locked) - len(stages):
         checked["stages in dvc.lock that dvc.yaml has no longer"] = left_over
+    if not_here := absent_photographs(root, stages):
+        checked["photographs that are not here, so that their hashes were not checked"] = ", ".join(not_here)
     counts, unsound = check_manifests(space, stages)
     unique = {*faults, *unsound}
     return Result(

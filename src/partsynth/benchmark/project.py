@@ -20,13 +20,19 @@ from partsynth.errors import UserError
 from partsynth.project import init
 from partsynth.project.code import STAMP
 from partsynth.project.dvcfile import graph_for
+from partsynth.project.card import RENDERED, write_card
 from partsynth.project.reviews import write_no_review
+from partsynth.records.card import DataCard
 from partsynth.project.shipped import presets
 from partsynth.project.upgrade import upgrade
 from partsynth.store.files import write_text_atomic
-from partsynth.store.layout import AUGMENTED, MANIFEST, NO_REVIEW, RAW
+from partsynth.store.layout import AUGMENTED, CARD, MANIFEST, NO_REVIEW, RAW, Layout
 
-IDENTITY = ("-c", "user.name=partsynth", "-c", "user.email=partsynth@localhost")  # of commits in replicates
+# of commits in replicates; hooks and keys of the user's are for his own
+IDENTITY = (
+    *("-c", "user.name=partsynth", "-c", "user.email=partsynth@localhost"),
+    *("-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +73,9 @@ def read_preset(
     for (section, key), place in places.items():
         if place is not None:
             raw[section] = {**(raw.get(section) or {}), key: os.fspath(place.resolve())}
-    return Preset(name=name, params=load_text(yaml.safe_dump(raw, sort_keys=False), known[name]), raw=raw, data=data, base=base)
+    return Preset(
+        name=name, params=load_text(yaml.safe_dump(raw, sort_keys=False), known[name]), raw=raw, data=data, base=base
+    )
 
 
 def prepare(folder: Path, preset: Preset, replicate: Replicate, cache: Path) -> None:
@@ -86,12 +94,13 @@ def prepare(folder: Path, preset: Preset, replicate: Replicate, cache: Path) -> 
         if (folder / name).read_text() != text:
             write_text_atomic(folder / name, text)
     write_no_review(folder)
+    write_card(folder, RENDERED if preset.params.ingest.source == "rendered" else DataCard())
     load_all(folder / "params.yaml")
     for stale in (folder / AUGMENTED).glob(f"*/{MANIFEST}"):
         if stale.parent.name not in sets:  # a set that the preset no longer has
             shutil.rmtree(stale.parent)
     git = ["git", *IDENTITY]
-    subprocess.run([*git, "add", *texts, STAMP, NO_REVIEW], cwd=folder, check=True, capture_output=True)
+    subprocess.run([*git, "add", *texts, STAMP, NO_REVIEW, CARD], cwd=folder, check=True, capture_output=True)
     subprocess.run([*git, "commit", "--quiet", "-m", about.strip("# \n")], cwd=folder, capture_output=True)
 
 
@@ -108,6 +117,19 @@ def take_over(folder: Path, others: Sequence[Path]) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(source / RAW, draft, ignore=shutil.ignore_patterns(MANIFEST))
     os.replace(draft, raw)
+
+
+def take_over_features(folder: Path, done: Sequence[Path]) -> None:
+    """Copy what was measured of images in the last replicate that is done: photographs are the same in all, and a
+    feature is kept under the hash of its own pixels."""
+    features = Layout(folder).features
+    finished = [Layout(other).features for other in done if Layout(other).features.is_dir()]
+    if finished and not features.exists():
+        draft = features.with_name(f"{features.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(finished[-1], draft)
+        os.replace(draft, features)
 
 
 def shared_cache(home: Path, work: Path) -> Path:

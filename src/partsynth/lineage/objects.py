@@ -13,6 +13,8 @@ from typing import Any, Self
 
 from partsynth.errors import UserError
 from partsynth.lineage.digests import md5_bytes
+from partsynth.lineage.remotes import remote_faults
+from partsynth.store.addresses import masked
 from partsynth.store.files import inside, write_bytes_atomic
 
 
@@ -132,8 +134,14 @@ class Objects:
         return gone
 
     def push(self, md5s: Iterable[str], remote: str | None = None) -> int:
-        """Send objects, and the files of folder objects, to a remote (the default one); returns how many were sent."""
-        from dvc.exceptions import DvcException
+        """Send objects, and the files of folder objects, to a remote (the default one); returns how many were sent.
+
+        Raises
+        ------
+        UserError
+            where the cache lacks some, or the remote does not take them: what its address needs is not installed, it
+            is out of reach, or there is none.
+        """
         from dvc_data.hashfile.hash_info import HashInfo
 
         if lacking := self.missing(md5s := set(md5s)):
@@ -142,8 +150,10 @@ class Objects:
         md5s |= {file for md5 in md5s if md5.endswith(".dir") for file in self.listing(md5).values()}
         try:
             result = self._repo.cloud.push({HashInfo("md5", md5) for md5 in md5s}, remote=remote)
-        except DvcException as error:
-            raise UserError(f"cannot push: {error}") from None
+        except Exception as error:  # libraries of clouds have exceptions of their own
+            remedies = "; ".join(remote_faults(self.root, remote))
+            said = masked(" ".join(str(error).split())) or type(error).__name__
+            raise UserError(remedies or f"the remote takes nothing: {said}") from None
         if result.failed:
             raise UserError(f"{len(result.failed)} object(s) could not be pushed")
         return len(result.transferred)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from partsynth.store.addresses import masked
+
 # scheme -> the package that DVC needs for it, and the command that brings it
 NEEDED = {
     "s3": ("dvc_s3", 'pip install "partsynth[s3]"'),
@@ -25,8 +27,8 @@ def lacking(url: str) -> str | None:
     return command if package and find_spec(package) is None else None
 
 
-def remote_faults(root: Path) -> list[str]:
-    """What keeps the configured remotes from being used, as sentences; none outside a DVC repository."""
+def remote_faults(root: Path, only: str | None = None) -> list[str]:
+    """What keeps the configured remotes, or one, from being used, as sentences; none outside a DVC repository."""
     from dvc.config import Config, ConfigError
 
     absolute = root.absolute()
@@ -37,11 +39,15 @@ def remote_faults(root: Path) -> list[str]:
         config = Config(str(home))
     except ConfigError as error:
         return [f"{home / 'config'}: {error}"]
+    if only is not None and only not in config["remote"]:
+        return [f"DVC has no remote {only!r}; it has {', '.join(sorted(config['remote'])) or 'none'}: dvc remote add"]
     faults = []
     for name, settings in sorted(config["remote"].items()):
+        if only not in (None, name):
+            continue
         if command := lacking(settings.get("url", "")):
-            faults.append(f"DVC's remote {name} ({settings['url']}) cannot be used yet: {command}")
+            faults.append(f"DVC's remote {name} ({masked(settings['url'])}) cannot be used yet: {command}")
     default = config["core"].get("remote")
-    if default and default not in config["remote"]:
+    if only is None and default and default not in config["remote"]:
         faults.append(f"{home / 'config'}: core.remote names {default!r}, which is no remote: dvc remote list")
     return faults

@@ -12,6 +12,8 @@ from pathlib import Path
 from partsynth import __version__
 from partsynth.config.load import load_all, load_text
 from partsynth.errors import UserError, did_you_mean
+from partsynth.lineage.git import git
+from partsynth.project.card import RENDERED, write_card
 from partsynth.project.code import STAMP, stamp
 from partsynth.project.dvcfile import Photographs, graph_for, stage_names, with_photographs
 from partsynth.project.findings import Findings
@@ -19,6 +21,7 @@ from partsynth.project.photographs import look
 from partsynth.project.reviews import write_no_review
 from partsynth.project.shipped import BASE, checkout, needs_base_model, presets, shipped
 from partsynth.store.drafts import draft_folder
+from partsynth.records.card import DataCard
 from partsynth.store.files import write_json, write_text_atomic
 
 SAID = 300  # characters of what git says
@@ -35,6 +38,7 @@ def init(
     far: Path | None = None,
     held_out: Sequence[str] = (),
     group_pattern: str | None = None,
+    card: DataCard | None = None,
 ) -> str:
     """Make a git + DVC project in ``folder`` from a preset; returns what to do next.
 
@@ -51,6 +55,7 @@ def init(
     far : photographs of other things, far-OOD
     held_out : classes kept out of training, near-OOD
     group_pattern : regular expression whose groups name the part or spot in <class>/<file>
+    card : what is known of the photographs; of rendered parts it is known
 
     Raises
     ------
@@ -99,6 +104,7 @@ def init(
         write_text_atomic(new / "README.md", README.format(preset=preset, version=__version__))
         write_text_atomic(new / "reports/studies/README.md", STUDIES)  # the report depends on the folder
         write_no_review(new)
+        write_card(new, RENDERED if renders else card or DataCard())
         _begin_versions(new, cache)
         if needs_base and model is not None:
             shutil.copytree(model, new / BASE)
@@ -118,6 +124,11 @@ def init(
     if refusal is not None:
         lines.append(f"Nothing was committed, git says: {refusal}")
         lines.append(f"Mend that, then: cd {folder}; git commit -m 'A partsynth project'")
+    if (top := _around(folder)) is not None:
+        lines.append(
+            f"It is a git repository of its own within that of {top}: name it in .gitignore there, or keep both as one "
+            f"(rm -rf {folder / '.git'}; then git add {folder}; DVC goes on as it is)."
+        )
     if shutil.which("partsynth") is None:
         lines.append(f"Next: source {Path(sys.executable).parent / 'activate'}")
     lines.append(f"Next: cd {folder}; partsynth check; dvc repro; partsynth summary")
@@ -175,6 +186,14 @@ def _commit(folder: Path, message: str) -> str | None:
     return said if len(said) <= SAID else f"{said[:SAID]} ..."
 
 
+def _around(folder: Path) -> str | None:
+    """The git repository that a new project lies in, unless that ignores it."""
+    parent = folder.absolute().parent
+    top = git(parent, "rev-parse", "--show-toplevel")
+    ignored = git(parent, "check-ignore", "--quiet", folder.name) is not None
+    return None if top is None or ignored else top.decode().strip()
+
+
 def _run(folder: Path, *command: str) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
@@ -209,5 +228,7 @@ and at `reports/quality/<set>/` for what was flagged and why.
   that was made of them: `dvc repro --allow-missing` runs the other stages.
 - **Your photographs** stay where they are (`ingest.path`); DVC hashes them and notices changes. To version them too,
   copy them to `data/raw`, run `dvc add data/raw` and set `ingest.path: data/raw`.
+- **`data/card.yaml`** says where the photographs come from, under which licence, what for, and what they lack: the report
+  and `partsynth audit export` show it. `partsynth check` reminds of what is not stated.
 - **After an upgrade of partsynth** a stage whose code changed refuses to run until `partsynth upgrade` records it.
 """

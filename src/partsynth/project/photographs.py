@@ -10,7 +10,7 @@ from pathlib import Path
 from partsynth.config.params import Params
 from partsynth.errors import UserError, listed
 from partsynth.project.findings import Findings
-from partsynth.sources.base import Photo
+from partsynth.sources.base import Fault, Photo
 from partsynth.sources.find import find
 from partsynth.sources.splits import held_out
 
@@ -28,24 +28,32 @@ def look(root: Path, parameters: Params, found: Findings) -> None:
         found.faults.append(f"ingest: {error}")
         return
     held, unknown = held_out(there.folders, parameters.ood)
-    faults = [f for f in [*there.faults, *unknown] if f.fatal or params.on_bad == "fail"]
+    every = [*there.faults, *unknown]
+    faults = [f for f in every if f.fatal or params.on_bad == "fail"]
+    skipped = [f for f in every if f not in faults]
     if faults:
-        told = listed(sorted(f"{f.name}: {f.reason}" for f in faults), NAMED)
-        found.faults.append(f"ingest: {params.path} has {len(faults)} fault(s): {told}")
+        found.faults.append(f"ingest: {params.path} has {len(faults)} fault(s): {_named(faults)}")
     own = [photo for photo in there.photos if photo.role != "far_ood" and photo.split != "shifted"]
     classes = {photo.class_name for photo in own if photo.role == "target"} - held
     if not faults and len(classes) < 2:
-        found.faults.append(f"ingest: {params.path}: {len(classes)} classes to tell apart, at least two are needed")
+        left_out = f" (left out: {_named(skipped)})" if skipped else ""
+        few = f"{len(classes)} classes to tell apart, at least two are needed"
+        found.faults.append(f"ingest: {params.path}: {few}{left_out}")
     words = [f"{len(classes)} classes, {len(own)} photographs"]
     words += [f"held out as near-OOD: {', '.join(sorted(held))}"] if held else []
     words += [f"{n} shifted" for n in [sum(photo.split == "shifted" for photo in there.photos)] if n]
     words += [f"{n} far-OOD" for n in [sum(photo.role == "far_ood" for photo in there.photos)] if n]
+    words += [f"{len(skipped)} to be skipped, the first {skipped[0].name}: {skipped[0].reason}"] if skipped else []
     found.in_order.append(f"ingest.path: {params.path}: {'; '.join(words)}")
     if params.source == "folder" and params.group_pattern is None and (example := numbered(own)):
         found.in_order.append(
             f"ingest.group_pattern: names as {example} look like several images of one part; where they are, "
             f"'{NUMBERED}' keeps them in one split"
         )
+
+
+def _named(faults: Sequence[Fault]) -> str:
+    return listed(sorted(f"{f.name}: {f.reason}" for f in faults), NAMED)
 
 
 def numbered(photos: Sequence[Photo]) -> str | None:

