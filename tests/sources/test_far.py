@@ -60,3 +60,15 @@ def test_they_come_beside_the_source_s_own(tmp_path):
         ("nut/1.png", "target"),
         ("far/ash/1.png", "far_ood"),
     ]
+
+
+def test_a_limit_takes_the_same_images_evenly_over_classes(tmp_path):
+    touch(tmp_path, *(f"a/{i}.png" for i in range(9)), *(f"b/{i}.png" for i in range(2)), "c/0.png")
+    found = read_far(tmp_path, [], 7)
+    kinds = [photo.class_name for photo in found.photos]
+    assert {kind: kinds.count(kind) for kind in "abc"} == {"a": 4, "b": 2, "c": 1}
+    assert len(found.left) == 5 and {left.kind for left in found.left} == {"beyond the 7 of ood.far_images"}
+    assert read_far(tmp_path, [], 7).photos == found.photos
+    names = {photo.name for photo in found.photos}
+    assert names > {photo.name for photo in read_far(tmp_path, [], 6).photos}  # a larger limit keeps what it had
+    assert read_far(tmp_path, [], 12).photos == read_far(tmp_path, []).photos

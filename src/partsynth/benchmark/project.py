@@ -18,13 +18,13 @@ from partsynth.config.load import load_all, load_text, read_yaml
 from partsynth.config.params import Params
 from partsynth.errors import UserError
 from partsynth.project import init
+from partsynth.project.card import RENDERED, write_card
 from partsynth.project.code import STAMP
 from partsynth.project.dvcfile import graph_for
-from partsynth.project.card import RENDERED, write_card
 from partsynth.project.reviews import write_no_review
-from partsynth.records.card import DataCard
 from partsynth.project.shipped import presets
 from partsynth.project.upgrade import upgrade
+from partsynth.records.card import DataCard
 from partsynth.store.files import write_text_atomic
 from partsynth.store.layout import AUGMENTED, CARD, MANIFEST, NO_REVIEW, RAW, Layout
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from partsynth.benchmark.plan import Replicate, plan
-from partsynth.benchmark.project import prepare, read_preset, shared_cache, take_over
+from partsynth.benchmark.project import prepare, read_preset, shared_cache, take_over, take_over_features
 from partsynth.benchmark.report import report, report_again
 from partsynth.benchmark.reproduce import reproduce
 from partsynth.errors import UserError
@@ -72,6 +72,8 @@ def run(
             prepare(folder, preset, replicate, shared_cache(store, work))
             if preset.params.ingest.source == "rendered":
                 take_over(folder, sorted(path for path in work.iterdir() if path.is_dir()))
+            else:
+                take_over_features(folder, [work / r.folder for r in done])
             reproduce(folder, started, environment(store, work, name, replicate))
             done.append(replicate)
             print(f"benchmark: {progress(replicates, done, time.monotonic() - began)}", flush=True)

@@ -139,3 +139,6 @@ class Ood(Section):
     far: Annotated[str | None, unless(None)] = None
     """A folder of photographs of other things, in class folders or not: far-OOD. Absolute, or relative to the project's
     root. `partsynth upgrade` has DVC watch it."""
+    far_images: Annotated[Count | None, unless(None)] = None
+    """At most so many images of it, as evenly over its classes as they have images; null = all. More than a few
+    hundred take time and tell nothing new."""

@@ -35,7 +35,7 @@ class Encoder:
         self.model = str(local) if local.exists() else reference.model
         content = sha256_tree(local) if local.is_dir() else [reference.model, reference.revision]
         self.identity = fingerprint(["reference features", content])
-        self.folder = Layout(root).work / "features" / self.identity[:16]
+        self.folder = Layout(root).features / self.identity[:16]
         self._loaded: ReferenceEncoder | None = None
 
     def __call__(self, images: list[Image.Image]) -> np.ndarray:
@@ -46,9 +46,14 @@ class Encoder:
         UserError
             where the encoder cannot be loaded, or its device is not there.
         """
+        return self.loaded(images, batch_size=self.reference.batch_size)
+
+    @property
+    def loaded(self) -> ReferenceEncoder:
+        """The network itself. Raises as a call does."""
         if self._loaded is None:
             self._loaded = self._load()
-        return self._loaded(images, batch_size=self.reference.batch_size)
+        return self._loaded
 
     def _load(self) -> ReferenceEncoder:
         from partsynth.core import devices

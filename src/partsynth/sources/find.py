@@ -27,7 +27,7 @@ def find(raw: Path, params: Ingest, ood: Ood, root: Path) -> Found:
     wanted = None if params.classes is None else [*params.classes, *ood.holdout_classes]
     found = SOURCES[params.source].read(raw, wanted, params)
     if ood.far is not None:
-        far = read_far(root / ood.far, {photo.class_name for photo in found.photos})
+        far = read_far(root / ood.far, {photo.class_name for photo in found.photos}, ood.far_images)
         found.photos += far.photos
         found.left += far.left
         found.faults += far.faults

@@ -39,6 +39,11 @@ class Layout:
         return self.root / ".work"
 
     @property
+    def features(self) -> Path:
+        """Numbers measured of images, kept under the hash of what they were measured of."""
+        return self.work / "features"
+
+    @property
     def real(self) -> Path:
         return self.root / REAL
 

@@ -33,7 +33,7 @@ class FrozenFeatures:
             state.update(value.detach().cpu().contiguous().numpy().tobytes())
         facts = [encoder.mean.flatten().tolist(), encoder.std.flatten().tolist(), torch.__version__, code_hash("train")]
         name = fingerprint(["frozen features", state.hexdigest(), *facts])
-        self.path = Layout(root).work / "features" / f"backbone-{name[:16]}.safetensors"
+        self.path = Layout(root).features / f"backbone-{name[:16]}.safetensors"
         self.rows: dict[str, Row] = read_cache(self.path, COLUMNS)
         self._stored = len(self.rows)
 
