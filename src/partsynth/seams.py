@@ -143,6 +143,9 @@ SCORES = Registry(
     ["knn", "max_softmax", "energy", "mahalanobis", "relative_mahalanobis", "vim", "prototype_cosine"],
 )
 METHODS = Registry("augmentation method", "partsynth.augmentation.methods", ["sdedit"])
+CONCEPTS = Registry(
+    "way of learning a class", "partsynth.augmentation.concepts", ["textual_inversion", "lora", "dreambooth_lora"]
+)
 SOURCES = Registry("source", "partsynth.sources", ["rendered", "mvip", "folder"])
 BACKBONES = Registry(
     "backbone",

@@ -12,9 +12,9 @@ import pytest
 from helpers import tiny_sd
 from safetensors.torch import load_file
 
+from partsynth.augmentation.concepts import textual_inversion
 from partsynth.config.generation import Tokens
 from partsynth.errors import UserError
-from partsynth.stages import tokens
 from partsynth.store.hashing import sha256_file
 from partsynth.store.tensors import safetensors_metadata
 
@@ -67,8 +67,8 @@ def test_one_more_class_trains_one_token_and_leaves_the_others_bytes(project, ba
     files = learn(project, base)
     tiny_sd.write_real(project, ("gear_t12", "gear_t24", "flange_h4"))
     trained = []
-    prepare = tokens.prepare
-    monkeypatch.setattr(tokens, "prepare", lambda *a: trained.extend(a[3]) or prepare(*a))
+    prepare = textual_inversion.prepare
+    monkeypatch.setattr(textual_inversion, "prepare", lambda *a: trained.extend(a[3]) or prepare(*a))
     more = learn(project, base)
     assert trained == ["flange_h4"]
     assert all(more[name] == sha for name, sha in files.items() if name != "manifest.json")

@@ -61,10 +61,10 @@ class Materials:
         return read_image(self.root, row)
 
     def check_masks(self, sources: Iterable[RealRecord], key: str) -> None:
-        """Raise UserError where one of the sources has no mask; ``key`` is the one in params.yaml that wants masks."""
+        """Raise UserError where one of the sources has no mask; ``key`` in params.yaml, with its value, wants them."""
         without = [s.path for s in sources if not s.mask or not inside(self.root, s.mask).is_file()]
         if without:
-            raise UserError(f"{key} is true, but these have no mask:\n  {listed(without)}")
+            raise UserError(f"{key} edits by masks, but these have no mask:\n  {listed(without)}")
 
     def mask(self, path: str) -> Image.Image:
         """Of a real image: white where the part is. Raises UserError where it cannot be read."""

@@ -1,4 +1,4 @@
-"""Learned tokens, as edits use them."""
+"""Classes as they were learned, as edits use them: tokens and adapters."""
 
 from __future__ import annotations
 
@@ -17,13 +17,22 @@ if TYPE_CHECKING:
     from partsynth.core.diffusion.model import StableDiffusion
 
 
+DEFAULT_METHOD = "textual_inversion"  # of files that name none
+
+
 @dataclass(frozen=True)
 class Token:
-    """A learned token's file."""
+    """A learned class's file: a token's vectors, or an adapter."""
 
     name: str  # as written in prompts
     sha256: str
     path: Path
+    method: str = DEFAULT_METHOD
+
+    @property
+    def adapter(self) -> str | None:
+        """The name that its adapter has in the model; None where it has none."""
+        return None if self.method == DEFAULT_METHOD else f"c{self.sha256[:24]}"
 
 
 def learned_tokens(folder: Path, classes: Sequence[str], base: str) -> dict[str, Token]:
@@ -45,14 +54,16 @@ def learned_tokens(folder: Path, classes: Sequence[str], base: str) -> dict[str,
         elif metadata.get("base_sha256") != base:
             faults.append(f"{path} was learned with base {metadata.get('base_sha256')}, diffusion.model is {base}")
         else:
-            found[name] = Token(metadata["token"], sha256_file(path), path)
+            found[name] = Token(metadata["token"], sha256_file(path), path, metadata.get("method", DEFAULT_METHOD))
     if faults:
         raise UserError("tokens to be learned first (dvc repro tokens):\n  " + "\n  ".join(faults))
     return found
 
 
 def install(model: StableDiffusion, tokens: Mapping[str, Token]) -> dict[str, Tensor]:
-    """Teach the model the tokens; returns their vectors (V, width) by the name they have in prompts.
+    """Teach the model the classes; returns tokens' vectors (V, width) by the name they have in prompts.
+
+    Adapters are given to it, switched off (``core.diffusion.lora.switch`` uses one).
 
     Raises
     ------
@@ -61,10 +72,19 @@ def install(model: StableDiffusion, tokens: Mapping[str, Token]) -> dict[str, Te
     """
     from safetensors.torch import load_file
 
+    from partsynth.core.diffusion import lora
+
     vectors = {}
     for _, token in sorted(tokens.items()):
-        vectors[token.name] = load_file(token.path)["vectors"]
+        tensors = load_file(token.path)
         try:
+            if token.adapter is not None:
+                if not lora.has(model.unet, token.adapter):
+                    weights = {name.removeprefix("unet."): value for name, value in tensors.items()}
+                    lora.load(model.unet, weights, token.adapter)
+                    model.unet.to(model.device, model.dtype)
+                continue
+            vectors[token.name] = tensors["vectors"]
             model.prompts.install_token(token.name, vectors[token.name])
         except ValueError as error:
             raise UserError(f"{token.path}: {error}") from error

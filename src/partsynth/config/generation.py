@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from partsynth.config.base import Count, Fraction, Positive, Section, Seed
+from partsynth.config.base import Count, Fraction, Positive, Section, Seed, member_of, unless
 from partsynth.config.models import Diffusion, Reference
 from partsynth.config.pretraining import Base
 from partsynth.config.quality import Quality
+from partsynth.seams import CONCEPTS
 
 __all__ = ["Base", "Calibrate", "Diffusion", "Generate", "Quality", "Reference", "Tokens"]
 
 
-class Tokens(Section):
-    """Textual inversion: one token of several vectors per class."""
+class Lora(Section):
+    """Adapters of tokens.method lora and dreambooth_lora."""
 
+    rank: Annotated[int, Field(ge=1, le=256)] = 8
+    """Of an adapter's matrices."""
+    layers: Literal["attention", "all"] = "attention"
+    """Which layers of the U-Net get an adapter; all = convolutions too, for a model as small as the embedded one."""
+    steps: Count = 200
+    """Optimiser steps per class."""
+    batch_size: Count = 4
+    """Images of the class per step; of dreambooth_lora as many of the prior beside them."""
+    learning_rate: Positive = 5e-4
+    """Peak learning rate."""
+    identifier: Annotated[str, Field(pattern=r"^[^<>|{}]+$")] = "sks"
+    """The rare word before a class's first word in prompts (dreambooth_lora)."""
+    prior_images: Count = 32
+    """Images that the model makes of each first word, to keep its meaning (dreambooth_lora)."""
+    prior_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the error on those images (dreambooth_lora)."""
+
+
+class Tokens(Section):
+    """How classes are learned: by textual inversion, one token of several vectors per class, or by an adapter."""
+
+    method: Annotated[str, member_of(CONCEPTS), unless("textual_inversion")] = "textual_inversion"
+    """How: textual_inversion learns words alone, lora and dreambooth_lora an adapter of the U-Net per class, with the keys
+    of lora in place of vectors, steps, batch_size, learning_rate and warmup."""
+    lora: Annotated[Lora, unless(Lora())] = Lora()
     vectors: Annotated[int, Field(ge=1, le=32)] = 4
     """Embedding vectors per token."""
     init_word: str = "part"

@@ -1,32 +1,26 @@
-"""Stage ``tokens``: one learned token per class, by textual inversion on the class's training images."""
+"""Stage ``tokens``: each class learned from its training images, by textual inversion or as ``tokens.method`` says."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from partsynth.augmentation.base_model import find_base
-from partsynth.augmentation.learning import first_words, prepare, token_of, train
+from partsynth.augmentation.concept import Concept, Lesson
+from partsynth.augmentation.learning import first_words
+from partsynth.augmentation.tokens import DEFAULT_METHOD
 from partsynth.config.generation import Tokens
 from partsynth.config.models import Diffusion
 from partsynth.errors import UserError
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
+from partsynth.seams import CONCEPTS
 from partsynth.store.files import prune, write_json
-from partsynth.store.hashing import fingerprint, sha256_file
+from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import MANIFEST, Layout
-from partsynth.store.state import SavedState
 from partsynth.store.tensors import safetensors_metadata, write_safetensors
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-VERSION = 1  # raise it when the same inputs give other vectors
-CURVE_POINTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +39,10 @@ class Inputs:
 def run(inputs: Inputs) -> None:
     """Write ``out/<class>.safetensors`` for every class of ``real``'s training split, then ``out/manifest.json``.
 
-    A file holds ``vectors`` (V, width) and, as metadata, what it was learned from; diffusers'
-    ``load_textual_inversion(file, token=...)`` reads it. A class whose images, parameters and base model are
-    unchanged keeps its file, so one more class trains one more token. The classes to train are trained jointly; a
-    killed run goes on from its last checkpoint in ``root/.work/tokens`` and ends with the same bytes.
+    A file holds the method's tensors and, as metadata, what it was learned from and how prompts write the class;
+    diffusers' ``load_textual_inversion(file, token=...)`` or ``load_lora_weights(file)`` reads it. A class whose
+    images, parameters and base model are unchanged keeps its file, so one more class is learned alone. A killed run
+    goes on from its last checkpoint in ``root/.work/tokens`` and ends with the same bytes.
 
     Raises
     ------
@@ -62,30 +56,35 @@ def run(inputs: Inputs) -> None:
     base = model.identity
     classes = _training_images(inputs.real / MANIFEST)
     words = first_words(params, list(classes))
-    marks = {name: _mark(params, diffusion, base, name, words[name], rows) for name, rows in classes.items()}
+    concept: Concept = CONCEPTS[params.method]
+    marks = {name: concept.mark(name, words[name], rows, params, diffusion, base) for name, rows in classes.items()}
     files = {name: out / f"{name}.safetensors" for name in classes}
     stale = [name for name in classes if (safetensors_metadata(files[name]) or {}).get("fingerprint") != marks[name]]
     print(f"tokens: {len(classes)} classes, {len(classes) - len(stale)} of them kept")
     if stale:
-        identity = fingerprint([marks[name] for name in stale])
-        state = SavedState(layout.work / "tokens" / f"{identity}.safetensors", identity)
-        training = prepare(params, diffusion, model, {name: classes[name] for name in stale}, words, inputs.root)
-        train(training, state)
-        vectors = training.result()
-        for i, name in enumerate(stale):
+        lesson = Lesson(
+            params=params,
+            diffusion=diffusion,
+            base=model,
+            classes={name: classes[name] for name in stale},
+            words=words,
+            marks=marks,
+            root=inputs.root,
+        )
+        for learned in concept.learn(lesson):
+            name = learned.class_name
             metadata = {
                 "class_name": name,
-                "token": token_of(name),
+                "token": concept.written(name, words[name], params),
                 "fingerprint": marks[name],
                 "base_sha256": base,
                 "sources": json.dumps([[r.path, r.sha256] for r in classes[name]]),
                 "init_word": words[name],
-                "steps": str(params.steps),
                 "seed": str(params.seed),
-                **_losses(training.losses[:, i]),
+                **learned.told,
+                **({"method": concept.name} if concept.name != DEFAULT_METHOD else {}),
             }
-            write_safetensors(files[name], {"vectors": vectors[token_of(name)]}, metadata)
-        state.delete()
+            write_safetensors(files[name], learned.tensors, metadata)
     prune(out, files.values())
     write_json(out / "manifest.json", {"base_sha256": base, "tokens": {n: _entry(p, layout) for n, p in files.items()}})
 
@@ -98,19 +97,6 @@ def _training_images(manifest: Path) -> dict[str, list[RealRecord]]:
     if not classes:
         raise UserError(f"{manifest} has no training images to learn tokens from")
     return {name: sorted(classes[name], key=lambda row: row.path) for name in sorted(classes)}
-
-
-def _mark(params: Tokens, diffusion: Diffusion, base: str, name: str, word: str, rows: Sequence[RealRecord]) -> str:
-    images = sorted([row.sha256, row.state] for row in rows)
-    own = params.model_copy(update={"init_word": word, "init_words": {}})  # other classes' words change nothing here
-    return fingerprint([VERSION, name, images, own, base, diffusion.size, diffusion.dtype])
-
-
-def _losses(curve: Tensor) -> dict[str, str]:
-    """The last tenth's mean of a class's losses (steps,), and means of CURVE_POINTS equal parts."""
-    means = [round(float(part.mean()), 6) for part in curve.tensor_split(CURVE_POINTS) if len(part)]
-    final = float(curve[-max(1, len(curve) // 10) :].mean())
-    return {"final_loss": f"{final:.6f}", "loss_curve": json.dumps(means)}
 
 
 def _entry(path: Path, layout: Layout) -> dict[str, str | float]:

@@ -43,7 +43,12 @@ class SdeditSet(StrengthSet):
     token_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Sigma of the noise added to the token's vectors, relative to their size (DIAGen)."""
     masked: bool = False
-    """Edit the part alone, keep the background."""
+    """As ``edit: part``."""
+    edit: Annotated[Literal["all", "context", "part"], unless("all")] = "all"
+    """Where images are edited, by the source's mask: everywhere; outside the part, which is kept; or the part alone."""
+    feather: Annotated[float, Field(ge=0), unless(0.0)] = 0.0
+    """Width of the soft edge of edit context and part, in pixels of the source (sigma); it lies on the edited side, so
+    that what is kept is kept to the pixel. 0 = a hard edge."""
     restore: Fraction = 0.0
     """Share put back into the edit of the source's detail that the VAE loses (source minus its round trip); for low
     strengths, where detail still fits, unless restore_sigma is given too."""
@@ -56,6 +61,10 @@ class SdeditSet(StrengthSet):
     def _used(self) -> SdeditSet:
         if self.restore_sigma is not None and not self.restore:
             raise ValueError("restore_sigma is the cut-off of restore, which is 0: give restore a share, such as 1")
+        if self.masked and self.edit == "context":
+            raise ValueError("masked is edit: part, while edit is context")
+        if self.feather and not self.masked and self.edit == "all":
+            raise ValueError("feather is the edge of edit: context and edit: part, while edit is all")
         return self
 
 
@@ -71,6 +80,8 @@ class SdeditRecord(AugmentedRecord):
     masked: bool
     restore: float = 0.0  # share of the source's detail, lost in the VAE, that was put back
     restore_sigma: float | None = None  # its cut-off in pixels of the source; None = put back at the model's size
+    edit: Literal["all", "context", "part"] = "all"
+    feather: float = 0.0  # sigma of the mask's edge, in pixels of the source
     token_sha256: str
     base_sha256: str
     batch_size: int = 32  # of the fixed-shape batch it was made in: another shape rounds differently
@@ -82,6 +93,11 @@ class SdeditRecord(AugmentedRecord):
         first = ["path", "sha256", "class_name", "set_name", "source", "source_sha256", "source_group", "variant"]
         middle = ["prompt", "state", "seed", "strength", "guidance", "steps", "token_noise", "masked", "restore"]
         return [*first, *middle, "size", "token_sha256", "base_sha256", "batch_size", "dtype", "fingerprint"]
+
+    @property
+    def region(self) -> Literal["all", "context", "part"]:
+        """What is edited; ``masked`` is the older word for the part."""
+        return "part" if self.masked else self.edit
 
     @property
     def caption(self) -> str:
@@ -102,8 +118,14 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
         params, shared, diffusion = order.parameters, order.shared, materials.diffusion
         tokens = materials.tokens(source.class_name for source in order.sources)
         states = params.states or [""]
-        if params.masked:
-            materials.check_masks(order.sources, f"sets.{order.set_name}.masked")
+        if params.token_noise and any(token.adapter is not None for token in tokens.values()):
+            raise UserError(
+                f"sets.{order.set_name}.token_noise displaces learned vectors, and tokens.method "
+                f"{next(iter(tokens.values())).method} learns none: leave it at 0"
+            )
+        if params.masked or params.edit != "all":
+            wanted = f"edit: {params.edit}" if params.edit != "all" else "masked: true"
+            materials.check_masks(order.sources, f"sets.{order.set_name}.{wanted}")
         rows = []
         for source in order.sources:
             turns = sorted(
@@ -125,6 +147,8 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
                     masked=params.masked,
                     restore=params.restore,
                     restore_sigma=params.restore_sigma,
+                    edit=params.edit,
+                    feather=params.feather,
                     token_sha256=token.sha256,
                     base_sha256=materials.base.identity,
                     batch_size=shared.batch_size,
@@ -158,7 +182,7 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
             for column, value in made_of(row).items()
             if column not in younger or value != self.Row.model_fields[column].default
         }
-        return fingerprint([self.version, decisive, materials.mask_sha256(row.source) if row.masked else ""])
+        return fingerprint([self.version, decisive, materials.mask_sha256(row.source) if row.region != "all" else ""])
 
 
 def _paint(
@@ -166,7 +190,8 @@ def _paint(
 ) -> Iterator[tuple[SdeditRecord, Image.Image]]:
     import torch
 
-    from partsynth.core.diffusion.images import latent_mask, paste, to_images, to_pixels, to_tensor
+    from partsynth.core.diffusion.images import feathered, inverted, latent_mask, paste, to_images, to_pixels, to_tensor
+    from partsynth.core.diffusion.lora import switch
     from partsynth.core.diffusion.restore import restored
 
     model, tokens = materials.model(rows[0].dtype), materials.tokens(row.class_name for row in rows)
@@ -174,8 +199,9 @@ def _paint(
     latents: dict[str, Tensor] = {}  # source -> (C, h, w)
     trips: dict[str, Tensor] = {}  # source -> its round trip through the VAE (3, S, S)
     lost: dict[str, Tensor] = {}  # source -> what that lacks (3, S, S)
-    for batch, count in _batches(rows, mixed):
+    for batch, count in _batches(rows, mixed, {name: token.adapter or "" for name, token in tokens.items()}):
         first = batch[0]
+        switch(model.unet, tokens[first.class_name].adapter)
         unseen = list(dict.fromkeys(row.source for row in batch if row.source not in latents))
         if unseen:
             pixels = to_tensor([materials.source(name) for name in unseen], first.size)  # (U, 3, S, S)
@@ -185,8 +211,9 @@ def _paint(
                 decoded = model.decode(encoded).cpu()  # (U, 3, S, S)
                 trips |= zip(unseen, decoded, strict=True)
                 lost |= zip(unseen, pixels - decoded, strict=True)
-        parts = [materials.mask(row.source) for row in batch] if first.masked else []
-        seen = [latent_mask(part, first.size, model.factor) for part in parts]
+        masks = [materials.mask(row.source) for row in batch] if first.region != "all" else []
+        places = masks if first.region == "part" else [inverted(mask) for mask in masks]  # white where edited
+        seen = [latent_mask(place, first.size, model.factor) for place in places]
         try:
             edited = model.sdedit(
                 torch.stack([latents[row.source] for row in batch]),  # (B, C, h, w)
@@ -210,18 +237,24 @@ def _paint(
             image = to_images(edit[None])[0]
             if image.size != original.size:
                 image = image.resize(original.size, Image.Resampling.LANCZOS)
-            yield row, paste(image, original, parts[i]) if row.masked else image
+            yield row, paste(image, original, feathered(places[i], row.feather)) if places else image
 
 
-def _batches(rows: Sequence[SdeditRecord], mixed: bool) -> Iterator[tuple[list[SdeditRecord], int]]:
-    """Rows that can share a batch, in batches of the rows' own size (the last padded), and how many count."""
+def _batches(
+    rows: Sequence[SdeditRecord], mixed: bool, adapters: Mapping[str, str]
+) -> Iterator[tuple[list[SdeditRecord], int]]:
+    """Rows that can share a batch, in batches of the rows' own size (the last padded), and how many count.
+
+    ``adapters``: each class's, by name; "" where its images are made without one, in batches with other classes.
+    """
     from partsynth.core.diffusion.images import padded
 
     alike: dict[Any, list[SdeditRecord]] = defaultdict(list)
     # of alike strength in a batch: it lasts as long as its longest edit
     for row in sorted(rows, key=lambda row: row.strength) if mixed else rows:
         strength = 0.0 if mixed else row.strength
-        alike[strength, row.guidance, row.steps, row.masked, row.restore, row.size, row.batch_size].append(row)
+        key = (strength, row.guidance, row.steps, row.region, row.restore, row.size, row.batch_size)
+        alike[adapters[row.class_name], *key].append(row)
     for key in sorted(alike):
         for indices, count in padded(len(alike[key]), key[-1]):
             yield [alike[key][i] for i in indices], count

@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from partsynth.core.diffusion.adapted import UNET, VAE, apply
+from partsynth.core.diffusion.denoising import Examples
 from partsynth.core.diffusion.lora import EVERYWHERE, adapter_weights, add_adapter, merge
 from partsynth.core.diffusion.model import StableDiffusion
 from partsynth.core.pretraining.loop import Log, Loop, State, draw_batch
 from partsynth.core.pretraining.vae import mean_psnr, reconstruction_loss
 
 KEEP = 0.3  # weight of the latents' mean squared distance from the base model's, in units of their own size
-EMPTY_PROMPTS = 0.1  # share of images learned without a prompt, for classifier-free guidance
-DRAWS = 4  # of noise per validation image
 
 
 @dataclass(frozen=True)
@@ -106,51 +105,25 @@ def tune_unet(
     ValueError
         where a prompt is too long for the text encoder.
     """
-    device = model.device
+    learned = Examples(model, train[0], [[prompt] for prompt in train[1]])
+    watched = Examples(model, val[0], [[prompt] for prompt in val[1]])
     add_adapter(model.unet, rank, EVERYWHERE, settings.seed)
-    model.unet.to(device)
-    contexts = {prompt: model.prompts.embed(prompt) for prompt in ("", *train[1], *val[1])}
-    known = torch.stack([contexts[prompt] for prompt in train[1]])  # (N, L, D)
-    latents = train[0].to(device)
-
-    def loss_of(generator: torch.Generator) -> Tensor:
-        draw: dict[str, Any] = {"generator": generator, "device": device}
-        index = torch.randint(len(latents), (settings.batch_size,), **draw)
-        empty = torch.rand(settings.batch_size, **draw) < EMPTY_PROMPTS
-        context = torch.where(empty[:, None, None], contexts[""], known[index])
-        return denoising_errors(model, latents[index], context, generator).mean()
-
-    fixed = val[0].to(device).repeat(DRAWS, 1, 1, 1)  # (DRAWS x M, C, h, w)
-    fixed_contexts = torch.stack([contexts[prompt] for prompt in val[1]]).repeat(DRAWS, 1, 1)
-
-    @torch.no_grad()
-    def measure() -> float:
-        generator = torch.Generator(device=device).manual_seed(settings.seed)
-        size = settings.batch_size
-        parts = zip(fixed.split(size), fixed_contexts.split(size), strict=True)
-        return torch.cat([denoising_errors(model, x, context, generator) for x, context in parts]).mean().item()
-
-    before = measure()
-    loop = _loop({"unet": model.unet}, settings, state, str(device))
-    loop.run(loss_of, log, settings.every, measure, settings.patience)
+    model.unet.to(model.device)
+    before = watched.measure(settings.seed, settings.batch_size)
+    loop = _loop({"unet": model.unet}, settings, state, str(model.device))
+    loop.run(
+        lambda generator: learned.draw(settings.batch_size, generator).mean(),
+        log,
+        settings.every,
+        lambda: watched.measure(settings.seed, settings.batch_size),
+        settings.patience,
+    )
     best = loop.best
     assert best is not None  # it was measured before the first step
     weights = adapter_weights(model.unet)
     model.unet.unload_lora()
     merge(model.unet, weights)
     return Tuned(before, best.value, best.step, {f"{UNET}{name}": value for name, value in weights.items()})
-
-
-def denoising_errors(model: StableDiffusion, latents: Tensor, contexts: Tensor, generator: torch.Generator) -> Tensor:
-    """Mean squared error (B,) of the U-Net's prediction for latents (B, C, h, w) noised to random timesteps."""
-    draw: dict[str, Any] = {"generator": generator, "device": latents.device}
-    times = torch.randint(len(model.alphas), (len(latents),), **draw)
-    noise = torch.randn(latents.shape, **draw)
-    alphas = torch.tensor(model.alphas, dtype=torch.float32, device=latents.device)[times].view(-1, 1, 1, 1)
-    a, b = alphas.sqrt(), (1 - alphas).sqrt()
-    target = noise if model.prediction == "epsilon" else a * noise - b * latents
-    made = model.predict(a * latents + b * noise, times, contexts)
-    return (made - target).square().mean((1, 2, 3))
 
 
 def _loop(modules: dict[str, Any], settings: Settings, state: State | None, device: str) -> Loop:

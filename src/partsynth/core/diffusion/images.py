@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 
@@ -49,6 +50,24 @@ def latent_mask(mask: Image.Image, size: int, factor: int) -> Tensor:
     return torch.nn.functional.max_pool2d(part, factor)[0]
 
 
-def paste(edited: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
-    """``edited`` where the mask is above 127, ``original``'s own pixels elsewhere; all of one size."""
-    return Image.composite(edited, original, mask.convert("L").point(lambda v: 255 if v > 127 else 0))
+def inverted(mask: Image.Image) -> Image.Image:
+    """White where the mask (part > 127) has no part, black elsewhere."""
+    return mask.convert("L").point(lambda v: 0 if v > 127 else 255)
+
+
+def feathered(mask: Image.Image, sigma: float) -> Image.Image:
+    """The mask (> 127) as a weight of 0 to 255 that rises from its edge inwards; 0 outside it, whatever ``sigma`` is.
+
+    clip(2 G(mask) - 1, 0, 1), G a Gaussian of ``sigma`` pixels: 0 at a straight edge, nearly 1 two sigma inside. The
+    image's border is no edge.
+    """
+    inside = np.asarray(mask.convert("L")) > 127  # (H, W)
+    if not sigma:
+        return Image.fromarray(np.where(inside, 255, 0).astype(np.uint8))
+    soft = gaussian_filter(inside.astype(np.float64), sigma, mode="nearest")
+    return Image.fromarray(np.where(inside, (510 * soft - 255).clip(0, 255).round(), 0).astype(np.uint8))
+
+
+def paste(edited: Image.Image, original: Image.Image, weight: Image.Image) -> Image.Image:
+    """``edited`` where the weight is 255, ``original``'s own pixels where it is 0, between them a mix; of one size."""
+    return Image.composite(edited, original, weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +57,22 @@ def load(unet: Any, weights: Mapping[str, Tensor], name: str) -> None:
         where it does not fit the U-Net.
     """
     try:
-        unet.load_lora_adapter(dict(weights), prefix=None, adapter_name=name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several classes, one each
+            unet.load_lora_adapter(dict(weights), prefix=None, adapter_name=name)
     except Exception as error:  # peft and torch raise whatever they please
         raise ValueError(f"the adapter does not fit the model's U-Net: {error}") from error
+
+
+def switch(unet: Any, name: str | None) -> None:
+    """Use the adapter of this name alone; None = no adapter."""
+    if name is not None:
+        unet.enable_lora()
+        unet.set_adapter(name)
+    elif getattr(unet, "peft_config", None):
+        unet.disable_lora()
+
+
+def has(unet: Any, name: str) -> bool:
+    """Whether the U-Net has an adapter of this name."""
+    return name in getattr(unet, "peft_config", {})
