@@ -40,8 +40,8 @@ class Tokens(Section):
     """How classes are learned: by textual inversion, one token of several vectors per class, or by an adapter."""
 
     method: Annotated[str, member_of(CONCEPTS), unless("textual_inversion")] = "textual_inversion"
-    """How: textual_inversion learns words alone, lora and dreambooth_lora an adapter of the U-Net per class, with the keys
-    of lora in place of vectors, steps, batch_size, learning_rate and warmup."""
+    """How: textual_inversion learns words alone, lora and dreambooth_lora an adapter of the U-Net per class, with the
+    keys of lora in place of vectors, steps, batch_size, learning_rate and warmup."""
     lora: Annotated[Lora, unless(Lora())] = Lora()
     vectors: Annotated[int, Field(ge=1, le=32)] = 4
     """Embedding vectors per token."""
