@@ -187,7 +187,6 @@ def test_the_next_repro_trains_without_it(copied, tmp_path):
     assert PARENT not in (root / "data/selected/real_id_negatives.csv").read_text()
     message = register(root)
     assert "@champion" in message and TAKEDOWN not in get_run(root, "champion").tags
-    assert choose_model(root).run.run_id == get_run(root, "champion").run_id
     assert push_runs(root).faults == []  # of runs whose data is gone nothing is asked any more
     with pytest.raises(UserError, match="taken down"):
         register(root, next(r.run_id for r in find_runs(root, live=False) if TAKEDOWN in r.tags))

@@ -220,10 +220,10 @@ def ingest(params: dict) -> None:
         for name in CLASSES:
             for i in range(count):
                 path = f"data/real/{split}/{name}/{i:02d}.png"
-                sha = _picture("real", params["ingest"]["seed"], split, name, i, path=Path(path))
                 source = f"{name}/{split}/{i:02d}_rgb.png"
                 if sha256_bytes(source.encode()) in params["ingest"].get("taken_down", {}):
                     continue
+                sha = _picture("real", params["ingest"]["seed"], split, name, i, path=Path(path))
                 rows.append(
                     RealRecord(
                         path=path,

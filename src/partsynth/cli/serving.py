@@ -44,6 +44,7 @@ def predict(
             help="Regular expression over a file's path below FOLDER; its groups name the part that it shows."
         ),
     ] = None,
+    drift: Annotated[bool, typer.Option("--drift", help="Measure each image for `monitor`: one more column.")] = False,
 ) -> None:
     """Predict a folder of images with an exported model: CSV, JSON lines and a contact sheet.
 
@@ -53,7 +54,46 @@ def predict(
     from partsynth.serving.predict import Inputs
     from partsynth.serving.predict import predict as run
 
-    found = run(Inputs(folder=folder, model=model, out=out, group_pattern=group_pattern))
+    found = run(Inputs(folder=folder, model=model, out=out, group_pattern=group_pattern, drift=drift))
     for line in found.lines(out):
         typer.echo(line)
     raise typer.Exit(1 if found.unreadable else 0)
+
+
+@app.command(rich_help_panel=RESULTS)
+def monitor(
+    what: Annotated[Path, typer.Argument(metavar="FOLDER|PREDICTIONS", help="Images, or a table that predict wrote.")],
+    export: Annotated[Path, typer.Option(help="Folder that export wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for monitor.json and monitor.html.")] = Path("monitor"),
+    window: Annotated[str, typer.Option(help="day, hour, or a number of images.")] = "day",
+    timestamps: Annotated[
+        str, typer.Option(help="mtime, name:REGEX (its groups tell the time), or column:NAME of the table.")
+    ] = "mtime",
+    images: Annotated[Path | None, typer.Option(help="Folder of a table's images, for mtime.")] = None,
+    false_alarm: Annotated[float, typer.Option(help="Share of sound windows that each check may alarm.")] = 0.01,
+    min_images: Annotated[int, typer.Option(min=10, help="Windows with fewer images are not judged.")] = 30,
+    last: Annotated[int | None, typer.Option(min=1, help="How many last windows decide; all where left out.")] = None,
+) -> None:
+    """Watch a station over time windows: unknown rate against what the export states, drift, mix of classes.
+
+    The exit code is 0 where all is as stated, 2 where a window drifted or its unknown rate is out of its limit, and 1
+    where that could not be told. Nothing but the export is needed.
+    """
+    from partsynth.serving.monitor import Inputs
+    from partsynth.serving.monitor import monitor as run
+
+    inputs = Inputs(
+        what=what,
+        export=export,
+        out=out,
+        window=window,
+        timestamps=timestamps,
+        images=images,
+        false_alarm=false_alarm,
+        min_images=min_images,
+        last=last,
+    )
+    found = run(inputs)
+    for line in found.lines(out):
+        typer.echo(line)
+    raise typer.Exit(found.exit_code)

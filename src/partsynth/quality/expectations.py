@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,42 @@ def validate(
         "success": bool(result.success),
         "expectations": [_plain_result(r) for r in result.results],
     }
+
+
+def check_means(
+    tables: Mapping[str, Mapping[str, Any]], limits: Mapping[str, Mapping[str, tuple[float | None, float | None]]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Expect the mean of columns to lie between limits, table by table.
+
+    Parameters
+    ----------
+    tables : name -> column -> values (n,); missing ones are NaN.
+    limits : name of the table -> column -> least and greatest mean, None = no limit.
+
+    Returns
+    -------
+    Name -> a result per column: expectation, column, limits, observed_value, success.
+    """
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+    import pandas as pd
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("tables").add_dataframe_asset("table")
+    definition = asset.add_batch_definition_whole_dataframe("all")
+    found = {}
+    for name, wanted in limits.items():
+        expectations = [
+            gxe.ExpectColumnMeanToBeBetween(column=column, min_value=least, max_value=most)
+            for column, (least, most) in wanted.items()
+        ]
+        batch = definition.get_batch(batch_parameters={"dataframe": pd.DataFrame(tables[name])})
+        outcome = batch.validate(gx.ExpectationSuite(name=name, expectations=expectations))
+        found[name] = [_plain_result(result) for result in outcome.results]
+    return found
 
 
 def _suite(params: Quality, count: int, classes: list[str]) -> list[Any]:

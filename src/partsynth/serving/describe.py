@@ -95,6 +95,11 @@ def told(about: dict[str, Any], out: Path, milliseconds: float, megabytes: float
         yield f"MLflow: logged model {model['logged_model']} of the run"
     else:
         yield "MLflow: the store does not know the run, so no logged model was kept"
+    drift = about["drift"]
+    yield drift.get("missing") or (
+        f"partsynth monitor tells drift from {drift['validation_images']} validation images, in "
+        f"{len(drift['columns'])} columns of reference features"
+    )
     yield (
         f"{out / 'model.onnx'}: {megabytes:.1f} MB, {milliseconds:.1f} ms per image on one core; differs from "
         f"torch by {about['agreement']:.1e} at most"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,16 @@ class Deployed(nn.Module):
 
 
 def to_onnx(network: Deployed, metadata: dict[str, Any]) -> bytes:
-    """The network as an ONNX file that takes square uint8 images (B, H, H, 3) of any size under the name ``images``.
+    """The network as an ONNX file; see ``onnx_bytes``."""
+    return onnx_bytes(network, network.size, OUTPUTS, metadata)
+
+
+def onnx_bytes(network: nn.Module, size: int, outputs: Sequence[str], metadata: dict[str, Any]) -> bytes:
+    """A network as an ONNX file that takes square uint8 images (B, H, H, 3) of any size under the name ``images``.
+
+    Parameters
+    ----------
+    network : takes float32 (B, 3, size, size) of whole values in [0, 255].
 
     Raises
     ------
@@ -60,7 +70,7 @@ def to_onnx(network: Deployed, metadata: dict[str, Any]) -> bytes:
         where onnx is not installed.
     """
     onnx = load_extra("onnx")
-    example = torch.zeros(2, 3, network.size, network.size)
+    example = torch.zeros(2, 3, size, size)
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter that needs no onnxscript calls itself old
         file = Path(place, "body.onnx")
@@ -71,15 +81,15 @@ def to_onnx(network: Deployed, metadata: dict[str, Any]) -> bytes:
             dynamo=False,
             opset_version=OPSET,
             input_names=["pixels"],
-            output_names=list(OUTPUTS),
-            dynamic_axes={name: {0: "images"} for name in ("pixels", *OUTPUTS)},
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "images"} for name in ("pixels", *outputs)},
         )
         body = onnx.load(file)
     body.ir_version = IR
     whole = onnx.compose.merge_models(
-        _resizing(network.size), body, io_map=[("resized", "pixels")], prefix1="resize/", prefix2="model/"
+        _resizing(size), body, io_map=[("resized", "pixels")], prefix1="resize/", prefix2="model/"
     )
-    return _named(whole, metadata)
+    return _named(whole, outputs, metadata)
 
 
 def _resizing(size: int) -> Any:
@@ -131,12 +141,12 @@ def _resizing(size: int) -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
 
 
-def _named(model: Any, metadata: dict[str, Any]) -> bytes:
+def _named(model: Any, outputs: Sequence[str], metadata: dict[str, Any]) -> bytes:
     """The merged model's bytes, inputs and outputs under their plain names, with ``metadata`` inside; checked."""
     import onnx
     from onnx import helper
 
-    plain = {"resize/images": "images"} | {f"model/{name}": name for name in OUTPUTS}
+    plain = {"resize/images": "images"} | {f"model/{name}": name for name in outputs}
     for node in model.graph.node:
         node.input[:] = [plain.get(name, name) for name in node.input]
         node.output[:] = [plain.get(name, name) for name in node.output]
