@@ -12,6 +12,7 @@ from partsynth.audit.checkout import checkout_run
 from partsynth.errors import UserError
 from partsynth.evaluation import champion
 from partsynth.evaluation.results import EvaluatedRun, Interval, Summary
+from partsynth.records.card import DataCard
 from partsynth.store.files import write_json
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import Layout
@@ -102,9 +103,9 @@ def test_the_card_names_the_weights_that_an_encoder_began_from() -> None:
         params={**params, **weights},
         metrics={},
     )
-    text = champion.card(run, "named", {}, "champion")
+    text = champion.card(run, "named", {}, "champion", DataCard(licence="CC0-1.0"))
     assert (
         f"Encoder (timm vit_tiny, as it was stored), begun from the weights hub timm/vit_tiny (sha256 `{'ab' * 32}`"
         in text
     )
-    assert "licence apache-2.0" in text
+    assert "licence apache-2.0" in text and "- licence: CC0-1.0\n- purpose: not stated in data/card.yaml" in text

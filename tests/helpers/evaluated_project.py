@@ -256,6 +256,7 @@ class Project:
             verdicts=Path("data/quality"),
             studies=Path("reports/studies"),
             adapted=Path("models/adapted"),
+            card=Path("data/card.yaml"),
             out=Path("reports/index.html"),
         )
         stages_report.run(inputs)

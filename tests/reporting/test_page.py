@@ -41,6 +41,17 @@ def test_one_more_section(project: Project, monkeypatch: pytest.MonkeyPatch) -> 
     assert '<a href="#more">One &lt;more&gt;</a>' in text and "<p>a &amp; b</p>" in text
 
 
+def test_the_data_card_is_shown_and_what_it_does_not_state(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.root)
+    card = Path("data/card.yaml")
+    card.write_text("origin: line <3>\nlicence: CC0-1.0\n")
+    try:
+        text = project.report()
+    finally:
+        card.unlink()
+    assert "line &lt;3&gt;" in text and "CC0-1.0" in text and text.count("not stated in data/card.yaml") == 2
+
+
 def test_what_was_not_measured_is_said_in_words(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.root)
     text = project.report()

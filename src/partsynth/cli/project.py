@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from partsynth.cli.app import PARAMS, PROJECT, RESULTS, ParamsFile, app
+
+if TYPE_CHECKING:
+    from partsynth.records.card import DataCard
 
 
 @app.command(rich_help_panel=PROJECT)
@@ -41,6 +45,16 @@ def init(
             help="Its (groups) name the part or spot in CLASS/FILE; images of one spot stay in one split.",
         ),
     ] = None,
+    origin: Annotated[
+        str | None, typer.Option(help="Data card: who took the photographs, where, when, with what.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Data card: their licence (SPDX identifier, or in words).")
+    ] = None,
+    purpose: Annotated[
+        str | None, typer.Option(help="Data card: what the classifier is for, who relies on it.")
+    ] = None,
+    gaps: Annotated[str | None, typer.Option(help="Data card: what the photographs do not show.")] = None,
     base: Annotated[
         Path | None,
         typer.Option(help="A models/base folder to copy, where partsynth was installed without its repository."),
@@ -48,14 +62,36 @@ def init(
 ) -> None:
     """Make a git + DVC project of your own, in which `dvc repro` does everything.
 
-    The folder gets params.yaml, dvc.yaml, a README and, where the preset uses it, the embedded base model.
+    The folder gets params.yaml, dvc.yaml, a README and, where the preset uses it, the embedded base model. At a
+    terminal it asks for what the data card (data/card.yaml) lacks; Enter leaves an answer for later.
     """
     from partsynth.project import init as project_init
 
+    given = {"origin": origin, "licence": licence, "purpose": purpose, "gaps": gaps}
     told = project_init.init(
-        folder, preset, data, base, shifted=shifted, far=far, held_out=holdout or [], group_pattern=group_pattern
+        folder,
+        preset,
+        data,
+        base,
+        shifted=shifted,
+        far=far,
+        held_out=holdout or [],
+        group_pattern=group_pattern,
+        card=lambda: _card(given, asks=data is not None),
     )
     typer.echo(told)
+
+
+def _card(given: dict[str, str | None], asks: bool) -> DataCard:
+    """What the options say, and, where a person sits at the terminal, what they answer."""
+    from partsynth.records.card import QUESTIONS, DataCard
+
+    answers = {name: value or "" for name, value in given.items()}
+    if asks and sys.stdin.isatty() and sys.stdout.isatty():
+        for name, question in QUESTIONS.items():
+            if given[name] is None:
+                answers[name] = typer.prompt(f"{question} (Enter: later)", default="", show_default=False)
+    return DataCard(**answers)
 
 
 @app.command(rich_help_panel=PROJECT)

@@ -284,6 +284,7 @@ def report(
     out: Annotated[Path, typer.Option(help="The page (HTML, everything inside it).")],
     review: Annotated[Path | None, typer.Option(help="Folder of what people decided (`review apply`).")] = None,
     adapted: Annotated[Path | None, typer.Option(help="Folder written by adapt.")] = None,
+    card: Annotated[Path | None, typer.Option(help="What people know of the photographs (data/card.yaml).")] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Write the page for people: verdict, tables, figures, contact sheets, in one HTML file."""
@@ -305,6 +306,7 @@ def report(
             studies=studies,
             review=review,
             adapted=adapted,
+            card=card,
             out=out,
         )
     )

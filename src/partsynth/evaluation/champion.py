@@ -8,9 +8,10 @@ from pathlib import Path
 from partsynth.errors import UserError
 from partsynth.evaluation.metrics import metrics
 from partsynth.evaluation.results import read_summary
+from partsynth.records.card import DataCard, read_card
 from partsynth.store.files import read_json
 from partsynth.store.hashing import sha256_file
-from partsynth.store.layout import REPORT, SUMMARY, Layout
+from partsynth.store.layout import CARD, REPORT, SUMMARY, Layout
 from partsynth.tracking.query import RunView, get_run
 from partsynth.tracking.registry import register_model
 from partsynth.tracking.store import model_name
@@ -93,7 +94,7 @@ def register(root: Path, name: str | None = None, alias: str = "champion") -> st
         why = "named by its user"
     here = next((m for m in models if m.run_id == run.run_id), None)
     figures = results(root, here.setup, here.seed) if here else {}
-    text = card(run, why, figures, alias)
+    text = card(run, why, figures, alias, read_card(root / CARD))
     version = register_model(root, run.run_id, text, alias, metrics=figures)
     return f"{model_name(root)} version {version} @{alias}: run {run.run_id} ({run.name}), {why}"
 
@@ -114,8 +115,8 @@ def _encoder(run: RunView) -> str:
     )
 
 
-def card(run: RunView, why: str, figures: dict[str, float], alias: str) -> str:
-    """Markdown, within the registry's limit: what the model is, made of, worth, and not for."""
+def card(run: RunView, why: str, figures: dict[str, float], alias: str, about: DataCard) -> str:
+    """Markdown, within the registry's limit: what the model is, made of (``about`` its photographs), worth, not for."""
     lines = [
         f"# {run.name}",
         "",
@@ -134,6 +135,8 @@ def card(run: RunView, why: str, figures: dict[str, float], alias: str) -> str:
     lines += ["", f"One seed's figures; {REPORT} has intervals over seeds.", "", "## Data (DVC's md5)", ""]
     lines += [f"- `{item.path}` ({item.context}): `{item.digest}`" for item in run.inputs]
     lines += [
+        "",
+        *(f"- {name}: {text}" for name, text in about.told().items()),
         "",
         f"Base model of the synthetic images: `{run.tags.get('base_sha256', 'unknown')}`.",
         f"`partsynth audit run {alias} --out DIR` checks all of it out and verifies it.",

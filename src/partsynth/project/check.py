@@ -10,6 +10,7 @@ from partsynth.config.load import load_all
 from partsynth.config.params import Params
 from partsynth.errors import UserError, did_you_mean, listed
 from partsynth.lineage.graph import read_lock
+from partsynth.project.card import check_card
 from partsynth.project.code import changed_stages
 from partsynth.project.findings import Findings
 from partsynth.project.needs import check_devices, check_models, check_store, check_versions
@@ -47,6 +48,7 @@ def check(root: Path, params: Path) -> list[str]:
     check_store(root, found)
     _check_graph(root, found)
     check_reviews(root, found)
+    check_card(root, found)
     if found.faults:
         raise UserError("\n".join(found.faults))
     return found.in_order

@@ -6,22 +6,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from partsynth import __version__
 from partsynth.config.load import load_all, load_text
 from partsynth.errors import UserError, did_you_mean
 from partsynth.lineage.git import git
-from partsynth.project.card import RENDERED, write_card
+from partsynth.project.card import RENDERED, completed, write_card
 from partsynth.project.code import STAMP, stamp
 from partsynth.project.dvcfile import Photographs, graph_for, stage_names, with_photographs
 from partsynth.project.findings import Findings
 from partsynth.project.photographs import look
 from partsynth.project.reviews import write_no_review
 from partsynth.project.shipped import BASE, checkout, needs_base_model, presets, shipped
-from partsynth.store.drafts import draft_folder
 from partsynth.records.card import DataCard
+from partsynth.store.drafts import draft_folder
 from partsynth.store.files import write_json, write_text_atomic
 
 SAID = 300  # characters of what git says
@@ -38,7 +38,7 @@ def init(
     far: Path | None = None,
     held_out: Sequence[str] = (),
     group_pattern: str | None = None,
-    card: DataCard | None = None,
+    card: Callable[[], DataCard] = DataCard,
 ) -> str:
     """Make a git + DVC project in ``folder`` from a preset; returns what to do next.
 
@@ -55,7 +55,7 @@ def init(
     far : photographs of other things, far-OOD
     held_out : classes kept out of training, near-OOD
     group_pattern : regular expression whose groups name the part or spot in <class>/<file>
-    card : what is known of the photographs; of rendered parts it is known
+    card : asks for the data card, once nothing stands in the way of the project; of rendered parts the rest is known
 
     Raises
     ------
@@ -94,6 +94,7 @@ def init(
         parameters = load_text(text, known[preset])
         look(folder, parameters, seen)
     graph = graph_for(parameters)
+    stated = completed(card(), RENDERED) if renders else card()
     # made beside its place and moved there whole
     with draft_folder(folder.absolute()) as scratch:
         new = scratch / "project"
@@ -104,7 +105,7 @@ def init(
         write_text_atomic(new / "README.md", README.format(preset=preset, version=__version__))
         write_text_atomic(new / "reports/studies/README.md", STUDIES)  # the report depends on the folder
         write_no_review(new)
-        write_card(new, RENDERED if renders else card or DataCard())
+        write_card(new, stated)
         _begin_versions(new, cache)
         if needs_base and model is not None:
             shutil.copytree(model, new / BASE)
@@ -228,7 +229,7 @@ and at `reports/quality/<set>/` for what was flagged and why.
   that was made of them: `dvc repro --allow-missing` runs the other stages.
 - **Your photographs** stay where they are (`ingest.path`); DVC hashes them and notices changes. To version them too,
   copy them to `data/raw`, run `dvc add data/raw` and set `ingest.path: data/raw`.
-- **`data/card.yaml`** says where the photographs come from, under which licence, what for, and what they lack: the report
-  and `partsynth audit export` show it. `partsynth check` reminds of what is not stated.
+- **`data/card.yaml`** says where the photographs come from, under which licence, what for, and what they lack: the
+  report and `partsynth audit export` show it. `partsynth check` reminds of what is not stated.
 - **After an upgrade of partsynth** a stage whose code changed refuses to run until `partsynth upgrade` records it.
 """

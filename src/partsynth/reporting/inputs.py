@@ -11,6 +11,7 @@ from partsynth.errors import UserError
 from partsynth.evaluation.results import Data, Summary, read_summary
 from partsynth.records.adapted import Figures, read_adaptation
 from partsynth.records.augmented import read_augmented
+from partsynth.records.card import DataCard, read_card
 from partsynth.records.manifest import read_manifest
 from partsynth.records.review import ReviewRecord, read_review
 from partsynth.records.rows import AugmentedRecord, RealRecord, VerdictRecord
@@ -38,6 +39,7 @@ class Inputs:
     adapted: Path | None = None  # stage adapt's product; None in a project from before that stage
     studies: Path  # one JSON file of `partsynth study show` per study; there may be none
     review: Path | None = None  # tables of people's decisions
+    card: Path | None = None  # the data card; None in a project from before it
     out: Path
 
 
@@ -54,6 +56,7 @@ class Contents:
     verdicts: dict[str, dict[str, VerdictRecord]]  # set -> image's path -> verdict
     studies: list[dict[str, Any]]
     reviews: dict[str, list[ReviewRecord]]  # set -> people's decisions; sets without any are left out
+    card: DataCard | None = None  # what people know of the photographs
     adaptation: Figures | None = None  # of the base model, where it was tuned
 
     def plot(self, name: str) -> pd.DataFrame:
@@ -87,6 +90,7 @@ def read_contents(inputs: Inputs) -> Contents:
         adaptation=read_adaptation(inputs.adapted / "manifest.json") if inputs.adapted else None,
         studies=[read_json(path) for path in sorted(inputs.studies.glob("*.json"))],
         reviews=_reviews(inputs.review),
+        card=read_card(inputs.card) if inputs.card else None,
     )
 
 

@@ -12,10 +12,11 @@ from partsynth.tracking.query import RunView
 
 def model_card(found: Gathered) -> str:
     """The registry's model card, with the data card and the data's composition."""
-    lines = [card(_view(found), "the run that this export is of", found.metrics, found.run.run_id).rstrip(), ""]
-    lines += ["## Data card", ""]
-    lines += [f"- **{name}**: {text}" for name, text in found.card.told().items()]
-    lines += ["", "## Composition", "", "| data set | images | classes |", "|---|---|---|"]
+    lines = [
+        card(_view(found), "the run that this export is of", found.metrics, found.run.run_id, found.card).rstrip(),
+        "",
+    ]
+    lines += ["## Composition", "", "| data set | images | classes |", "|---|---|---|"]
     parts = Counter((f"real, {row.split}", row.class_name) for row in found.real)
     parts += Counter((f"{row.role}, {row.split}", row.class_name) for row in found.ood)
     for name in found.sets:

@@ -18,6 +18,7 @@ def values(contents: Contents) -> dict[str, Any]:
         "shared": shared,
         "hashes": contents.data.manifests | {"predictions.csv": summary.predictions_sha256},
         "runs": summary.runs,
+        "card": contents.card.told() if contents.card else {},
     }
 
 
