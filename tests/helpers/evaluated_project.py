@@ -255,6 +255,7 @@ class Project:
             ood=Path("data/ood"),
             verdicts=Path("data/quality"),
             studies=Path("reports/studies"),
+            review=Path("data/review"),
             adapted=Path("models/adapted"),
             card=Path("data/card.yaml"),
             out=Path("reports/index.html"),

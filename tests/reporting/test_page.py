@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.evaluated_project import Project
+from helpers.rows import decision
 from jinja2 import ChoiceLoader, DictLoader, FileSystemLoader
 
 from partsynth.errors import UserError
+from partsynth.records.manifest import read_manifest, write_manifest
+from partsynth.records.review import ReviewRecord
+from partsynth.records.rows import VerdictRecord
 from partsynth.reporting import page, render
 from partsynth.reporting.page import SECTIONS, Section
 from partsynth.store.files import write_json
@@ -80,3 +84,27 @@ def test_what_tuning_the_base_model_gained_is_shown_where_it_was_tuned(
     text = project.report()
     assert "<td>26.96</td><td>28.51</td><td>250</td>" in text and "12 training images" in text
     assert "Denoising error" not in text
+
+
+def test_what_people_decided_is_compared_with_the_gate_where_anybody_did(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    plain = project.report()
+    table = Path("data/review/near_ood.csv")
+    write_manifest(table, [], ReviewRecord)
+    assert project.report() == plain and "Review by people" not in plain
+    judged = read_manifest(Path("data/quality/near_ood.csv"), VerdictRecord)
+    told = [
+        decision("x", "accept", path=v.path, sha256=v.sha256, class_name=v.class_name, reason="fine & sound")
+        for v in judged
+    ]
+    try:
+        write_manifest(table, told, ReviewRecord)
+        text = project.report()
+    finally:
+        table.unlink()
+    flagged = [v for v in judged if v.reasons]
+    assert "Review by people" in text and f"0 of {len(flagged)} (0 %)" in text
+    assert "near_ood: no threshold is told, because people accepted 48 and rejected 0" in text
+    assert text.count("accept, ann (fine &amp; sound)") >= min(len(flagged), 24)

@@ -9,6 +9,7 @@ from typing import Any
 
 from partsynth.audit.parents import parent_faults, parents_of
 from partsynth.audit.result import Fault
+from partsynth.audit.reviews import decisions_on
 from partsynth.audit.rows import real_rows, rows_with
 from partsynth.audit.tokens import LearnedToken, read_token
 from partsynth.audit.versions import Version
@@ -68,6 +69,8 @@ def made_from(version: Version, row: AugmentedRecord, faults: list[Fault]) -> di
         faults.append(Fault(row.path, f"has no verdict in {table}"))
     else:
         data["verdict"] = verdict.model_dump(mode="json")
+    if decisions := decisions_on(version, row):
+        data["review"] = decisions
     if (attempts := _attempts(version, row)) is not None:
         data["attempts"] = attempts
     return data

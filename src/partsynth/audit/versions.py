@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from partsynth.audit.runs import RunRecord, recorded_graph
 from partsynth.errors import UserError
 from partsynth.lineage.graph import covers, outputs
 from partsynth.lineage.objects import Objects
-from partsynth.store.layout import AUGMENTED, MANIFEST, SELECTED
+from partsynth.store.hashing import sha256_bytes
+from partsynth.store.layout import AUGMENTED, MANIFEST, REVIEW, SELECTED
+from partsynth.tracking.query import read_artifact
 
 
 class Version:
@@ -22,10 +24,17 @@ class Version:
     root : the project's
     objects : where the files of a run's version are read from
     outs : path -> md5 of every output in the run's stage graph
+    kept : a file that the run itself keeps, which DVC does not
     """
 
-    def __init__(self, root: Path, objects: Objects | None = None, outs: dict[str, str] | None = None) -> None:
-        self.root, self._objects, self._outs = root, objects, outs
+    def __init__(
+        self,
+        root: Path,
+        objects: Objects | None = None,
+        outs: dict[str, str] | None = None,
+        kept: Callable[[str], bytes | None] = lambda path: None,
+    ) -> None:
+        self.root, self._objects, self._outs, self._kept = root, objects, outs, kept
 
     @property
     def is_workspace(self) -> bool:
@@ -50,7 +59,7 @@ class Version:
             if md5.endswith(".dir") and covers(out, path):
                 inner = read_listing(self._objects, md5).get(path[len(out) + 1 :])
                 return None if inner is None else read_object(self._objects, inner)
-        return None
+        return self._kept(path)
 
     def sets(self) -> list[str]:
         """The folders of its augmentation sets."""
@@ -68,7 +77,24 @@ class Version:
 
 def version_of(root: Path, objects: Objects, run: RunRecord) -> Version:
     """What a run saw. Raises UserError where its stage graph is missing or unsound."""
-    return Version(root, objects, outputs(recorded_graph(root, run)["stages"]))
+    graph = recorded_graph(root, run)
+    files = graph.get("files", {})
+
+    def kept(path: str) -> bytes | None:
+        return _kept_file(root, run, path, files[path]) if path in files and covers(REVIEW, path) else None
+
+    return Version(root, objects, outputs(graph["stages"]), kept)
+
+
+def _kept_file(root: Path, run: RunRecord, name: str, sha256: str) -> bytes:
+    """A file that a run keeps. Raises UserError where it is missing or altered."""
+    if run.record is not None:
+        data = run.record.get("files", {}).get(name, "").encode()
+    else:
+        data = read_artifact(root, run.run_id, f"lineage/{name}") or b""
+    if sha256_bytes(data) != sha256:
+        raise UserError(f"the copy of {name} kept with run {run.run_id} is missing or altered")
+    return data
 
 
 def distinct_versions(root: Path, objects: Objects, runs: Sequence[RunRecord]) -> Iterator[tuple[RunRecord, Version]]:

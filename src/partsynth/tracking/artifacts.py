@@ -81,6 +81,7 @@ class Artifacts:
         """Files of these names and bytes."""
         with tempfile.TemporaryDirectory() as made:
             for name, data in files.items():
+                Path(made, name).parent.mkdir(parents=True, exist_ok=True)
                 Path(made, name).write_bytes(data)
             self.add_all(Path(made), folder)
 

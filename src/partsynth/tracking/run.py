@@ -19,7 +19,7 @@ from partsynth.tracking import sheet
 from partsynth.tracking.artifacts import Artifacts
 from partsynth.tracking.inputs import DataInput, log_inputs
 from partsynth.tracking.query import find_runs
-from partsynth.tracking.stamp import take_stamp
+from partsynth.tracking.stamp import kept_in_record, take_stamp
 from partsynth.tracking.store import EXPERIMENT, client, experiment_id, tracking_uri
 from partsynth.tracking.system import watch_system
 from partsynth.tracking.views import PARENT, Status
@@ -133,7 +133,7 @@ def training_run(root: Path, spec: RunSpec) -> Iterator[TrainingRun]:
         "tags": tags,
         "inputs": [vars(item) for item in stamp.inputs],
         "lineage": stamp.graph,
-        "files": {name: stamp.files[name].decode() for name in ("params.yaml", "dvc.yaml") if name in stamp.files},
+        "files": {name: data.decode() for name, data in stamp.files.items() if kept_in_record(name)},
     }
     run = TrainingRun(store, run_id, artifacts, identity, lambda: watch_system(run_id, uri))
     status: Status = "FAILED"

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from partsynth.lineage.git import GitState, git_state
 from partsynth.lineage.graph import VERSION, StageGraph, covers, stage_graph
 from partsynth.lineage.identity import project_id
 from partsynth.store.hashing import sha256_bytes, sha256_file, sha256_tree
-from partsynth.store.layout import AUGMENTED, MANIFEST
+from partsynth.store.layout import AUGMENTED, MANIFEST, NO_REVIEW, REVIEW
 from partsynth.tracking.inputs import DataInput, resolve_inputs
 from partsynth.tracking.views import PROJECT
 
@@ -42,6 +42,8 @@ def take_stamp(root: Path, stage: str, inputs: Sequence[DataInput]) -> Stamp:
     }
     if state is not None and state.patch:
         files["uncommitted.patch"] = state.patch
+    reviews = {name: (root / name).read_bytes() for name in _reviews(graph) if (root / name).is_file()}
+    files |= reviews
     graph["files"] = {name: sha256_bytes(data) for name, data in sorted(files.items())}
     files["stages.json"] = (json.dumps(graph, indent=1, sort_keys=True) + "\n").encode()
     lock = root / "requirements.lock"
@@ -53,6 +55,7 @@ def take_stamp(root: Path, stage: str, inputs: Sequence[DataInput]) -> Stamp:
         "base_sha256": _base_hash(root, resolved),
         "lock_sha256": sha256_file(lock) if lock.is_file() else "absent: no requirements.lock",
         "device": _device(),
+        **({"review_sha256": _named_hashes(reviews)} if reviews else {}),
         **({PROJECT: project} if (project := project_id(root)) else {}),
         "partsynth_version": importlib.metadata.version("partsynth"),
         "mlflow.source.name": f"partsynth {address or stage}",
@@ -74,6 +77,22 @@ def _graph(root: Path, address: str | None, inputs: Sequence[DataInput]) -> tupl
     if graph["disagree"]:
         return graph, "inconsistent: " + ", ".join(f"{d['stage']}: {d['path']}" for d in graph["disagree"])
     return graph, "complete" if address else "of the inputs: not started by DVC"
+
+
+def kept_in_record(name: str) -> bool:
+    """Whether a run's record (run.json) holds a file of its lineage too, for clones without the MLflow store."""
+    return name in ("params.yaml", "dvc.yaml") or covers(REVIEW, name)
+
+
+def _reviews(graph: StageGraph) -> list[str]:
+    """The tables of people's decisions that the run's tables obey: git has them, not DVC's cache."""
+    deps = {dep["path"] for stage in graph["stages"].values() for dep in stage.get("deps", [])}
+    return sorted(path for path in deps if covers(REVIEW, path) and path not in (REVIEW, NO_REVIEW))
+
+
+def _named_hashes(tables: Mapping[str, bytes]) -> str:
+    """Which version of each set's decisions: id=<sha256>,near_ood=<sha256>."""
+    return ",".join(f"{Path(name).stem}={sha256_bytes(data)}" for name, data in tables.items())
 
 
 def _git_tags(state: GitState | None) -> dict[str, str]:
