@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from partsynth.config.errors import fault_lines
 from partsynth.config.params import Params
 from partsynth.errors import UserError, did_you_mean
+from partsynth.store.reading import parse_yaml, read_text
 
 PARAMS = Path("params.yaml")
 
@@ -22,14 +22,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        where there is no such file, it is no YAML, or it holds no mapping.
+        where there is no such file, it is no YAML (``parse_yaml``), or it holds no mapping.
     """
-    try:
-        loaded = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run this in a project folder, or make one with `partsynth init`") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
+    missing = "run this in a project folder, or make one with `partsynth init`"
+    loaded = parse_yaml(read_text(path, "YAML", missing), str(path))
     if not isinstance(loaded, dict):
         raise UserError(f"{path} must hold a mapping of sections")
     return loaded
@@ -54,7 +50,7 @@ def load_text(text: str, name: Path) -> Params:
     UserError
         as ``load_all`` does.
     """
-    return _validated(Params, yaml.safe_load(text), name)
+    return _validated(Params, parse_yaml(text, str(name)), name)
 
 
 def load(section: str, path: Path = PARAMS) -> Any:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from partsynth.errors import UserError, listed
 from partsynth.records.rows import Record
+from partsynth.store import reading
 from partsynth.store.files import write_text_atomic
 
 R = TypeVar("R", bound=Record)
@@ -62,26 +63,45 @@ def read_text(path: Path) -> str:
     UserError
         where the file is missing, or no text.
     """
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run the stage that writes it (dvc repro)") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no table (CSV in UTF-8): {error}") from None
+    return reading.read_text(path, "table (CSV)")
 
 
 def parse_manifest(text: str, kind: type[R], name: str) -> list[R]:
     """The rows of a manifest's text; ``name`` is how faults call it. Raises as ``read_manifest`` does."""
-    reader = csv.DictReader(io.StringIO(text))
-    missing = [f for f, info in kind.model_fields.items() if info.is_required() and f not in (reader.fieldnames or [])]
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        return _rows(reader, kind, name)
+    except csv.Error as error:  # a quote that is never closed, a NUL byte, a field without end
+        raise UserError(f"{name}, line {reader.line_num}: no table (CSV): {error}") from None
+
+
+def _rows(reader: csv.DictReader[str], kind: type[R], name: str) -> list[R]:
+    columns = list(reader.fieldnames or [])
+    missing = [f for f, info in kind.model_fields.items() if info.is_required() and f not in columns]
     if missing:
         raise UserError(f"{name}: missing columns {', '.join(missing)}")
-    rows, faults = [], []
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        raise UserError(f"{name}: two columns {', '.join(twice)}")
+    rows: list[R] = []
+    faults: list[str] = []
+    seen: dict[tuple[str, ...], int] = {}
     for row in reader:
+        line = f"line {reader.line_num}"
+        if None in row:
+            faults.append(f"{line}: more fields than the header has columns")
+            continue
         try:
             rows.append(kind.model_validate(row))
         except ValidationError as error:
-            faults += [f"line {reader.line_num}, {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            faults += [f"{line}, {'.'.join(map(str, e['loc']))}: {_said(e['msg'])}" for e in error.errors()]
+            continue
+        first = seen.setdefault(rows[-1].key, reader.line_num)
+        if first != reader.line_num:
+            faults.append(f"{line}: {rows[-1].path} stands in line {first} already")
     if faults:
         raise UserError(f"{name} has faulty rows:\n  {listed(faults)}")
     return rows
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")

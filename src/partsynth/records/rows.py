@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 Split = Literal["train", "val", "test", "shifted"]
 Role = Literal["target", "near_ood", "far_ood"]  # what a photograph is to the classifiers
 UseRole = Literal["positive", "negative"]  # what an image is to the loss
 VerdictName = Literal["accept", "warn", "drop"]
+
+
+def _below(value: str) -> str:
+    pure = PurePosixPath(value)
+    if pure.is_absolute() or ".." in pure.parts or not value:
+        raise ValueError(f"{value!r} is not a path below its manifest")
+    return value
+
+
+def _below_or_none(value: str) -> str:
+    return _below(value) if value else value
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+ImagePath = Annotated[str, AfterValidator(_below_or_none)]  # of an image or mask of the project; empty where none
 
 
 class Record(BaseModel):
@@ -35,10 +50,7 @@ class Record(BaseModel):
     @field_validator("path")
     @classmethod
     def _relative(cls, value: str) -> str:
-        pure = PurePosixPath(value)
-        if pure.is_absolute() or ".." in pure.parts or not value:
-            raise ValueError(f"{value!r} is not a path below its manifest")
-        return value
+        return _below(value)
 
 
 class ImageRecord(Record):
@@ -63,7 +75,7 @@ class RealRecord(ImageRecord):
     group: str  # images of one physical part or spot; never in two splits
     state: str = ""  # wear word where the source knows it
     camera: str = ""
-    mask: str = ""  # path of the framed mask, empty where there is none
+    mask: ImagePath = ""  # path of the framed mask, empty where there is none
     source: str  # the original photograph, relative to the source folder
     source_sha256: str
     box: str = ""  # ROI crop in the original's pixels: "left,top,right,bottom"
@@ -86,7 +98,7 @@ class AugmentedRecord(ImageRecord):
 
     method: str
     set_name: str
-    source: str  # path of the real training image, relative to the repository's root
+    source: ImagePath  # path of the real training image, relative to the repository's root
     source_sha256: str
     source_group: str
     variant: int
@@ -113,9 +125,9 @@ class VerdictRecord(Record):
     """What the quality stage says of one image (data/quality/<set>.csv)."""
 
     set_name: str
-    source: str = ""
+    source: ImagePath = ""
     drift: float  # class-standardised distance from the real parts of its class, own source's group left out
-    percentile: float  # conformal (r + 1) / (n + 1) of drift among real validation images, in (0, 1]
+    percentile: Finite  # conformal (r + 1) / (n + 1) of drift among real validation images, in (0, 1]
     calibration_n: int
     nearest_class: str
     class_margin: float  # distance to the nearest other class minus that to its own; > 0 where its own is nearest
@@ -132,7 +144,7 @@ class SelectedRecord(Record):
 
     role: UseRole
     origin: str  # "real" or the augmentation set's name
-    source: str  # the real training image it goes back to (itself for a real one)
+    source: ImagePath  # the real training image it goes back to (itself for a real one)
     group: str
     state: str = ""
     percentile: float = float("nan")

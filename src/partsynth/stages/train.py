@@ -5,7 +5,6 @@ There is one ``fit``; setups differ by the rows of their training table alone an
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from partsynth.records.rows import RealRecord, SelectedRecord
 from partsynth.store.files import prune, write_bytes_atomic, write_json, write_text_atomic
 from partsynth.store.hashing import fingerprint
 from partsynth.store.layout import AUGMENTED, MANIFEST, TOKENS, Layout
+from partsynth.store.reading import read_object
 from partsynth.store.state import SavedState
 from partsynth.store.tensors import safetensors_metadata
 from partsynth.tracking.inputs import DataInput
@@ -132,7 +132,7 @@ def run(inputs: Inputs) -> dict[str, float]:
             tracked.set_tags({"collapse": fitted.collapsed})
         tracked.log_model(out)
         tracked.log_artifact(out / CURVES, "plots")
-        write_json(record, tracked.identity)
+    write_json(record, tracked.identity)  # of a run that is whole in the store
     checkpoint.delete()
     told = ", ".join(f"{k} {metrics[k]:.3f}" for k in ("val_accuracy", "val_accuracy_knn", "loss") if k in metrics)
     print(f"train {title}: {told} ({seconds:.0f} s)")
@@ -206,10 +206,10 @@ def _finished(out: Path, record: Path, mark: str) -> dict[str, float] | None:
     if (safetensors_metadata(out / classifier.ENCODER) or {}).get("fingerprint") != mark:
         return None
     try:
-        config = json.loads((out / classifier.CONFIG).read_text())
-        whole = config["fingerprint"] == mark and json.loads(record.read_text())["fingerprint"] == mark
-        return config["metrics"] if whole and (out / classifier.PROBE).is_file() else None
-    except (OSError, ValueError, KeyError):
+        config, named = read_object(out / classifier.CONFIG), read_object(record)
+        whole = config["fingerprint"] == mark and named["fingerprint"] == mark and isinstance(named["run_id"], str)
+        return config["metrics"] if whole and safetensors_metadata(out / classifier.PROBE) is not None else None
+    except (UserError, OSError):
         return None
 
 

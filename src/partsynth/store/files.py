@@ -15,6 +15,7 @@ from typing import Any
 from partsynth.errors import UserError
 from partsynth.store.drafts import draft_file, draft_folder
 from partsynth.store.hashing import plain
+from partsynth.store.reading import read_json as read_json
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
@@ -68,22 +69,6 @@ def draft_of(path: Path) -> Iterator[Path]:
         yield draft
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
-
-
-def read_json(path: Path) -> Any:
-    """What the file holds.
-
-    Raises
-    ------
-    UserError
-        where it is missing or no JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run the stage that writes it (dvc repro)") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
 def prune(folder: Path, wanted: Iterable[Path]) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from partsynth.core.contrastive.encoder import Classifier, Encoder
 from partsynth.errors import UserError
 from partsynth.seams import BACKBONES
 from partsynth.store.files import write_bytes_atomic, write_json
+from partsynth.store.reading import lacking, read_object, read_tensors
 
 ENCODER, PROBE, CONFIG = "encoder.safetensors", "classifier.safetensors", "config.json"
 FIRST_BACKBONE = "narrow_resnet"  # of models that were stored before there was a choice; they do not name it
@@ -85,21 +85,31 @@ def load(folder: Path, device: str = "cpu") -> tuple[Classifier, dict[str, Any]]
 
     Raises
     ------
-    FileNotFoundError
-        where a file lacks.
     UserError
-        where no backbone has the name that the model was trained with, or a package that it needs lacks.
+        where a file lacks or is damaged, no backbone has the name that the model was trained with, or a package that it
+        needs lacks.
     """
-    from safetensors.torch import load_file
-
-    config = json.loads((folder / CONFIG).read_text())
+    config = read_object(folder / CONFIG)
+    lacking(folder / CONFIG, config, {"architecture": dict, "classes": list, "size": int, "fingerprint": str})
     shape = config["architecture"]
     backbone = BACKBONES[shape.get("backbone", FIRST_BACKBONE)]
     try:
         encoder = encoders.build(backbone, shape, shape["embedding"], seed=None)
+        model = Classifier(encoder, len(config["classes"]), config["size"], config.get("test_views", "none"))
     except ValueError as error:
         raise UserError(f"{folder / CONFIG}: backbone {shape.get('backbone')}: {error}") from None
-    encoder.load_state_dict(load_file(folder / ENCODER))
-    model = Classifier(encoder, len(config["classes"]), config["size"], config.get("test_views", "none"))
-    model.classifier.load_state_dict(load_file(folder / PROBE))
+    except (TypeError, RuntimeError, OverflowError, AttributeError) as error:
+        raise UserError(f"{folder / CONFIG} describes no model ({error}): dvc checkout, or dvc repro") from None
+    _fill(model.encoder, folder / ENCODER)
+    _fill(model.classifier, folder / PROBE)
     return model.to(device).eval(), config
+
+
+def _fill(module: nn.Module, path: Path) -> None:
+    """Weights from their file."""
+    weights = read_tensors(path, finite=False)  # a training that diverged is named by who uses it
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        told = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not fit {CONFIG} beside it ({told}): dvc checkout, or dvc repro") from None

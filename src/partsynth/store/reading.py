@@ -1,0 +1,184 @@
+"""Files that somebody may have damaged, read: what is wrong is one sentence that names the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from partsynth.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST = 200_000  # values in a YAML file, aliases counted as what they stand for
+RUN_STAGE = "run the stage that writes it (dvc repro)"
+
+
+class MissingKey(UserError, KeyError):
+    """A key that lacks in a JSON file."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class JsonObject(dict[str, Any]):
+    """An object of a JSON file: who asks for a key that lacks is told of the file."""
+
+    def __init__(self, pairs: list[tuple[str, Any]], path: Path) -> None:
+        super().__init__(pairs)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise MissingKey(f"{self._path} has no key {key!r}: it is damaged, or of another version; {RUN_STAGE}")
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
+def read_text(path: Path, what: str = "text", missing: str = RUN_STAGE) -> str:
+    """A file's text.
+
+    Parameters
+    ----------
+    what : the file is, in words ("table (CSV)")
+    missing : what helps where it is not there
+
+    Raises
+    ------
+    UserError
+        where it is not there, or no text in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {missing}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no {what} in UTF-8 (byte {error.start})") from None
+
+
+def read_json(path: Path, missing: str = RUN_STAGE) -> Any:
+    """What the file holds; of objects see ``JsonObject``.
+
+    Raises
+    ------
+    UserError
+        where it is missing or no JSON, holds a key twice, or a number that is none.
+    """
+    text = read_text(path, "JSON", missing)
+
+    def pairs(found: list[tuple[str, Any]]) -> JsonObject:
+        names = [name for name, _ in found]
+        if twice := next((name for n, name in enumerate(names) if name in names[:n]), None):
+            raise UserError(f"{path} has the key {twice!r} twice: {RUN_STAGE}")
+        return JsonObject(found, path)
+
+    try:
+        return json.loads(text, object_pairs_hook=pairs, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}; {RUN_STAGE}") from None
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def read_object(path: Path) -> JsonObject:
+    """A JSON file's object.
+
+    Raises
+    ------
+    UserError
+        as ``read_json``, and where it holds another thing.
+    """
+    found = read_json(path)
+    if not isinstance(found, JsonObject):
+        raise UserError(f"{path} must hold an object ({{...}}), found {type(found).__name__}: {RUN_STAGE}")
+    return found
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """What a YAML text holds; ``name`` is how faults call it.
+
+    Raises
+    ------
+    UserError
+        where it is no YAML, holds a key twice, is nested too deeply, or an alias stands for itself or for very much.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            return None
+        _weigh(node, name, [0], [])
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{name} is not valid YAML: {error}") from None
+    except RecursionError:
+        raise UserError(f"{name} is not valid YAML: nested too deeply") from None
+    except ValueError as error:  # a date or number that there is none of
+        raise UserError(f"{name} is not valid YAML: {error}") from None
+
+
+def _weigh(node: yaml.Node, name: str, count: list[int], above: list[int]) -> None:
+    count[0] += 1
+    if count[0] > MOST:
+        raise UserError(f"{name} stands for more than {MOST} values (aliases of aliases)")
+    if id(node) in above:
+        line = node.start_mark.line + 1 if node.start_mark else "?"
+        raise UserError(f"{name}, line {line}: an alias (*) that stands for itself")
+    if isinstance(node, yaml.MappingNode):
+        seen: set[tuple[str, str]] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen and key.value != "<<":
+                    raise UserError(f"{name}, line {key.start_mark.line + 1}: the key {key.value!r} stands there twice")
+                seen.add((key.tag, key.value))
+            _weigh(value, name, count, [*above, id(node)])
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _weigh(value, name, count, [*above, id(node)])
+
+
+def read_tensors(path: Path, finite: bool = True) -> dict[str, Tensor]:
+    """A safetensors file's tensors, on the CPU.
+
+    Raises
+    ------
+    UserError
+        where it is missing, torn, or (``finite``) holds numbers that are none.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {RUN_STAGE}") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} holds no whole tensors ({error}): dvc checkout restores it") from None
+    bad = [n for n, t in sorted(tensors.items()) if finite and t.is_floating_point() and not torch.isfinite(t).all()]
+    if bad:
+        raise UserError(f"{path} holds numbers that are none (NaN) in {bad[0]}: dvc checkout restores it")
+    return tensors
+
+
+def lacking(path: Path, found: Mapping[str, Any], wanted: Mapping[str, type]) -> None:
+    """Refuse a JSON object whose values are not of the wanted types.
+
+    Raises
+    ------
+    UserError
+        naming the first key that lacks or is of another type.
+    """
+    for key, kind in wanted.items():
+        if key not in found:
+            raise MissingKey(f"{path} has no key {key!r}: it is damaged, or of another version; {RUN_STAGE}")
+        if not isinstance(found[key], kind) or (kind is int and isinstance(found[key], bool)):
+            raise UserError(f"{path}: {key} should be {WORDS[kind]}, found {json.dumps(found[key], default=str)[:60]}")
+
+
+WORDS = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
