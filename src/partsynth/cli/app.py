@@ -96,7 +96,7 @@ app = typer.Typer(
         "real_id_negatives) are trained by supervised contrastive learning and compared on accuracy and on "
         "out-of-distribution detection. DVC versions the data, MLflow keeps the runs."
         "\n\n"
-        "[bold]partsynth init DIR --preset folder --data PHOTOS[/bold] makes a project of your own, "
+        "[bold]partsynth init DIR --data PHOTOS[/bold] makes a project of your own, "
         "[bold]dvc repro[/bold] in it does everything, [bold]partsynth params[/bold] explains every parameter."
     ),
 )

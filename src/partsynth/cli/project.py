@@ -20,10 +20,11 @@ def init(
     preset: Annotated[
         str,
         typer.Option(
-            help="Parameters to begin with: folder (photographs, one folder per class), mvip (MVIP's photographs), "
-            "sd15-gpu (photographs, Stable Diffusion 1.5 on a GPU) or demo (rendered parts)."
+            help="Parameters to begin with: photographs (one folder per class, a pretrained encoder), folder (the same, "
+            "a small network from scratch), mvip (MVIP's photographs), sd15-gpu (photographs, Stable Diffusion 1.5 on a "
+            "GPU) or demo (rendered parts)."
         ),
-    ] = "folder",
+    ] = "photographs",
     data: Annotated[
         Path | None, typer.Option(help="Folder of photographs; it stays where it is. Left out with rendered parts.")
     ] = None,
@@ -149,7 +150,11 @@ def register(
     ] = None,
     alias: Annotated[str, typer.Option(help="Alias that the model takes over.")] = "champion",
 ) -> None:
-    """Register the chosen model in MLflow with a model card and the digests of its data."""
-    from partsynth.evaluation import champion
+    """Register the chosen model in MLflow with a model card and the digests of its data.
 
-    typer.echo(champion.register(Path.cwd(), name, alias))
+    With the extra serve the version is a model that `mlflow models serve -m models:/NAME@champion` answers with.
+    """
+    from partsynth.serving.register import register as register_model
+
+    for line in register_model(Path.cwd(), name, alias):
+        typer.echo(line)
