@@ -126,3 +126,26 @@ def test_tables_that_leave_the_folder_are_not_written(carded: Path, tmp_path: Pa
     with pytest.raises(UserError, match="is not a relative path"):
         export(Inputs(root=carded, out=tmp_path / "export", run=RUN))
     assert not (tmp_path / "export").exists() and not (tmp_path / "escaped.csv").exists()
+
+
+def test_a_clone_without_a_store_exports_from_the_runs_record(carded: Path, whole: Path, tmp_path: Path) -> None:
+    """Of models whose config.json has the run's fingerprint, as the package's own training writes it."""
+    root = small_project.copy(carded, tmp_path / "project")
+    for name in root.glob("mlflow.db*"):
+        name.unlink()
+    folder = root / "models/supcon/real_id_negatives/0"
+    with pytest.raises(UserError, match="neither in MLflow nor in the workspace"):
+        export(Inputs(root=root, out=tmp_path / "export", run=RUN))
+    config = json.loads((folder / "config.json").read_text())
+    config["fingerprint"] = json.loads((folder / "run.json").read_text())["tags"]["fingerprint"]
+    (folder / "config.json").write_text(json.dumps(config))
+    result = export(Inputs(root=root, out=tmp_path / "export", run=RUN))
+    assert result.data["run"]["stored"].endswith("run.json")
+    made, before = contents(tmp_path / "export"), contents(whole)
+    same = [name for name in made if made[name] == before.get(name)]
+    assert {"bom.cdx.json", "README.md"}.isdisjoint(same) and {"lineage/stages.json", "lineage/params.yaml"} <= set(
+        same
+    )
+    assert [name for name in made if name.startswith("data/") and name not in same] == []
+    done = subprocess.run([sys.executable, tmp_path / "export/verify.py"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("in order: ")

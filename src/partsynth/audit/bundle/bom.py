@@ -191,13 +191,13 @@ def _environment(found: Gathered) -> list[dict[str, Any]]:
     if LOCK not in found.files:
         return []
     lock = _file(found, LOCK, LOCK, "file", "Exact versions and hashes of the run's environment")
-    pins = dict(PINNED.findall(found.files[LOCK].decode()))
+    pins = set(PINNED.findall(found.files[LOCK].decode()))  # a package may have one version per system
     return [
         lock,
         *(
             {"type": "library", "bom-ref": f"pkg:pypi/{name.lower()}@{version}", "name": name, "version": version}
             | {"purl": f"pkg:pypi/{name.lower().replace('_', '-')}@{version}"}
-            for name, version in sorted(pins.items())
+            for name, version in sorted(pins)
         ),
     ]
 

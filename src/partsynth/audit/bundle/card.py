@@ -95,7 +95,7 @@ of `sha256sum -c`; who noted its own sha256 at the export needs no signature: `p
 | `model_card.md` | what the model is, made of, worth, and not for |
 | `bom.cdx.json` | CycloneDX 1.6 ML-BOM: model, data sets, base model, tokens, packages, with hashes and licences |
 | `croissant-*.json` | each data set in Croissant with RAI fields |
-| `data/` | manifests (one row per image), verdicts, people's decisions, training tables, data card |
+| `data/` | manifests (one row per image), verdicts, people's decisions, training tables; the data card as it is now |
 | `model/`, `models/` | the model's weights and configuration; learned tokens |
 | `lineage/` | the resolved graph of stages with all hashes, params.yaml, dvc.yaml, uncommitted changes |
 | `evaluation/` | predictions of each test and OOD image |

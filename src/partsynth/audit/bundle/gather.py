@@ -48,6 +48,7 @@ class Gathered:
     weights: dict[str, str] = field(default_factory=dict)  # file of the model -> sha256
     absent: list[str] = field(default_factory=list)  # sentences on what could not be had
     metrics: dict[str, float] = field(default_factory=dict)
+    _rows: dict[str, list[AugmentedRecord]] = field(default_factory=dict)
 
     @property
     def outs(self) -> dict[str, str]:
@@ -72,9 +73,12 @@ class Gathered:
         return parse_manifest(self.files[path].decode(), RealRecord, path) if path in self.files else []
 
     def augmented(self, name: str) -> list[AugmentedRecord]:
-        path = f"{AUGMENTED}/{name}/{MANIFEST}"
-        text = self.files[path].decode()
-        return parse_manifest(text, row_type(text, path), path)
+        """The rows of a set."""
+        if name not in self._rows:
+            path = f"{AUGMENTED}/{name}/{MANIFEST}"
+            text = self.files[path].decode()
+            self._rows[name] = parse_manifest(text, row_type(text, path), path)
+        return self._rows[name]
 
     @cached_property
     def card(self) -> DataCard:
