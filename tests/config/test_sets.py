@@ -20,6 +20,9 @@ from hypothesis import strategies as st
         ({"sets": {"a": {"strength": 0.5, "restore": 1.0, "restore_sigma": -1.0}}}, "sets.a.restore_sigma"),
         ({"sets": {"a": {"strength": 0.5, "max_attempts": 4}}}, "sets.a: max_attempts is the limit of quota"),
         ({"sets": {"a": {"strength": 0.5, "quota": 5, "max_attempts": 4}}}, "sets.a: max_attempts is the limit of"),
+        ({"sets": {"a": {"strength": 0.5, "edit": "context", "masked": True}}}, "sets.a: masked is edit: part"),
+        ({"sets": {"a": {"strength": 0.5, "feather": 2.0}}}, "sets.a: feather is the edge of edit: context"),
+        ({"sets": {"a": {"strength": 0.5, "edit": "background"}}}, "sets.a.edit"),
         ({"calibrate": {"min": 0.6, "max": 0.5}}, "calibrate: min 0.6 is not below max 0.5"),
     ],
 )

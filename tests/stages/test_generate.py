@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from helpers import tiny_sd
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from partsynth.augmentation import materials
-from partsynth.augmentation.again import regenerate
+from partsynth.augmentation.again import encodings, regenerate
 from partsynth.augmentation.methods.sdedit import MEMBER, SdeditRecord, SdeditSet
 from partsynth.config.generation import Generate, Tokens
 from partsynth.config.models import Diffusion
@@ -27,7 +28,7 @@ from partsynth.records.rows import RealRecord
 from partsynth.records.strengths import ClassStrength, Strengths
 from partsynth.store.files import write_json
 from partsynth.store.hashing import sha256_bytes, sha256_file
-from partsynth.store.png import png_bytes, png_fingerprint
+from partsynth.store.png import TERMS, XMP_KEY, png_fingerprint, write_png
 
 SETTINGS = Generate(steps=6, batch_size=4)
 
@@ -100,7 +101,7 @@ def test_each_class_has_the_strength_that_calibrate_found(project) -> None:
     assert {(r.class_name, r.strength) for r in rows} == {("gear_t12", 0.3), ("gear_t24", 0.6)}
     where = (project / "data/real", project / "models/tokens", project)
     again = regenerate(rows[0], Diffusion(device="cpu"), *where)
-    assert sha256_bytes(png_bytes(again, rows[0].fingerprint)) == rows[0].sha256
+    assert sha256_bytes(encodings(again, rows[0])[0]) == rows[0].sha256
     give(project, "auto", {"gear_t12": 0.3})
     with pytest.raises(UserError, match="no strength for gear_t24: dvc repro calibrate@auto"):
         make(project, "auto", strength="auto")
@@ -118,6 +119,7 @@ def test_each_class_has_the_strength_that_calibrate_found(project) -> None:
         {"masked": True},
         {"restore": 0.7},
         {"restore": 1, "restore_sigma": 3},
+        {"edit": "context", "feather": 2},
     ],
 )
 def test_a_picture_is_made_again_from_its_row_alone(project, augmentation) -> None:
@@ -125,7 +127,7 @@ def test_a_picture_is_made_again_from_its_row_alone(project, augmentation) -> No
     base = Diffusion(device="cpu")
     for name in random.Random(0).sample(sorted(rows), 3):
         picture = regenerate(rows[name], base, project / "data/real", project / "models/tokens", project)
-        assert sha256_bytes(png_bytes(picture, rows[name].fingerprint)) == rows[name].sha256
+        assert sha256_bytes(encodings(picture, rows[name])[0]) == rows[name].sha256
 
 
 def test_what_is_missing_is_remade_with_the_same_bytes_whatever_came_before(project, monkeypatch) -> None:
@@ -143,6 +145,29 @@ def test_what_is_missing_is_remade_with_the_same_bytes_whatever_came_before(proj
     again = make(project)
     assert sorted(painted) == sorted(rows[n].path for n in gone)
     assert again == rows and not (folder / "gear_t12/stranger.png").exists()
+
+
+@pytest.mark.parametrize("augmentation", [{}, {"strength": 0}, {"masked": True}])
+def test_every_picture_says_that_a_model_edited_it(project, augmentation) -> None:
+    rows = make(project, **augmentation)
+    for row in rows.values():
+        xmp = Image.open(project / row.path).info[XMP_KEY]
+        assert f'"{TERMS}compositeWithTrainedAlgorithmicMedia"' in xmp
+
+
+def test_pictures_from_before_the_mark_are_made_again_with_the_same_pixels(project) -> None:
+    """Also their fingerprints stay, so that an audit makes those of earlier runs again."""
+    rows = make(project)
+    pixels = {name: Image.open(project / row.path).tobytes() for name, row in rows.items()}
+    older = {
+        name: write_png(project / row.path, Image.open(project / row.path), row.fingerprint)
+        for name, row in rows.items()
+    }
+    name, row = next(iter(rows.items()))
+    again = regenerate(row, Diffusion(device="cpu"), project / "data/real", project / "models/tokens", project)
+    assert sha256_bytes(encodings(again, row)[1]) == older[name] != row.sha256
+    assert make(project) == rows
+    assert {name: Image.open(project / row.path).tobytes() for name, row in rows.items()} == pixels
 
 
 def test_nothing_to_do_loads_no_model(project, monkeypatch) -> None:
@@ -181,6 +206,33 @@ def test_masked_edits_keep_every_pixel_outside_the_part(project) -> None:
         assert np.abs(picture[~outside].astype(int) - source[~outside]).mean() > 5
 
 
+@pytest.mark.parametrize("edit", ["part", "context"])
+@pytest.mark.parametrize("feather", [0.0, 3.0])
+def test_edits_of_the_context_keep_the_part_and_the_reverse(project, edit, feather) -> None:
+    real = {r.path: r for r in read_manifest(project / "data/real/manifest.csv", RealRecord)}
+    rows = make(project, edit=edit, feather=feather, strength=0.8, restore=1, restore_sigma=2).values()
+    for row in rows:
+        picture, source = (np.asarray(Image.open(project / p).convert("RGB"), int) for p in (row.path, row.source))
+        part = np.asarray(Image.open(project / real[row.source].mask)) > 127
+        edited = part if edit == "part" else ~part
+        assert np.array_equal(picture[~edited], source[~edited])
+        changed = np.abs(picture - source).mean(2)
+        assert changed[edited].mean() > 3
+        deep = gaussian_filter(edited.astype(float), 3) > 0.95
+        rim = edited & (gaussian_filter(edited.astype(float), 3) < 0.6)
+        if feather:
+            assert changed[rim].mean() < 0.3 * changed[deep].mean()
+
+
+def test_masked_is_the_older_word_for_edit_part(project) -> None:
+    def pixels(**given) -> dict[str, bytes]:
+        rows = make(project, strength=0.8, variants=1, **given)
+        return {name: Image.open(project / row.path).tobytes() for name, row in rows.items()}
+
+    assert pixels(masked=True) == pixels(edit="part")
+    assert "feather" not in (project / "data/augmented/id/manifest.csv").read_text().splitlines()[0]
+
+
 def test_restoring_puts_back_what_the_vae_loses(project) -> None:
     def apart(restore: float) -> float:
         rows = make(project, strength=0.0, restore=restore).values()
@@ -199,29 +251,6 @@ def test_pictures_have_their_sources_size_whatever_size_the_model_works_at(proje
     for row in make(project, masked=True).values():
         assert Image.open(project / row.path).size == (48, 48) and row.size == 64
 
-
-def test_few_sources_are_drawn_a_class_and_no_variant_is_an_empty_set(project) -> None:
-    few = make(project, settings=SETTINGS.model_copy(update={"max_sources": 1}))
-    assert sorted(r.class_name for r in few.values()) == ["gear_t12", "gear_t12", "gear_t24", "gear_t24"]
-    assert make(project, variants=0) == {}
-    assert (project / "data/augmented/id/manifest.csv").is_file()
-
-
-def test_missing_and_foreign_tokens_are_named_all_at_once(project) -> None:
-    folder = project / "models/tokens"
-    (folder / "gear_t12.safetensors").rename(folder / "gear_t24.safetensors")
-    with pytest.raises(UserError) as error:
-        make(project)
-    assert "class gear_t12 has no learned token" in str(error.value)
-    assert "gear_t24.safetensors holds the token of class 'gear_t12'" in str(error.value)
-    assert not (project / "data/augmented/id/manifest.csv").exists()
-
-
-def test_a_token_of_another_base_is_refused(project) -> None:
-    shutil.rmtree(project / "models/base")
-    tiny_sd.build(project / "models/base", seed=5)
-    with pytest.raises(UserError, match="was learned with base"):
-        make(project)
 
 def test_with_a_cut_off_photographs_of_any_size_keep_their_own_detail(project) -> None:
     """The model works at 64 px; a photograph of 160 px is edited at 160 px."""
@@ -257,6 +286,29 @@ def test_a_cut_off_is_told_where_it_was_given_alone(project) -> None:
     assert not set(shas(zero).values()) & set(shas(plain).values())  # other rows, other fingerprints
 
 
+def test_few_sources_are_drawn_a_class_and_no_variant_is_an_empty_set(project) -> None:
+    few = make(project, settings=SETTINGS.model_copy(update={"max_sources": 1}))
+    assert sorted(r.class_name for r in few.values()) == ["gear_t12", "gear_t12", "gear_t24", "gear_t24"]
+    assert make(project, variants=0) == {}
+    assert (project / "data/augmented/id/manifest.csv").is_file()
+
+
+def test_missing_and_foreign_tokens_are_named_all_at_once(project) -> None:
+    folder = project / "models/tokens"
+    (folder / "gear_t12.safetensors").rename(folder / "gear_t24.safetensors")
+    with pytest.raises(UserError) as error:
+        make(project)
+    assert "class gear_t12 has no learned token" in str(error.value)
+    assert "gear_t24.safetensors holds the token of class 'gear_t12'" in str(error.value)
+    assert not (project / "data/augmented/id/manifest.csv").exists()
+
+
+def test_a_token_of_another_base_is_refused(project) -> None:
+    shutil.rmtree(project / "models/base")
+    tiny_sd.build(project / "models/base", seed=5)
+    with pytest.raises(UserError, match="was learned with base"):
+        make(project)
+
 
 def test_only_training_pictures_with_their_own_bytes_are_edited(project) -> None:
     rows = make(project)
@@ -281,6 +333,8 @@ def test_masked_sets_need_masks_and_the_prompt_must_fit(project) -> None:
     (project / "data/real/masks/train/gear_t12/gear_t12_1.png").unlink()
     with pytest.raises(UserError, match=r"no mask:\n  data/real/train/gear_t12/gear_t12_1.png"):
         make(project, masked=True)
+    with pytest.raises(UserError, match=r"sets.id.edit: context edits by masks, but these have no mask:"):
+        make(project, edit="context")
     with pytest.raises(UserError, match=r"generate.template: .* takes 32"):
         make(project, settings=SETTINGS.model_copy(update={"template": "part " * 40 + "{token}"}))
 
