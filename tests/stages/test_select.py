@@ -125,6 +125,19 @@ def test_edits_of_real_images_that_the_table_lacks_are_left_out(go, tmp_path):
     assert len(rows) == 6 and {r.source for r in rows} == chosen
 
 
+def test_a_setup_mixes_two_sets_of_positives(go, tmp_path):
+    """Restored edits, and a few free ones on top of them."""
+    go(ALL)
+    free = [edit(source, v, set_name="free") for source in REAL[:6] for v in range(2)]
+    write_manifest(tmp_path / "free.csv", free, SdeditRecord)
+    params = SelectSetup(rule="all", max_per_class=2)
+    run(params, "mixed", tmp_path / "x.csv", tmp_path / "free.csv", None, tmp_path / "mixed.csv", tmp_path / "real.csv")
+    rows = read_manifest(tmp_path / "mixed.csv", SelectedRecord)
+    assert {r.role for r in rows} == {"positive"}
+    counts = Counter((r.origin, r.class_name) for r in rows)
+    assert counts == {(o, c): n for o, n in (("real", 3), ("id", 6), ("free", 2)) for c in ("gear", "disc")}
+
+
 def test_random_draws_as_many_a_class_as_the_band_from_all_fit_pictures(go):
     band = SelectSetup(role="negative", rule="band", band=(0.5, 1.0), cap=3.5, max_per_class=2)
     rule = band.model_copy(update={"rule": "random"})

@@ -52,6 +52,18 @@ def test_synthetic_share_holds_on_average(share):
     assert drawn.mean() == pytest.approx(share, abs=0.03)
 
 
+def test_two_sets_of_positives_are_drawn_by_their_numbers():
+    """Images of one set are no more wanted than those of another: shares are those of the counts per class."""
+    labels, is_negative, is_synthetic, source = table(synthetic=4, negatives=0)
+    second = is_synthetic & (np.arange(len(labels)) % 4 == 0)  # every fourth edit is of another set
+    made = Batches(labels, is_negative, is_synthetic, source, Mix(12, 0.5), 0)
+    drawn = np.concatenate([made.step(k).first for k in range(1500)])
+    drawn = drawn[is_synthetic[drawn]]
+    for c in range(CLASSES):
+        own, among = drawn[labels[drawn] == c], is_synthetic & (labels == c)
+        assert second[own].mean() == pytest.approx(second[among].mean(), abs=0.04)
+
+
 def test_a_class_without_synthetic_pictures_uses_real_ones():
     made, (labels, _, is_synthetic, _) = batches(Mix(16, 0.5), only_real=(1,))
     drawn = np.concatenate([made.step(k).first for k in range(50)])
