@@ -15,6 +15,7 @@ from partsynth.benchmark.project import read_preset
 from partsynth.config.load import load_all, read_yaml
 from partsynth.errors import UserError
 from partsynth.project.dvcfile import graph_for, with_setups
+from partsynth.store.layout import NO_REVIEW
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,16 +57,23 @@ def test_a_replicates_parameters_carry_its_seed_and_only_what_its_setups_need(tm
 def test_a_projects_graph_has_the_setups_of_its_replicate(tmp_path: Path) -> None:
     graph = yaml.safe_load(graph_for(loaded(tmp_path), ["real", "real_id", "real_vae"]))
     assert graph["stages"]["select"]["foreach"] == {
-        "real": {"onto": "data/real/train", "manifest": "data/real/manifest.csv", "verdicts": "data/real/val"},
+        "real": {
+            "onto": "data/real/train",
+            "manifest": "data/real/manifest.csv",
+            "verdicts": "data/real/val",
+            "review": NO_REVIEW,
+        },
         "real_id": {
             "onto": "data/selected/real.csv",
             "manifest": "data/augmented/id/manifest.csv",
             "verdicts": "data/quality/id.csv",
+            "review": NO_REVIEW,
         },
         "real_vae": {
             "onto": "data/selected/real.csv",
             "manifest": "data/augmented/vae/manifest.csv",
             "verdicts": "data/quality/vae.csv",
+            "review": NO_REVIEW,
         },
     }
     shipped = (ROOT / "dvc.yaml").read_text()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from partsynth.benchmark.project import take_over, take_over_features
-from partsynth.store.layout import Layout
 from partsynth.benchmark.run import run
 from partsynth.errors import UserError
 from partsynth.store.files import write_text_atomic
+from partsynth.store.layout import Layout
 
 
 def test_presets_without_a_benchmark_and_unknown_ones_are_named(tmp_path: Path) -> None:

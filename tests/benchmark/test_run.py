@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 from helpers import tiny_sd
-from helpers.replicates import SETUPS
+from helpers.replicates import SETUPS, finished, loaded
 
 from partsynth.benchmark import project
-from partsynth.benchmark.plan import Replicate
-from partsynth.benchmark.run import alone, progress, run
+from partsynth.benchmark.plan import Replicate, plan
+from partsynth.benchmark.run import alone, progress, run, so_far
 from partsynth.errors import UserError
 from partsynth.evaluation.predictions import recompute
 from partsynth.evaluation.results import read_benchmark
@@ -122,3 +122,16 @@ def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run("tiny", **options)
     assert {p: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
     assert {p: p.stat().st_mtime_ns for p in work.glob("*/dvc.lock")} == locks
+
+
+def test_replicates_that_are_done_can_be_told_before_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = loaded(tmp_path)
+    monkeypatch.setattr(project, "presets", lambda: {"small": tmp_path / "params.yaml"})
+    replicates = plan(params, quick=False)
+    with pytest.raises(UserError, match="has no replicate that is done: start partsynth benchmark --preset small"):
+        so_far("small", places={}, work=tmp_path / "work", out=tmp_path)
+    finished(tmp_path / "work/small", replicates[:2])
+    page = so_far("small", places={"--data": Path("photos")}, work=tmp_path / "work", out=tmp_path).read_text()
+    assert f"**So far:** 2 of {len(replicates)} replicates" in page and "--preset small --data photos" in page
+    found = read_benchmark(tmp_path / "small.json")
+    assert found.seeds["real"] == [3, 5] and found.benchmark is not None and found.benchmark.planned == len(replicates)

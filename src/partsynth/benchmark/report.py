@@ -17,11 +17,24 @@ from partsynth.store.files import write_bytes_atomic, write_json, write_text_ato
 from partsynth.store.hashing import sha256_file
 
 
-def report(params: Params, replicates: Sequence[Replicate], work: Path, out: Path, stem: str, command: str) -> Path:
-    """Join the replicates in ``work``, summarise, write ``out``/``stem``.*; returns the page."""
+def report(
+    params: Params,
+    replicates: Sequence[Replicate],
+    work: Path,
+    out: Path,
+    stem: str,
+    command: str,
+    planned: int | None = None,
+) -> Path:
+    """Join the replicates in ``work``, summarise, write ``out``/``stem``.*; returns the page.
+
+    Parameters
+    ----------
+    planned : replicates that there will be; None = these are all
+    """
     predictions = out / f"{stem}-predictions.csv.gz"
     write_bytes_atomic(predictions, compressed(join(params, replicates, work)))
-    return _write(summarise_benchmark(params, replicates, work, predictions, command), out, stem)
+    return _write(summarise_benchmark(params, replicates, work, predictions, command, planned), out, stem)
 
 
 def report_again(params: Params, out: Path, stem: str) -> Path:

@@ -18,8 +18,14 @@ from partsynth.errors import UserError
 from partsynth.lineage.git import git
 from partsynth.project.shipped import checkout
 from partsynth.store.files import read_json, write_json
+from partsynth.store.layout import Layout
 
 CODE = ("src", "presets", "dvc.yaml", "models/base")  # of the repository: what a benchmark's figures depend on
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a replicate has figures."""
+    return (folder / SECONDS).is_file() and Layout(folder).summary.is_file()
 
 
 def reproduce(folder: Path, started: float, environment: Mapping[str, str]) -> None:

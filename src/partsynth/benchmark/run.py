@@ -14,13 +14,13 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from partsynth.benchmark.plan import Replicate, plan
 from partsynth.benchmark.project import prepare, read_preset, shared_cache, take_over, take_over_features
 from partsynth.benchmark.report import report, report_again
-from partsynth.benchmark.reproduce import reproduce
+from partsynth.benchmark.reproduce import is_done, reproduce
 from partsynth.errors import UserError
 from partsynth.lineage.git import home
 from partsynth.store.process import stoppable
@@ -77,10 +77,31 @@ def run(
             reproduce(folder, started, environment(store, work, name, replicate))
             done.append(replicate)
             print(f"benchmark: {progress(replicates, done, time.monotonic() - began)}", flush=True)
-    command = ["partsynth", "benchmark", "--preset", name, *(["--quick"] if quick else [])]
-    for option, place in (("--data", data), ("--shifted", shifted), ("--far", far)):
-        command += [option, os.fspath(place)] if place is not None else []
-    return report(preset.params, replicates, work, out, name + ("-quick" if quick else ""), shlex.join(command))
+    places = {"--data": data, "--shifted": shifted, "--far": far}
+    return report(preset.params, replicates, work, out, _stem(name, quick), _command(name, quick, places))
+
+
+def so_far(
+    name: str, *, quick: bool = False, places: Mapping[str, Path | None], work: Path = WORK, out: Path = OUT
+) -> Path:
+    """Write the report of the replicates that are done, of a run that goes on or was stopped; returns the page.
+
+    Parameters
+    ----------
+    places : option -> folder of photographs, for the command that the page tells
+
+    Raises
+    ------
+    UserError
+        as ``read_preset``, and where no replicate with all training images is done.
+    """
+    params, work = read_preset(name, None, None).params, work.resolve() / name
+    planned = plan(params, quick)
+    done = [replicate for replicate in planned if is_done(work / replicate.folder)]
+    if not any(replicate.shots is None for replicate in done):
+        raise UserError(f"{work} has no replicate that is done: start partsynth benchmark --preset {name}")
+    command = _command(name, quick, places)
+    return report(params, done, work, out, _stem(name, quick), command, planned=len(planned))
 
 
 def again(name: str, *, quick: bool = False, out: Path = OUT) -> Path:
@@ -91,7 +112,18 @@ def again(name: str, *, quick: bool = False, out: Path = OUT) -> Path:
     UserError
         as ``read_preset`` and ``report_again``.
     """
-    return report_again(read_preset(name, None, None).params, out, name + ("-quick" if quick else ""))
+    return report_again(read_preset(name, None, None).params, out, _stem(name, quick))
+
+
+def _stem(name: str, quick: bool) -> str:
+    return f"{name}-quick" if quick else name
+
+
+def _command(name: str, quick: bool, places: Mapping[str, Path | None]) -> str:
+    command = ["partsynth", "benchmark", "--preset", name, *(["--quick"] if quick else [])]
+    for option, place in places.items():
+        command += [option, os.fspath(place)] if place is not None else []
+    return shlex.join(command)
 
 
 def progress(replicates: Sequence[Replicate], done: Sequence[Replicate], seconds: float) -> str:

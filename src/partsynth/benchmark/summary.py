@@ -45,7 +45,12 @@ if TYPE_CHECKING:
 
 
 def summarise_benchmark(
-    params: Params, replicates: Sequence[Replicate], work: Path, predictions: Path, command: str
+    params: Params,
+    replicates: Sequence[Replicate],
+    work: Path,
+    predictions: Path,
+    command: str,
+    planned: int | None = None,
 ) -> BenchmarkSummary:
     """All figures, from the file of joined predictions as it was written."""
     runs = [lineage(work / replicate.folder, replicate) for replicate in replicates]
@@ -56,6 +61,7 @@ def summarise_benchmark(
         machine=machine(),
         minutes=round(sum(run.seconds.total for run in runs) / 60, 1),
         replicates=runs,
+        **({} if planned is None else {"planned": planned}),
     )
     return figures(params, predictions, about)
 

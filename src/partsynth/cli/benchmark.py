@@ -41,6 +41,9 @@ def benchmark(
     again: Annotated[
         bool, typer.Option("--again", help="Run nothing: figures and page anew from the predictions of a finished run.")
     ] = False,
+    so_far: Annotated[
+        bool, typer.Option("--so-far", help="Run nothing: the report of those replicates that are done.")
+    ] = False,
     work: Annotated[Path, typer.Option(help="Folder of the replicates' projects; delete it to begin anew.")] = Path(
         ".work/benchmark"
     ),
@@ -55,5 +58,8 @@ def benchmark(
 
     if again:
         run.again(preset, quick=quick, out=out)
+    elif so_far:
+        places = {"--data": data, "--shifted": shifted, "--far": far}
+        run.so_far(preset, quick=quick, places=places, work=work, out=out)
     else:
         run.run(preset, quick=quick, data=data, shifted=shifted, far=far, work=work, out=out, base=base)

@@ -237,6 +237,7 @@ class BenchmarkRun(Result):
     machine: str
     minutes: float
     replicates: list[ReplicateRun]
+    planned: int | None = None  # where they were not all done when it was written
 
 
 class BenchmarkSummary(Summary):
