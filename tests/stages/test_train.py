@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +150,81 @@ def test_an_interrupted_training_goes_on(project: Path) -> None:
     run(project, on_measure=lambda m: steps.append(m.step))  # step 8 was measured but its checkpoint not yet written
     assert steps == [8, 12]
     assert ((out / "encoder.safetensors").read_bytes(), (out / "history.csv").read_bytes()) == expected
+
+
+def test_a_run_that_is_deleted_while_it_trains(project: Path) -> None:
+    """In MLflow's UI, say: one sentence, nothing is lost, and the next run is whole."""
+
+    def delete(measured: Measurement) -> None:
+        if measured.step == 8:
+            (live,) = find_runs(project)
+            store.client(project).delete_run(live.run_id)
+
+    with pytest.raises(UserError, match="was deleted while it was written to: run the stage again"):
+        run(project, on_measure=delete)
+    steps: list[int] = []
+    _, out = run(project, on_measure=lambda m: steps.append(m.step))
+    assert steps == [12]
+    (live,) = find_runs(project)
+    assert live.status == "FINISHED" and json.loads((out / "run.json").read_text())["run_id"] == live.run_id
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_while_it_trains(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    command = ["mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{project / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(tmp_path / "a"),
+    ]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for name in ("MAX_RETRIES", "BACKOFF_FACTOR"):  # its client waits for minutes
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", "1")
+
+    def serve() -> subprocess.Popen:
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        for _ in range(2400):  # a loaded machine takes minutes
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{uri}/health", timeout=1).close()
+                return server
+            time.sleep(0.1)
+        raise AssertionError("no server")
+
+    def stop(server: subprocess.Popen) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+    def leave(measured: Measurement) -> None:
+        if measured.step == 8:
+            stop(server)
+
+    server = serve()
+    try:
+        with pytest.raises(UserError, match=rf"the MLflow server {uri} went away: .*it goes on from where it was"):
+            run(project, on_measure=leave)
+    finally:
+        stop(server)
+    out = project / "models/supcon/real_id_negatives/0"
+    assert not (out / "run.json").exists()
+    with pytest.raises(UserError, match="does not answer"):
+        run(project)
+    server = serve()
+    try:
+        steps: list[int] = []
+        run(project, on_measure=lambda m: steps.append(m.step))
+        assert steps == [12]
+        # the first one's process, this one, is alive: only of dead ones RUNNING is known to be wrong
+        assert sorted(r.status for r in find_runs(project)) == ["FINISHED", "RUNNING"]
+    finally:
+        stop(server)
 
 
 def test_a_checkpoint_of_other_inputs_is_not_taken_up(project: Path) -> None:

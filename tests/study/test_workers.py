@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import optuna
 import pytest
 import yaml
 from helpers import small_project
@@ -21,6 +22,33 @@ from partsynth.tracking.query import get_run
 from partsynth.tracking.store import STUDIES
 
 CARD = "data/selected/real_id_negatives.csv"
+
+
+def test_a_study_whose_trials_are_all_pruned_ends(project, monkeypatch):
+    """Ranges in which every loss becomes no number, say."""
+
+    def pruned(*_):
+        raise optuna.TrialPruned
+
+    monkeypatch.setattr("partsynth.study.workers.Objective.__call__", pruned)
+    monkeypatch.setattr("partsynth.study.workers.PRUNED", 4)
+    params = small_project.study_params(trials=2)
+    with pytest.raises(UserError, match="the last 4 trials were all pruned, and 0 of 2 are complete"):
+        run_study(params, project)
+    with pytest.raises(UserError, match="the last 4 trials were all pruned"):  # it does not begin again
+        run_study(params, project)
+
+
+def test_a_study_of_something_else_is_left_alone(project):
+    params = small_project.study_params(trials=2)
+    (project / ".work").mkdir(exist_ok=True)
+    backend = optuna.storages.journal.JournalFileBackend(str(project / params.study.storage))
+    storage = optuna.storages.JournalStorage(backend)
+    theirs = optuna.create_study(study_name=params.study.name, storage=storage)
+    theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    with pytest.raises(UserError, match=r"holds trials of something other than partsynth: set study\.name"):
+        run_study(params, project)
+    assert len(optuna.load_study(study_name=params.study.name, storage=storage).trials) == 1
 
 
 def test_a_study_runs_is_shown_applied_and_gone_on_with(project, capsys):

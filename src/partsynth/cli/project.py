@@ -20,9 +20,9 @@ def init(
     preset: Annotated[
         str,
         typer.Option(
-            help="Parameters to begin with: photographs (one folder per class, a pretrained encoder), folder (the same, "
-            "a small network from scratch), mvip (MVIP's photographs), sd15-gpu (photographs, Stable Diffusion 1.5 on a "
-            "GPU) or demo (rendered parts)."
+            help="Parameters to begin with: photographs (one folder per class, a pretrained encoder), folder (the "
+            "same, a small network from scratch), mvip (MVIP's photographs), sd15-gpu (photographs, Stable Diffusion "
+            "1.5 on a GPU) or demo (rendered parts)."
         ),
     ] = "photographs",
     data: Annotated[

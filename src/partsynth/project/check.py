@@ -72,7 +72,12 @@ def _check_backbone(parameters: Params, found: Findings) -> None:
     """That its packages and stored weights are there (they are fetched) before hours go into images for it."""
     from partsynth.training.classifier import stored_weights
 
-    if weights := stored_weights(parameters.train):
+    try:
+        weights = stored_weights(parameters.train)
+    except UserError as error:
+        found.faults.append(f"{error} (without it: train.backbone: reference, the embedded encoder)")
+        return
+    if weights:
         found.in_order.append(f"train.backbone {parameters.train.backbone}: weights {weights.source}")
 
 

@@ -33,6 +33,11 @@ def open_or_create(params: Params, root: Path, data: space.Data) -> tuple[optuna
         load_if_exists=True,
     )
     identity, known = _identity(params, data), study.user_attrs.get("identity")
+    if known is None and study.get_trials(deepcopy=False):  # ours are told what they are before their first trial
+        raise UserError(
+            f"study {settings.name!r} in {shown(settings.storage)} holds trials of something other than partsynth: set "
+            "study.name to another name"
+        )
     if known is None:
         study.set_user_attr("identity", identity)
         with contextlib.suppress(AttributeError):

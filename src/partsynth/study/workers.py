@@ -14,6 +14,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from partsynth.config.params import Params
+from partsynth.config.study import Study
 from partsynth.errors import UserError
 from partsynth.lineage.status import outdated_stages
 from partsynth.records.study import StudyResults
@@ -37,6 +39,7 @@ from partsynth.tracking.views import Status
 
 POLL = 1.0  # seconds between looks at what other workers are at
 PATIENCE = 60.0  # seconds that interrupted workers have to put their trials back
+PRUNED = 20  # pruned trials in a row after which a study is given up, or twice the number it wants
 FAILURES = 3  # failed trials in a row after which a worker gives up
 
 
@@ -152,7 +155,25 @@ def _work(worker: Worker) -> None:
         if states.count(TrialState.COMPLETE) + states.count(TrialState.RUNNING) >= settings.trials:
             time.sleep(POLL)  # others are at the last trials; should they die, theirs come here
             continue
+        _refuse_endless_pruning(states, settings)
         failures = _one(study, objective, settings.name, failures)
+
+
+def _refuse_endless_pruning(states: Sequence[TrialState], settings: Study) -> None:
+    """
+    Raises
+    ------
+    UserError
+        where so many trials in a row were pruned that the study would not end.
+    """
+    ended = [state for state in states if state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    row = next((n for n, state in enumerate(reversed(ended)) if state == TrialState.COMPLETE), len(ended))
+    if row >= max(PRUNED, 2 * settings.trials):
+        raise UserError(
+            f"the last {row} trials were all pruned, and {ended.count(TrialState.COMPLETE)} of {settings.trials} are "
+            "complete: the study would not end. Their runs in MLflow say why (tag `why`); narrow study.space under a "
+            "new study.name, or set study.trials to what is complete"
+        )
 
 
 def _draw_by(worker: Worker, study: optuna.Study) -> None:

@@ -13,6 +13,7 @@ from partsynth.errors import UserError
 from partsynth.store.addresses import masked
 from partsynth.tracking import private
 
+SAID = 200  # characters of what a library says
 PATIENCE = 5.0  # seconds that a server has to answer
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 ALLOWED = "allowed: sqlite:////folder/mlflow.db, a server's http(s) address, or unset for the project's own mlflow.db"
@@ -71,6 +72,26 @@ def require_writable(database: Path) -> None:
                 store.rollback()
         except sqlite3.Error as error:
             raise UserError(f"MLflow's {database} cannot be written to: {error}") from None
+
+
+def lost(uri: str, error: BaseException) -> str | None:
+    """Of an error while a run was written: that the server went away, or that someone deleted the run; None for all
+    others. MLflow's client has tried for some minutes by then."""
+    kind = type(error)
+    if not kind.__module__.startswith(("mlflow.", "requests.", "urllib3.")):
+        return None
+    if "must be in the 'active'" in str(error):
+        return (
+            "the MLflow run was deleted while it was written to: run the stage again, for a new one; what was trained "
+            "is kept"
+        )
+    if uri.startswith(("http://", "https://")):
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), kind.__name__)
+        return (
+            f"the MLflow server {masked(uri)} went away: {masked(first)[:SAID]}. When it answers again, run the stage "
+            "again: it goes on from where it was, in a new run"
+        )
+    return None
 
 
 def sentence(uri: str, error: Exception) -> str:

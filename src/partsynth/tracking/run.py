@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from partsynth.errors import UserError
 from partsynth.store import process
-from partsynth.tracking import sheet
+from partsynth.tracking import probe, sheet
 from partsynth.tracking.artifacts import Artifacts
 from partsynth.tracking.inputs import DataInput, log_inputs
 from partsynth.tracking.query import find_runs
@@ -113,7 +114,7 @@ def training_run(root: Path, spec: RunSpec) -> Iterator[TrainingRun]:
     Raises
     ------
     UserError
-        where the store cannot be used.
+        where the store cannot be used, or is lost on the way; then nothing more is asked of it.
     """
     root = Path(root).resolve()
     store, uri = client(root), tracking_uri(root)
@@ -136,7 +137,7 @@ def training_run(root: Path, spec: RunSpec) -> Iterator[TrainingRun]:
         "files": {name: data.decode() for name, data in stamp.files.items() if kept_in_record(name)},
     }
     run = TrainingRun(store, run_id, artifacts, identity, lambda: watch_system(run_id, uri))
-    status: Status = "FAILED"
+    status: Status | Literal["LOST"] = "FAILED"
     try:
         _log_params(store, run_id, spec.params)
         log_inputs(store, run_id, root, stamp.inputs)
@@ -149,14 +150,27 @@ def training_run(root: Path, spec: RunSpec) -> Iterator[TrainingRun]:
         status = "KILLED"
         raise
     except Exception as error:
+        if sentence := probe.lost(uri, error):
+            status = "LOST"
+            raise UserError(sentence) from None
         with contextlib.suppress(Exception):  # the store may be what failed
             store.set_tag(run_id, "why", f"{type(error).__name__}: {error}"[:1000])
         raise
     finally:
         run.stop_watching()
+        if status != "LOST":
+            _end(root, store, uri, spec, run_id, status)
+
+
+def _end(root: Path, store: MlflowClient, uri: str, spec: RunSpec, run_id: str, status: Status) -> None:
+    try:
         store.set_terminated(run_id, status)
         if status == "FINISHED":
             _supersede(root, store, spec)
+    except Exception as error:
+        if (sentence := probe.lost(uri, error)) is None:
+            raise
+        raise UserError(sentence) from None
 
 
 def _tags(spec: RunSpec, stamped: Mapping[str, str]) -> dict[str, Any]:
