@@ -13,7 +13,10 @@ from partsynth.project.dvcfile import graph_for
 from partsynth.project.shipped import checkout, presets
 
 ROOT = Path(__file__).parents[2]
-PRESETS = ("benchmark", "benchmark-photos", "demo", "folder", "mvip", "photographs", "sd15-gpu")
+PRESETS = (
+    *("benchmark", "benchmark-coins", "benchmark-photos", "benchmark-steel"),
+    *("demo", "folder", "mvip", "photographs", "sd15-gpu"),
+)
 
 
 def test_the_presets_are_these() -> None:
