@@ -143,9 +143,7 @@ def test_a_clone_without_a_store_exports_from_the_runs_record(carded: Path, whol
     assert result.data["run"]["stored"].endswith("run.json")
     made, before = contents(tmp_path / "export"), contents(whole)
     same = [name for name in made if made[name] == before.get(name)]
-    assert {"bom.cdx.json", "README.md"}.isdisjoint(same) and {"lineage/stages.json", "lineage/params.yaml"} <= set(
-        same
-    )
+    assert {"bom.cdx.json", "lineage/stages.json", "lineage/params.yaml", "requirements.lock"} <= set(same)
     assert [name for name in made if name.startswith("data/") and name not in same] == []
     done = subprocess.run([sys.executable, tmp_path / "export/verify.py"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("in order: ")

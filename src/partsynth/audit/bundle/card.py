@@ -62,7 +62,10 @@ def readme(found: Gathered, images: bool, signed: bool) -> str:
         f"- {line}"
         for line in [
             *found.absent,
-            *(f"data card: {name} is not stated ({QUESTIONS[name].lower()})" for name in found.card.missing),
+            *(
+                f"data card: {name} is not stated ({QUESTIONS[name][0].lower()}{QUESTIONS[name][1:]})"
+                for name in found.card.missing
+            ),
         ]
     ]
     return README.format(
