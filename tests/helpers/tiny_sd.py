@@ -135,6 +135,139 @@ def build(folder: Path, sd15: bool = False, prediction: str = "epsilon", seed: i
     return Path(folder)
 
 
+def build_xl(folder: Path, seed: int = 0, eos: int | None = None, zeros: bool = True) -> Path:
+    """Save a tiny SDXL with random weights in ``folder`` and return it.
+
+    ``eos``: what the text encoders' configurations say (2 in old ones); ``zeros``: force_zeros_for_empty_prompt.
+    """
+    import torch
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    words = tokenizer(32)
+
+    def text(width: int, projection: int) -> CLIPTextConfig:
+        return CLIPTextConfig(
+            vocab_size=len(words),
+            hidden_size=width,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=32,
+            projection_dim=projection,
+            bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id if eos is None else eos,
+            pad_token_id=words.pad_token_id,
+        )
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(16,) * 3,
+            norm_num_groups=8,
+            layers_per_block=1,
+            latent_channels=4,
+            sample_size=64,
+            scaling_factor=0.13025,
+        )
+        unet = UNet2DConditionModel(
+            sample_size=16,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=(16, 32),
+            norm_num_groups=8,
+            layers_per_block=1,
+            attention_head_dim=(2, 4),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            transformer_layers_per_block=(1, 2),
+            projection_class_embeddings_input_dim=6 * 8 + 24,
+            cross_attention_dim=32 + 24,
+        )
+        first, second = CLIPTextModel(text(32, 32)), CLIPTextModelWithProjection(text(24, 24))
+        with torch.no_grad():
+            for encoder in (first, second):
+                encoder.get_input_embeddings().weight.mul_(10)
+            for name, weight in unet.named_parameters():
+                if "attn2" in name and name.endswith("weight"):
+                    weight.mul_(4)
+    noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+    pipeline = StableDiffusionXLPipeline(
+        vae=vae.half(),
+        unet=unet.half(),
+        text_encoder=first.half(),
+        text_encoder_2=second.half(),
+        tokenizer=words,
+        tokenizer_2=tokenizer(32),
+        scheduler=EulerDiscreteScheduler(timestep_spacing="leading", **noise),
+        force_zeros_for_empty_prompt=zeros,
+        add_watermarker=False,
+    )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    return Path(folder)
+
+
+def as_single_file(folder: Path) -> dict:
+    """The model's tensors under the names of the original Stable Diffusion, as one-file checkpoints have them."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    unet, vae, found = pipeline.unet, pipeline.vae, {}
+    layers = unet.config.layers_per_block
+    names = {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2"}
+    names |= {"conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2"}
+    names |= {"mid_block.attentions.0": "middle_block.1"}
+    names |= {f"mid_block.resnets.{j}": f"middle_block.{2 * j}" for j in range(2)}
+    for i, kind in enumerate(unet.config.up_block_types):
+        for j in range(layers + 1):
+            names[f"down_blocks.{i}.resnets.{j}"] = f"input_blocks.{(layers + 1) * i + j + 1}.0"
+            names[f"down_blocks.{i}.attentions.{j}"] = f"input_blocks.{(layers + 1) * i + j + 1}.1"
+            names[f"up_blocks.{i}.resnets.{j}"] = f"output_blocks.{(layers + 1) * i + j}.0"
+            names[f"up_blocks.{i}.attentions.{j}"] = f"output_blocks.{(layers + 1) * i + j}.1"
+        names[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{(layers + 1) * (i + 1)}.0.op"
+        place = 2 if "CrossAttn" in kind else 1
+        names[f"up_blocks.{i}.upsamplers.0"] = f"output_blocks.{(layers + 1) * i + layers}.{place}"
+    inner = {"norm1": "in_layers.0", "conv1": "in_layers.2", "norm2": "out_layers.0", "conv2": "out_layers.3"}
+    inner |= {"time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection"}
+    for key, value in unet.state_dict().items():
+        old = next(name for name in sorted(names, key=len, reverse=True) if key.startswith(f"{name}."))
+        rest = key.removeprefix(old)
+        if "resnets" in old:
+            part = rest.split(".")[1]
+            rest = rest.replace(part, inner[part], 1)
+        found[f"model.diffusion_model.{names[old]}{rest}"] = value
+    levels = len(vae.config.block_out_channels)
+    for key, value in vae.state_dict().items():
+        name = key.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
+        name = name.replace("mid_block.attentions.0.", "mid.attn_1.")
+        for i in range(2):
+            name = name.replace(f"mid_block.resnets.{i}.", f"mid.block_{i + 1}.")
+        for i in range(levels):
+            up = levels - 1 - i
+            name = name.replace(f"down_blocks.{i}.resnets.", f"down.{i}.block.")
+            name = name.replace(f"down_blocks.{i}.downsamplers.0.", f"down.{i}.downsample.")
+            name = name.replace(f"up_blocks.{i}.resnets.", f"up.{up}.block.")
+            name = name.replace(f"up_blocks.{i}.upsamplers.0.", f"up.{up}.upsample.")
+        if "attn_1" in name:
+            for new, old in {
+                "group_norm": "norm",
+                "to_q": "q",
+                "to_k": "k",
+                "to_v": "v",
+                "to_out.0": "proj_out",
+            }.items():
+                name = name.replace(f"attn_1.{new}.", f"attn_1.{old}.")
+            value = value[..., None, None] if value.ndim == 2 else value
+        found[f"first_stage_model.{name}"] = value
+    for key, value in pipeline.text_encoder.state_dict().items():
+        name = key if key.startswith("text_model.") else f"text_model.{key}"
+        found[f"cond_stage_model.transformer.{name}"] = value
+    return {name: value.contiguous() for name, value in found.items()}
+
+
 def write_real(
     root: Path, classes: tuple[str, ...] = ("gear_t12", "gear_t24"), pictures: int = 3, size: int = 64
 ) -> Path:

@@ -12,9 +12,13 @@ import pytest
 from helpers import tiny_sd
 from safetensors.torch import load_file
 
+from partsynth.augmentation.again import encodings, regenerate
 from partsynth.augmentation.concepts import textual_inversion
-from partsynth.config.generation import Tokens
+from partsynth.augmentation.methods.sdedit import SdeditSet
+from partsynth.config.generation import Generate, Lora, Tokens
+from partsynth.config.models import Diffusion
 from partsynth.errors import UserError
+from partsynth.records.augmented import read_augmented
 from partsynth.store.hashing import sha256_file
 from partsynth.store.tensors import safetensors_metadata
 
@@ -118,12 +122,28 @@ def test_sd15s_layout_takes_the_same_way(project, tmp_path) -> None:
     assert load_file(project / "models/tokens/gear_t24.safetensors")["vectors"].shape == (16, 32)
 
 
+@pytest.mark.parametrize("method", ["textual_inversion", "lora"])
+def test_sdxl_takes_the_same_way_up_to_images_made_again(project, method) -> None:
+    tiny_sd.build_xl(project / "models/base")
+    learn(project, Path("models/base"), SETTINGS.model_copy(update={"method": method, "lora": Lora(steps=2, rank=2)}))
+    tensors = load_file(project / "models/tokens/gear_t24.safetensors")
+    if method == "textual_inversion":
+        assert {name: tuple(value.shape) for name, value in tensors.items()} == {"clip_l": (2, 32), "clip_g": (2, 24)}
+    out = tiny_sd.make_set(project, "id", Generate(steps=2, batch_size=4), SdeditSet(strength=0.5, variants=1))
+    row = read_augmented(out / "manifest.csv")[-1]
+    image = regenerate(row, Diffusion(device="cpu"), project / "data/real", project / "models/tokens", project)
+    assert (project / row.path).read_bytes() in encodings(image, row)
+
+
 def test_faults_name_what_to_mend(project, base, tmp_path) -> None:
     with pytest.raises(UserError, match=r"diffusion.model: .*nowhere does not exist"):
         learn(project, tmp_path / "nowhere")
     with pytest.raises(UserError, match="models/base does not exist"):
         (project / "models").mkdir(exist_ok=True)
         learn(project, Path("models/base"))
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"model\.safetensors is a single file.* as diffusion\.config"):
+        learn(project, tmp_path / "model.safetensors")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no model_index.json"):
         learn(project, tmp_path / "empty")

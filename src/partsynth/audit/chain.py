@@ -89,7 +89,7 @@ def _base(root: Path, row: AugmentedRecord, parent: Parent, faults: list[Fault])
     told = {"sha256": parent.sha256}
     try:
         diffusion = parameters_of_base(root)
-        told["model"], here = locate_base(diffusion.model, diffusion.revision, root)
+        told["model"], here = locate_base(diffusion.model, diffusion.revision, root, diffusion.config)
         if here != parent.sha256:
             faults.append(Fault(row.path, f"its base model {parent.sha256} is not here: {diffusion.model} is {here}"))
     except UserError as error:

@@ -67,9 +67,10 @@ def make_again(root: Path, found: Found, content: bytes | None, faults: list[Fau
 
 def _from_anywhere(diffusion: Diffusion, root: Path) -> Diffusion:
     """The same base model, found from another folder too."""
-    model, _ = locate_base(diffusion.model, diffusion.revision, root)
+    model, _ = locate_base(diffusion.model, diffusion.revision, root, diffusion.config)
     absolute = str(Path(model).absolute()) if Path(model).exists() else model  # else it is a hub id
-    return diffusion.model_copy(update={"model": absolute})
+    config = None if diffusion.config is None else str((root / diffusion.config).absolute())
+    return diffusion.model_copy(update={"model": absolute, "config": config})
 
 
 def _write_out(version: Version, row: AugmentedRecord, folder: Path) -> None:

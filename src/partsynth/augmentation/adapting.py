@@ -38,8 +38,8 @@ class Tuning:
 
     diffusion: Diffusion
     adapt: Adapt
-    location: str
-    """Of the base model."""
+    base: Base
+    """As it is before."""
     mark: str
     """The fingerprint of all of it."""
     root: Path
@@ -87,7 +87,7 @@ def tune(tuning: Tuning, log: Log) -> Adapted:
 
     prune(Layout(tuning.root).work / "adapt", [tuning.state(part).path for part in ("vae", "unet")])
     full = tuning.diffusion.model_copy(update={"dtype": "float32"})
-    model = load_model(Base(tuning.location, ""), full)
+    model = load_model(tuning.base, full)
     pixels = {split: to_bytes(to_tensor(some, size)) for split, some in images.items()}  # (N, S, S, 3)
     chosen = np.linspace(0, len(pixels["val"]) - 1, min(SHOWN, len(pixels["val"]))).round().astype(int)
     shown = pixels["val"][chosen]

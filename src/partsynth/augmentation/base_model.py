@@ -25,6 +25,8 @@ class Base(NamedTuple):
     """Of the model, and of its adaptation where it has one."""
     adaptation: Path | None = None
     """The file of weights that tune it."""
+    config: Path | None = None
+    """Of a single file of weights: the folder with its configuration."""
 
 
 def find_base(diffusion: Diffusion, root: Path) -> Base:
@@ -35,16 +37,17 @@ def find_base(diffusion: Diffusion, root: Path) -> Base:
     UserError
         where there is no model, or no adaptation of it.
     """
-    location, identity = locate_base(diffusion.model, diffusion.revision, root)
+    location, identity = locate_base(diffusion.model, diffusion.revision, root, diffusion.config)
+    config = root / diffusion.config if diffusion.config is not None else None
     if diffusion.adapt is None:
-        return Base(location, identity)
+        return Base(location, identity, None, config)
     path = root / ADAPTATION
     metadata = safetensors_metadata(path)
     if metadata is None:
         raise UserError(f"diffusion.adapt: {path} is missing or torn: dvc repro adapt (or `partsynth adapt`) makes it")
     if (tuned := metadata.get("base_sha256")) != identity:
         raise UserError(f"diffusion.adapt: {path} tunes base {tuned}, diffusion.model is {identity}: dvc repro adapt")
-    return Base(location, with_adaptation(identity, sha256_file(path)), path)
+    return Base(location, with_adaptation(identity, sha256_file(path)), path, config)
 
 
 def load_model(base: Base, diffusion: Diffusion) -> StableDiffusion:
@@ -62,6 +65,8 @@ def load_model(base: Base, diffusion: Diffusion) -> StableDiffusion:
     if not Path(base.location).exists():  # of a hub id exactly what its identity names
         revision = hub_commit(base.location, revision) or revision
     try:
-        return load(base.location, revision, diffusion.device, diffusion.dtype, base.adaptation)
+        return load(
+            base.location, revision, diffusion.device, diffusion.dtype, base.adaptation, diffusion.variant, base.config
+        )
     except (ValueError, OSError) as error:
         raise UserError(f"diffusion.model: {error}") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from partsynth.errors import UserError
 from partsynth.store.hashing import sha256_file
+from partsynth.store.reading import read_tensors
 from partsynth.store.tensors import safetensors_metadata
 
 if TYPE_CHECKING:
@@ -70,13 +71,11 @@ def install(model: StableDiffusion, tokens: Mapping[str, Token]) -> dict[str, Te
     UserError
         where one does not fit the model.
     """
-    from safetensors.torch import load_file
-
     from partsynth.core.diffusion import lora
 
     vectors = {}
     for _, token in sorted(tokens.items()):
-        tensors = load_file(token.path)
+        tensors = read_tensors(token.path)
         try:
             if token.adapter is not None:
                 if not lora.has(model.unet, token.adapter):
@@ -84,8 +83,10 @@ def install(model: StableDiffusion, tokens: Mapping[str, Token]) -> dict[str, Te
                     lora.load(model.unet, weights, token.adapter)
                     model.unet.to(model.device, model.dtype)
                 continue
-            vectors[token.name] = tensors["vectors"]
+            vectors[token.name] = model.prompts.from_tensors(tensors)
             model.prompts.install_token(token.name, vectors[token.name])
         except ValueError as error:
             raise UserError(f"{token.path}: {error}") from error
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise UserError(f"{token.path} holds no learned token ({error}): dvc checkout restores it") from error
     return vectors

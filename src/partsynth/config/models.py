@@ -44,12 +44,16 @@ class Adapt(Section):
 
 
 class Diffusion(Section):
-    """Which Stable Diffusion 1.x/2.x makes the images."""
+    """Which Stable Diffusion (1.x, 2.x, XL) makes the images."""
 
     model: str = "models/base"
-    """A local folder in diffusers' format, or a hub id."""
+    """A local folder in diffusers' format, a hub id, or a single file of weights (.safetensors, .ckpt)."""
+    config: Annotated[str | None, unless(None)] = None
+    """Of a single file: a local folder in diffusers' format with the configuration and tokenizers of such a model."""
     revision: str | None = None
     """Revision of a hub id; null = its newest."""
+    variant: Annotated[str | None, unless(None)] = None
+    """Of the weights' files, as fp16; null = plain ones, or in a folder without them those it has."""
     size: Annotated[int, Field(ge=32, le=1024)] = 64
     """Pixels per side that the model works at; a multiple of 8."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from partsynth.config.models import Diffusion
 from partsynth.config.params import Params
-from partsynth.core.diffusion.folder import check_folder, check_weights
+from partsynth.core.diffusion.folder import check_folder, check_single_file, check_weights
 from partsynth.errors import UserError
 from partsynth.lineage.git import require_readable
 from partsynth.lineage.remotes import remote_faults
@@ -21,8 +24,11 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 def check_models(root: Path, parameters: Params, found: Findings) -> None:
     """The base model and the reference encoder: all their files, weights whole."""
-    looks = {
-        "diffusion.model": (parameters.diffusion.model, check_folder),
+    looks: dict[str, tuple[str, Callable[[Path], object]]] = {
+        "diffusion.model": (
+            parameters.diffusion.model,
+            partial(_check_base, diffusion=parameters.diffusion, root=root),
+        ),
         "reference.model": (parameters.reference.model, check_encoder),
     }
     for key, (model, look) in looks.items():
@@ -39,6 +45,14 @@ def check_models(root: Path, parameters: Params, found: Findings) -> None:
             found.faults.append(f"{key}: {model} is not here: `dvc pull` or `dvc checkout` brings it")
         else:
             found.faults.append(f"{key}: there is no folder {model} (and it is no hub id owner/name)")
+
+
+def _check_base(model: Path, diffusion: Diffusion, root: Path) -> None:
+    """Raises FileNotFoundError or ValueError where the base model, a folder or a file of weights, cannot be loaded."""
+    if model.is_file():
+        check_single_file(model, None if diffusion.config is None else root / diffusion.config)
+    else:
+        check_folder(model, diffusion.variant)
 
 
 def check_encoder(folder: Path) -> None:
@@ -70,6 +84,7 @@ def check_devices(parameters: Params, found: Findings) -> None:
         "diffusion": parameters.diffusion.device,
         "reference": parameters.reference.device,
         "train": parameters.train.device,
+        "evaluate": parameters.evaluate.device,
     }
     if not (wanted := [f"{section}.device" for section, device in sections.items() if device == "cuda"]):
         return

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from partsynth.augmentation.adapting import SHEET, Tuning, tune
+from partsynth.augmentation.base_model import find_base
 from partsynth.config.models import Adapt, Diffusion
 from partsynth.errors import UserError
 from partsynth.records.adapted import adaptation_entry, adaptation_metadata
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
-from partsynth.store.base_model import locate_base
 from partsynth.store.files import prune, write_json
 from partsynth.store.hashing import fingerprint
 from partsynth.store.layout import ADAPTATION, MANIFEST, REAL, Layout
@@ -58,14 +58,15 @@ def run(inputs: Inputs) -> None:
         write_json(manifest, {"adapted": False})
         print("adapt: diffusion.adapt is null, the base model stays as it is")
         return
-    location, base = locate_base(diffusion.model, diffusion.revision, inputs.root)
+    plain = find_base(diffusion.model_copy(update={"adapt": None}), inputs.root)
+    base = plain.identity
     rows = {split: _images(inputs.real / MANIFEST, split) for split in ("train", "val")}
     mark = _mark(adapt, diffusion, base, rows["train"], rows["val"])
     path, sheet = out / Path(ADAPTATION).name, out / SHEET
     if (safetensors_metadata(path) or {}).get("fingerprint") == mark and sheet.is_file():
         print(f"adapt: {path} is current")
     else:
-        tuning = Tuning(diffusion=diffusion, adapt=adapt, location=location, mark=mark, root=inputs.root, **rows)
+        tuning = Tuning(diffusion=diffusion, adapt=adapt, base=plain, mark=mark, root=inputs.root, **rows)
         spec = RunSpec(
             stage="adapt",
             setup="adapt",

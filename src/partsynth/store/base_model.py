@@ -10,16 +10,18 @@ from partsynth.store.files import read_json
 from partsynth.store.hashing import fingerprint, sha256_file
 
 MODEL_SUFFIXES = {".json", ".txt", ".safetensors"}
+MODEL_PARTS = ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae")
 ADAPTED = re.compile(r"(.*)\+([0-9a-f]{64})")
 
 
-def locate_base(model: str, revision: str | None, root: Path) -> tuple[str, str]:
+def locate_base(model: str, revision: str | None, root: Path, config: str | None = None) -> tuple[str, str]:
     """Where the base model is loaded from (a folder's path or a hub id), and its identity.
 
     A folder's identity is the hash of what a pipeline loads: model_index.json and the configurations, vocabularies
     and safetensors weights of the parts it names. A model card or a reference encoder beside them changes nothing.
     A hub id's identity is ``id@commit``: the commit that its revision stands for now, or the revision's name where
-    the hub was never asked (offline and not in the cache).
+    the hub was never asked (offline and not in the cache). A file of weights' identity is its hash, and that of the
+    configurations and vocabularies in the folder ``config``.
 
     Raises
     ------
@@ -35,13 +37,29 @@ def locate_base(model: str, revision: str | None, root: Path) -> tuple[str, str]
                 "absolute, or a hub id such as owner/name)"
             )
         return model, f"{model}@{hub_commit(model, revision) or revision or 'main'}"
+    if folder.is_file():
+        return str(folder), _single(folder, None if config is None else Path(root) / config)
     index = folder / "model_index.json"
     if not index.is_file():
         raise UserError(f"diffusion.model: {folder} has no model_index.json, so it is no pipeline in diffusers' format")
     loaded = read_json(index)
-    parts = [k for k in ("scheduler", "text_encoder", "tokenizer", "unet", "vae") if k in loaded]
+    parts = [k for k in MODEL_PARTS if k in loaded]
     files = [index, *(p for part in parts for p in (folder / part).rglob("*") if p.suffix in MODEL_SUFFIXES)]
     return str(folder), fingerprint([[p.relative_to(folder).as_posix(), sha256_file(p)] for p in sorted(files)])
+
+
+def _single(path: Path, config: Path | None) -> str:
+    """The identity of a file of weights."""
+    from partsynth.core.diffusion.folder import check_single_file
+
+    try:
+        parts = check_single_file(path, config).parts
+    except (OSError, ValueError) as error:
+        raise UserError(f"diffusion.model: {error}") from None
+    assert config is not None  # else it was refused
+    found = (p for part in parts for p in (config / part).rglob("*") if p.suffix in MODEL_SUFFIXES - {".safetensors"})
+    files = [config / "model_index.json", *found]
+    return fingerprint([sha256_file(path), [[p.relative_to(config).as_posix(), sha256_file(p)] for p in sorted(files)]])
 
 
 def with_adaptation(base: str, adaptation: str | None) -> str:

@@ -20,7 +20,7 @@ CURVE_POINTS = 20
 
 
 class TextualInversion(Concept):
-    """See the module; a file holds ``vectors`` (V, width), as diffusers' ``load_textual_inversion`` reads them."""
+    """See the module; a file holds ``vectors`` (V, width), of two text encoders ``clip_l`` and ``clip_g``."""
 
     name = "textual_inversion"
 
@@ -40,7 +40,7 @@ class TextualInversion(Concept):
         vectors = training.result()
         for i, name in enumerate(lesson.classes):
             told = {"steps": str(lesson.params.steps), **_losses(training.losses[:, i])}
-            yield Learned(name, {"vectors": vectors[token_of(name)]}, told)
+            yield Learned(name, training.model.prompts.as_tensors(vectors[token_of(name)]), told)
         state.delete()
 
 

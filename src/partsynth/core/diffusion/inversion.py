@@ -200,13 +200,7 @@ class Inversion:
 
     def _context(self, used: Tensor) -> Tensor:
         """Contexts (U, L, D) of the prompts ``used``, differentiable in the vectors."""
-        words = self.model.prompts.words
-        before = words.added
-        try:
-            words.added = before.index_copy(0, self._rows, self.vectors.flatten(0, 1))  # (K V, width)
-            return self.model.prompts.context(self._ids[used])
-        finally:
-            words.added = before
+        return self.model.prompts.learning(self._ids[used], self._rows, self.vectors.flatten(0, 1))  # (K V, width)
 
     def _schedule(self) -> float:
         """Share of the peak learning rate.

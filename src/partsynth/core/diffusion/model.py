@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x/2.x as its parts (VAE, U-Net, prompt encoder) and the few things done with them.
+"""Stable Diffusion as its parts (VAE, U-Net, prompt encoder) and the few things done with them.
 
 Papers: latent diffusion (arXiv 2112.10752), DDIM (2010.02502), SDEdit (2108.01073), classifier-free guidance
 (2207.12598), v-prediction (2202.00512).
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from partsynth.core.diffusion.images import padded
+from partsynth.core.diffusion.two_encoders import PromptPair
 from partsynth.core.diffusion.words import PromptEncoder
 
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -22,7 +23,9 @@ PREDICTIONS = ("epsilon", "v_prediction")
 class StableDiffusion:
     """A loaded model: the U-Net computes in ``dtype``, VAE and text encoder in float32 (halving them saves little)."""
 
-    def __init__(self, vae: Any, unet: Any, text_encoder: Any, tokenizer: Any, scheduler: Any, dtype: torch.dtype):
+    def __init__(
+        self, vae: Any, unet: Any, prompts: PromptEncoder | PromptPair, scheduler: Any, dtype: torch.dtype
+    ) -> None:
         from diffusers import DDIMScheduler
 
         if unet.config.in_channels != vae.config.latent_channels:
@@ -37,11 +40,11 @@ class StableDiffusion:
         self.alphas = ddim.alphas_cumprod.double().tolist()  # alpha bar of each of the T timesteps
         self.vae, self.unet = vae, unet
         self.device, self.dtype = unet.device, dtype
-        self.prompts = PromptEncoder(tokenizer, text_encoder, self.device)
+        self.prompts = prompts
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, of a side
         # channels last is the faster layout on a GPU, the slower one on the CPUs tried
         self.layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        for part in (vae, unet, text_encoder):
+        for part in (vae, unet, *prompts.encoders):
             part.eval().requires_grad_(False)
         for part in (vae, unet):
             part.to(memory_format=self.layout)

@@ -50,6 +50,11 @@ class PromptEncoder:
         self._contexts: dict[str, Tensor] = {}  # prompt -> (L, D)
 
     @property
+    def encoders(self) -> tuple[Any, ...]:
+        """The networks."""
+        return (self.text_encoder,)
+
+    @property
     def width(self) -> int:
         """Width of a word vector."""
         return self.words.words.embedding_dim
@@ -140,6 +145,33 @@ class PromptEncoder:
     def context(self, ids: Tensor) -> Tensor:
         """Ids (B, L) -> what the U-Net attends to (B, L, D) float32."""
         return self.text_encoder(ids.to(self.device)).last_hidden_state
+
+    def learning(self, ids: Tensor, rows: Tensor, vectors: Tensor) -> Tensor:
+        """As ``context``, with ``vectors`` (n, width) in place of those in these rows (n,), differentiable in them."""
+        before = self.words.added
+        try:
+            self.words.added = before.index_copy(0, rows, vectors)
+            return self.context(ids)
+        finally:
+            self.words.added = before
+
+    def as_tensors(self, vectors: Tensor) -> dict[str, Tensor]:
+        """A token's vectors (V, width) by the names that diffusers' ``load_textual_inversion`` knows."""
+        return {"vectors": vectors}
+
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The vectors (V, width) again.
+
+        Raises
+        ------
+        ValueError
+            where they are another family's.
+        """
+        if "vectors" not in tensors:
+            raise ValueError(
+                f"it holds {', '.join(sorted(tensors))} and no vectors: another family of models learned it"
+            )
+        return tensors["vectors"]
 
     @torch.no_grad()
     def embed(self, prompt: str, vectors: Mapping[str, Tensor] | None = None) -> Tensor:
