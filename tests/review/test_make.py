@@ -99,6 +99,14 @@ def test_a_page_holds_what_the_gate_said_and_only_images_that_lie_beside_it(page
         assert shown.convert("RGB").tobytes() == original.tobytes()  # small ones lose nothing
 
 
+def test_a_page_says_what_the_projects_setups_make_of_a_decision(pages: Path) -> None:
+    said = {name: " ".join((pages / name / "index.html").read_text().split()) for name in ("id", "near_ood", "far_ood")}
+    assert "<b>real_id</b> takes it as a positive.</dd>" in said["id"] and "as a negative" not in said["id"]
+    assert "<b>real_id_negatives</b> keeps it out of its negatives.</dd>" in said["near_ood"]
+    assert "Never a positive; as a negative it may stay." in said["near_ood"]
+    assert "No setup uses this set yet." in said["far_ood"]
+
+
 def test_the_same_set_gives_the_same_bytes_and_images_of_an_earlier_one_go(project: Path, tmp_path: Path) -> None:
     make(project, ["id"], tmp_path / "a", accepted=40)
     make(project, ["id"], tmp_path / "b", accepted=10)

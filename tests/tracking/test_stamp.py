@@ -11,7 +11,9 @@ from partsynth.lineage.git import git_state
 from partsynth.lineage.graph import read_lock
 from partsynth.store.base_model import locate_base
 from partsynth.store.hashing import sha256_bytes
+from partsynth.tracking.inputs import DataInput
 from partsynth.tracking.query import find_runs, get_run, read_artifact
+from partsynth.tracking.stamp import take_stamp
 
 
 def test_a_stage_s_run_says_what_it_is_made_of(project):
@@ -79,3 +81,33 @@ def test_a_run_that_dvc_started_knows_its_stage_s_ancestors(project, tmp_path, m
     (found,) = find_runs(root, fingerprint="of a stage")
     assert found.run_id == run.run_id
     assert found.tags["lineage"] == "complete" and found.tags["stage"] == "train@real_id-0"
+
+
+def test_a_run_keeps_the_decisions_that_its_tables_obey(tmp_path):
+    """git has them, not DVC's cache; a table without a decision is not among them."""
+    (tmp_path / ".dvc").mkdir()
+    review = tmp_path / "data/review/id.csv"
+    review.parent.mkdir(parents=True)
+    review.write_text("path,decision\nx.png,drop\n")
+    (tmp_path / "data/review/near_ood.csv").write_text("of a set that this table does not hold\n")
+    stages = {
+        name: {
+            "cmd": "x",
+            "deps": [{"path": path, "md5": "1" * 32} for path in deps],
+            "outs": [{"path": f"data/selected/{name[7:]}.csv", "md5": "2" * 32}],
+        }
+        for name, deps in {
+            "select@real": ["data/real/train", "data/review/none.csv"],
+            "select@real_id": ["data/selected/real.csv", "data/review/id.csv"],
+            "select@real_id_negatives": ["data/selected/real_id.csv", "data/review/near_ood.csv"],
+        }.items()
+    }
+    (tmp_path / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+    table = DataInput("selected-real_id", "data/selected/real_id.csv")
+    stamp = take_stamp(tmp_path, "train", [table])
+    sha256 = sha256_bytes(review.read_bytes())
+    assert stamp.tags["review_sha256"] == f"id={sha256}"
+    assert stamp.files["data/review/id.csv"] == review.read_bytes()
+    assert stamp.graph["files"]["data/review/id.csv"] == sha256
+    assert [name for name in stamp.files if "review" in name] == ["data/review/id.csv"]
+    assert "review_sha256" not in take_stamp(tmp_path, "train", [DataInput("real", "data/real")]).tags

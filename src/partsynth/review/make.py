@@ -12,6 +12,7 @@ from partsynth.lineage.identity import project_id
 from partsynth.project.reviews import GRAPH, using
 from partsynth.review.collect import collect
 from partsynth.review.write import About, Use, write_index, write_page
+from partsynth.selection.reviewed import teaches_its_class
 from partsynth.store.hashing import sha256_bytes
 from partsynth.store.layout import MANIFEST, Layout
 from partsynth.store.yaml_text import parsed
@@ -51,9 +52,9 @@ def make(root: Path, names: Sequence[str], out: Path, accepted: int = ACCEPTED, 
 def _about(root: Path, params: Params, set_name: str, graph: object, seed: int) -> About:
     """``key`` is the history's, so that decisions in a browser are found from any clone; else the folder's."""
     uses = [
-        Use(setup, params.select[setup].role, params.select[setup].rule)
+        Use(setup, chosen.role, chosen.rule, teaches_its_class(chosen))
         for setup in using(graph, set_name)
-        if setup in params.select
+        if (chosen := params.select.get(setup)) is not None
     ]
     key = project_id(root) or sha256_bytes(str(root.resolve()).encode())[:12]
     return About(name=root.resolve().name, key=key, limit=params.quality.accept_percentile, uses=uses, seed=seed)

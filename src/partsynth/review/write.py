@@ -37,6 +37,7 @@ class Use:
     setup: str
     role: str
     rule: str
+    teaches: bool  # an image is used as one of its class
 
 
 @dataclass(frozen=True)

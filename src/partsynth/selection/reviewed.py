@@ -35,11 +35,11 @@ def keeps_out(decision: ReviewRecord, params: SelectSetup) -> bool:
     """Whether the setup must not take the image, whatever its rule says."""
     if decision.decision == "drop":
         return True
-    return decision.decision == ("other_class" if _teaches_its_class(params) else "accept")
+    return decision.decision == ("other_class" if teaches_its_class(params) else "accept")
 
 
-def _teaches_its_class(params: SelectSetup) -> bool:
-    """Whether the setup uses its images as images of their class."""
+def teaches_its_class(params: SelectSetup) -> bool:
+    """Whether the setup uses its images as ones of their class: as positives, or as negatives of the others."""
     return params.role == "positive" or (params.train is not None and params.train.negative_scope == "other")
 
 

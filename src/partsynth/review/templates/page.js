@@ -41,7 +41,7 @@
 
   // --- filters ----------------------------------------------------------------------------------------------------
   function fill(select, values) {
-    for (const value of values) select.append(new Option(value.replaceAll("_", " "), value));
+    for (const value of values) select.append(new Option(value, value));
   }
   fill($("f-class"), [...new Set(images.map((i) => i.class_name))].sort());
   fill($("f-reason"), [...new Set(images.flatMap((i) => i.reasons))].sort());
