@@ -76,7 +76,16 @@ def test_what_tuning_the_base_model_gained_is_shown_where_it_was_tuned(
     gain = {"before": 26.96, "after": 28.514, "step": 250}
     write_json(
         folder / "manifest.json",
-        {"adapted": True, "figures": {"train_images": 12, "val_images": 7, "psnr": gain, "denoising_error": None}},
+        {
+            "adapted": True,
+            "figures": {
+                "train_images": 12,
+                "val_images": 7,
+                "psnr": gain,
+                "denoising_error": None,
+                "shown": ["data/real/val/a/1.png"],
+            },
+        },
     )
     with pytest.raises(UserError, match=r"reconstruction\.png is missing"):
         project.report()
@@ -84,6 +93,7 @@ def test_what_tuning_the_base_model_gained_is_shown_where_it_was_tuned(
     text = project.report()
     assert "<td>26.96</td><td>28.51</td><td>250</td>" in text and "12 training images" in text
     assert "Denoising error" not in text
+    assert 'title="data/real/val/a/1.png"' in text  # a takedown finds the page by it
 
 
 def test_what_people_decided_is_compared_with_the_gate_where_anybody_did(

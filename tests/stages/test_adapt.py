@@ -91,6 +91,8 @@ def test_validation_images_come_back_better_and_the_product_says_by_how_much(pro
     assert logged[-1]["val_psnr_after"] == figures["psnr"]["after"]
     metadata = safetensors_metadata(project / "models/adapted/adaptation.safetensors")
     assert json.loads(metadata["figures"]) == figures
+    shown = json.loads(metadata["shown"])
+    assert len(shown) == 6 and all(path.startswith("data/real/val/") for path, _ in shown)
     learned = json.loads(metadata["sources"])
     assert learned and all(path.startswith("data/real/train/") for path, _ in learned)
     assert all(sha256_file(project / path) == sha256 for path, sha256 in learned)

@@ -23,7 +23,8 @@ from partsynth.lineage.stores import Cache, Remote, Store
 from partsynth.store.layout import SELECTED, Layout
 from partsynth.tracking import takedown as mlflow_side
 
-CACHES = ("attempts", "features", "tokens", "train")  # below .work: edits to be judged, measures, unfinished trainings
+# below .work: edits to be judged, measures, unfinished trainings
+CACHES = ("adapt", "attempts", "features", "tokens", "train")
 TRAINED = ("trained_on_it", "trained_on_pictures_made_from_it", "trained_on_pictures_of_a_token_it_taught")
 
 

@@ -16,17 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from partsynth.audit.rows import part_with
-from partsynth.audit.tokens import read_token
+from partsynth.audit.tokens import read_adaptation, read_token
 from partsynth.errors import UserError
 from partsynth.lineage.git import git
 from partsynth.lineage.graph import LOCK
 from partsynth.lineage.stores import Store
 from partsynth.store.files import read_json
 from partsynth.store.hashing import sha256_bytes, sha256_file
-from partsynth.store.layout import MANIFEST, REPORT
+from partsynth.store.layout import ADAPTATION, MANIFEST, REPORT
 
 SHEETS = ("accepted.png", "flagged.png")  # of a set's quality page: sources beside their edits
 MASK = re.compile(r"_mask(_\w+)?$")  # the end of a mask's stem
+TUNED, TUNED_SHEET = PurePosixPath(ADAPTATION).name, "reconstruction.png"  # stage adapt's
 Listings = Mapping[str, Mapping[str, str]]  # md5 of a folder -> relative path -> md5
 
 
@@ -132,6 +133,10 @@ class Search:
                 yield Piece("mask", name, md5)
             elif name.removesuffix(".safetensors") in traces.classes and self._is_taught(md5, name):
                 yield Piece("token", name, md5)
+            elif name == TUNED and self._is_taught(md5, name):
+                yield Piece("token", name, md5)
+                if sheet := listing.get(TUNED_SHEET):
+                    yield Piece("page", TUNED_SHEET, sheet)
         if {*SHEETS, "suite.json"} <= listing.keys() and self._set_of(listing["suite.json"]) in traces.sets:
             for name in SHEETS:
                 yield Piece("page", name, listing[name])
@@ -191,9 +196,11 @@ def workspace_files(root: Path, traces: Traces, folders: Sequence[Path]) -> list
     for name in traces.masks:
         if (path := root / name).is_file() and any(root / framed in found for framed in traces.framed.values()):
             found[path] = Piece("mask", name)
-    for path in sorted(root.glob("models/tokens/*.safetensors")):
+    for path in (*sorted(root.glob("models/tokens/*.safetensors")), *root.glob(ADAPTATION)):
         if taught_by(path.read_bytes(), path.name, traces):
             found[path] = Piece("token", _told(root, path))
+            if path.name == TUNED and (drawn := path.with_name(TUNED_SHEET)).is_file():
+                found[drawn] = Piece("page", _told(root, drawn))
     for name in sorted(traces.sets):
         for sheet in SHEETS:
             if (path := root / "reports/quality" / name / sheet).is_file() and _page_is_of(path, traces):
@@ -211,10 +218,13 @@ def shows(page: bytes, paths: Iterable[str]) -> bool:
 
 
 def taught_by(token: bytes, name: str, traces: Traces) -> bool:
-    """Whether a token was learned from the photograph's framed image, among others."""
+    """Whether a token was learned from the photograph's framed image, among others, or the base model tuned on it; or
+    measured on it, and shown on the sheet beside it."""
     try:
-        return bool({sha256 for _, sha256 in read_token(token, name).sources} & traces.framed.keys())
-    except UserError:
+        learned = (read_adaptation if name == TUNED else read_token)(token, name)
+        shown = json.loads(learned.told.get("shown", "[]"))
+        return bool({sha256 for _, sha256 in (*learned.sources, *shown)} & traces.framed.keys())
+    except (UserError, ValueError):
         return False  # another safetensors file
 
 

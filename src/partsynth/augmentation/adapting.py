@@ -67,6 +67,7 @@ class Adapted:
 
     weights: dict[str, Tensor]
     figures: Figures
+    shown: Sequence[RealRecord]  # validation images on the sheet
     sheet: np.ndarray  # uint8 (3 x side, n x side, 3): photographs, their reconstructions before, and after
 
 
@@ -126,8 +127,9 @@ def tune(tuning: Tuning, log: Log) -> Adapted:
         val_images=len(tuning.val),
         psnr=gains.get("psnr"),
         denoising_error=gains.get("denoising_error"),
+        shown=tuple(tuning.val[i].path for i in chosen),
     )
-    return Adapted(weights, figures, _sheet(rows))
+    return Adapted(weights, figures, [tuning.val[i] for i in chosen], _sheet(rows))
 
 
 def _prompts(adapt: Adapt, rows: Sequence[RealRecord]) -> list[str]:

@@ -36,6 +36,8 @@ class Figures(BaseModel):
     val_images: int
     psnr: Gain | None = None
     denoising_error: Gain | None = None
+    shown: tuple[str, ...] = ()
+    """Paths of the validation images on the sheet, from the left."""
 
     def flat(self) -> dict[str, float]:
         """As MLflow has them: ``val_psnr_before``."""
@@ -56,12 +58,16 @@ class Figures(BaseModel):
                 yield name, gain
 
 
-def adaptation_metadata(mark: str, base: str, sources: Sequence[Sequence[str]], figures: Figures) -> Mapping[str, str]:
-    """The header of the file of weights; ``sources`` are path and sha256 of the images learned from."""
+def adaptation_metadata(
+    mark: str, base: str, sources: Sequence[Sequence[str]], shown: Sequence[Sequence[str]], figures: Figures
+) -> Mapping[str, str]:
+    """The header of the file of weights; ``sources`` are path and sha256 of the images learned from, ``shown`` of
+    those on the sheet."""
     return {
         "fingerprint": mark,
         "base_sha256": base,
         "sources": json.dumps([list(source) for source in sources]),
+        "shown": json.dumps([list(one) for one in shown]),
         "figures": figures.model_dump_json(),
     }
 

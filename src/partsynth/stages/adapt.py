@@ -80,10 +80,9 @@ def run(inputs: Inputs) -> None:
         with training_run(inputs.root, spec) as tracked:
             tuned = tune(tuning, lambda step, values: tracked.log_metrics(values, step))
             tracked.log_metrics(tuned.figures.flat())
-            sources = [[row.path, row.sha256] for row in rows["train"]]
+            sources, shown = ([[row.path, row.sha256] for row in some] for some in (rows["train"], tuned.shown))
             write_png(sheet, tuned.sheet)
-            write_safetensors(path, tuned.weights, adaptation_metadata(mark, base, sources, tuned.figures))
-            tracked.log_artifact(sheet, "plots")
+            write_safetensors(path, tuned.weights, adaptation_metadata(mark, base, sources, shown, tuned.figures))
         tuning.forget()
         for line in tuned.figures.lines():
             print(f"adapt: {line}")
@@ -98,10 +97,6 @@ def _images(manifest: Path, split: str) -> list[RealRecord]:
     return sorted(rows, key=lambda row: row.path)
 
 
-def _mark(
-    adapt: Adapt, diffusion: Diffusion, base: str, train: Sequence[RealRecord], val: Sequence[RealRecord]
-) -> str:
+def _mark(adapt: Adapt, diffusion: Diffusion, base: str, train: Sequence[RealRecord], val: Sequence[RealRecord]) -> str:
     images = [sorted([row.sha256, row.class_name, row.state] for row in rows) for rows in (train, val)]
     return fingerprint([VERSION, adapt, base, diffusion.size, images])
-
-
