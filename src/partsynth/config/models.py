@@ -14,17 +14,17 @@ Steps = Annotated[int, Field(ge=0)]
 class Adapt(Section):
     """Stage adapt: the model tuned on one's own training images, its VAE and (by LoRA) its U-Net."""
 
-    vae_steps: Steps = 600
+    vae_steps: Steps = 300
     """Optimiser steps of the VAE, at most; 0 = it stays as it is."""
     vae_learning_rate: Positive = 3e-4
     """Peak learning rate of the VAE."""
-    unet_steps: Steps = 600
+    unet_steps: Steps = 300
     """Optimiser steps of the U-Net's adapter, at most; 0 = none."""
     unet_learning_rate: Positive = 1e-3
     """Peak learning rate of the adapter."""
     rank: Annotated[int, Field(ge=1, le=256)] = 8
     """Of the adapter's matrices."""
-    batch_size: Count = 16
+    batch_size: Count = 8
     """Images per step."""
     every: Count = 50
     """Steps between two measurements on validation images; the best weights are kept."""
