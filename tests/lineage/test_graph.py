@@ -94,3 +94,24 @@ def test_a_graph_is_of_this_moment_and_tells_what_disagrees(project: Path, tmp_p
         "data/selected/real_id.csv",
         "0" * 32,
     )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[]",
+        b"stages: [1]",
+        b"stages: {a: null}",
+        b"stages: {a: {outs: null}}",
+        b"stages: {a: {outs: [{path: 3}]}}",
+        b"stages: {a: {outs: [{md5: x}]}}",
+        b"\xff\xfes",
+        b"a: [",
+        b"[" * 100_000,  # takes the parser in C down, and the process with it
+        b"- " * 100_000,
+    ],
+)
+def test_a_damaged_lock_file_is_named(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "dvc.lock").write_bytes(data)
+    with pytest.raises(UserError, match=r"dvc\.lock is (no|not valid)"):
+        read_lock(tmp_path)

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from partsynth.errors import UserError
-from partsynth.records.manifest import read_manifest, write_manifest
-from partsynth.records.rows import RealRecord, SelectedRecord, VerdictRecord
+from partsynth.records.manifest import parse_manifest, read_manifest, write_manifest
+from partsynth.records.rows import RealRecord, Record, SelectedRecord, VerdictRecord
 
 RELAXED = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 words = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), max_size=12)
@@ -101,3 +101,36 @@ def test_a_faulty_manifest_is_told_by_line_and_column(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="is no table"):
         read_manifest(path, SelectedRecord)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("path,sha256,class_name,path\na.png,0,a,a.png\n", "two columns path"),
+        ("path,sha256,class_name\na.png,0,a\na.png,0,b\n", "line 3: a.png stands in line 2 already"),
+        ("path,sha256,class_name\na.png,0,a,more\n", "line 2: more fields than the header"),
+        ("path,sha256,class_name\na.png,0\n", "line 2, class_name"),
+        ('path,sha256,class_name\na.png,0,"a\nb.png,0,b\n', "no table"),
+        ("path,sha256,class_name\na.png,0,\0\n", None),
+        ("path,sha256,class_name\na.png,0," + "x" * 200_000 + "\n", "field larger than field limit"),
+        ("path,sha256,class_name\n../a.png,0,a\n", "is not a path below its manifest"),
+    ],
+)
+def test_a_damaged_table_is_told_by_line(text: str, told: str | None) -> None:
+    if told is None:  # Python 3.11 and later take a NUL byte for a letter
+        assert len(parse_manifest(text, Record, "m.csv")) == 1
+        return
+    with pytest.raises(UserError, match=told) as caught:
+        parse_manifest(text, Record, "m.csv")
+    assert str(caught.value).startswith("m.csv")
+
+
+@pytest.mark.parametrize("name", ["mask", "source"])
+def test_masks_and_sources_stay_below_the_project(name: str) -> None:
+    kind = {"mask": RealRecord, "source": SelectedRecord}[name]
+    values = {"path": "a.png", "sha256": "0", "class_name": "a", "source": "a.png", "group": "g"}
+    values |= {"split": "val", "source_sha256": "0"} if kind is RealRecord else {"role": "positive", "origin": "real"}
+    kind(**values)
+    for bad in ("/etc/passwd", "data/../../x.png"):
+        with pytest.raises(ValueError, match="is not a path below its manifest"):
+            kind(**(values | {name: bad}))

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from partsynth.config.data import Ingest
@@ -87,3 +88,12 @@ def test_the_empty_table_is_no_image_of_the_class(tmp_path):
     assert not found.faults
     assert {p.group for p in found.photos} == {"Pump/train/7"} and len(found.photos) == 4  # one physical set
     assert sorted({left.kind.split(" ")[-1] for left in found.left if "background" in left.name}) == ["background"]
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"description": ', b'{"description": "\xff"}', b"[" * 100_000])
+def test_a_damaged_description_is_a_fault_and_not_no_state(tmp_path: Path, data: bytes) -> None:
+    part(tmp_path, "Pump/train_data/0/cam/1")
+    assert not read(tmp_path).faults  # none there: no state
+    (tmp_path / "Pump/meta.json").write_bytes(data)
+    (fault,) = read(tmp_path).faults
+    assert fault.name == "Pump/meta.json" and "cannot be read as JSON" in fault.reason and fault.fatal

@@ -62,7 +62,7 @@ def all_runs(root: Path) -> list[RunRecord]:
         if "lineage_sha256" in view.tags and view.tags.get("stage") != "adapt"
     }
     for path in sorted(path for pattern in RUN_FILES for path in root.glob(pattern)):
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn file names no run
+        with contextlib.suppress(ValueError, KeyError, TypeError, OSError, RecursionError):  # a torn file names no run
             record = _from_file(path.relative_to(root).as_posix(), json.loads(path.read_text()))
             found.setdefault(record.run_id, record)
     return list(found.values())

@@ -94,7 +94,7 @@ def _digest_now(space: Workspace, path: str, listings: Mapping[str, Files]) -> s
 def _read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
 
 

@@ -9,9 +9,9 @@ from partsynth.errors import UserError
 from partsynth.evaluation.metrics import metrics
 from partsynth.evaluation.results import read_summary
 from partsynth.records.card import DataCard, read_card
-from partsynth.store.files import read_json
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import CARD, REPORT, SUMMARY, Layout
+from partsynth.store.reading import lacking, read_object
 from partsynth.tracking.query import RunView, get_run
 from partsynth.tracking.registry import register_model
 from partsynth.tracking.store import model_name
@@ -35,12 +35,17 @@ def trained(root: Path) -> list[Trained]:
     found = []
     layout = Layout(root)
     for path in sorted(layout.classifiers.glob("*/*/config.json")):
-        config = read_json(path)
+        config = read_object(path)
+        lacking(path, config, {"setup": str, "seed": int})
         record = layout.run_record(config["setup"], config["seed"])
-        value = config.get("metrics", {}).get("val_accuracy")
+        metrics = config.get("metrics", {})
+        value = metrics.get("val_accuracy") if isinstance(metrics, dict) else metrics
         if value is not None and record.is_file():  # else it is not finished
-            run_id = read_json(record)["run_id"]
-            found.append(Trained(path.parent, config["setup"], config["seed"], run_id, value))
+            if not isinstance(value, int | float):
+                raise UserError(f"{path}: metrics.val_accuracy should be a number, found {value!r}: dvc checkout")
+            named = read_object(record)
+            lacking(record, named, {"run_id": str})
+            found.append(Trained(path.parent, config["setup"], config["seed"], named["run_id"], value))
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from partsynth.core.evaluation.metrics import roc
 from partsynth.evaluation.runs import ModelRun
 from partsynth.store.files import csv_text
+from partsynth.store.reading import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +102,7 @@ def read_histories(runs: Iterable[ModelRun]) -> str:
     found = []
     for run in runs:
         if (run.folder / "history.csv").exists():
-            history = pd.read_csv(run.folder / "history.csv")
+            history = read_table(run.folder / "history.csv", ("step",))
             history.insert(0, "setup", run.setup)
             history.insert(1, "seed", run.seed)
             found.append(history)

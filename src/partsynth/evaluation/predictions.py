@@ -72,6 +72,9 @@ def read_predictions(source: Path | io.StringIO) -> pd.DataFrame:
     missing = sorted({*WORDS, *NUMBERS} - set(table.columns))
     if missing:
         raise UserError(f"{source} has no columns {', '.join(missing)}: it is not a table of predictions")
+    for name in [*NUMBERS, *(score for score in SCORES if score in table)]:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            raise UserError(f"{source} has a text where a number belongs, in column {name}: dvc repro evaluate")
     return table
 
 

@@ -61,6 +61,9 @@ class StageGraph(TypedDict):
     files: NotRequired[dict[str, str]]  # name -> sha256 of what the run keeps beside it
 
 
+DEEP = 500
+
+
 def read_lock(root: Path) -> Stages:
     """The stages of dvc.lock; empty where there is no dvc.lock yet.
 
@@ -69,13 +72,28 @@ def read_lock(root: Path) -> Stages:
     UserError
         where it is no YAML.
     """
+    path = root / LOCK
     try:
-        loaded = yaml.load((root / LOCK).read_text(), Loader=_Loader)
+        text = path.read_text(encoding="utf-8")
+        loaded = yaml.load(text, Loader=yaml.SafeLoader if _may_be_deep(text) else _Loader)
+        stages = {} if loaded is None else loaded.get("stages", {})
+        for stage in stages.values():
+            for entry in [*stage.get("deps", []), *stage.get("outs", [])]:
+                if not isinstance(entry["path"], str) or not isinstance(entry.get("md5", ""), str):
+                    raise TypeError("a path or hash that is no text")
     except FileNotFoundError:
         return {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{root / LOCK} is not valid YAML: {error}") from None
-    return (loaded or {}).get("stages", {})
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} is no lock file of DVC ({told}): git checkout {LOCK}, or dvc repro") from None
+    return stages
+
+
+def _may_be_deep(text: str) -> bool:
+    """Whether it may be nested so deeply that the parser in C takes the whole process down."""
+    return text.count("[") + text.count("{") > DEEP or "- " * DEEP in text
 
 
 def covers(outer: str, inner: str) -> bool:

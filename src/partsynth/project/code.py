@@ -31,7 +31,7 @@ def changed_stages(root: Path) -> list[str]:
     try:
         recorded = json.loads(path.read_text())["code"]
         return [stage for stage in recorded if code_hash(stage) != recorded[stage]]
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
         raise UserError(f"{path} is damaged: `git checkout {STAMP}`, or `partsynth upgrade` writes it anew") from None
 
 

@@ -67,6 +67,9 @@ class Encoder:
             return reference.load(self.model, self.reference.revision, device)
         except (OSError, ValueError) as error:
             raise UserError(f"reference.model: {error}") from None
+        except Exception as error:  # of a damaged folder libraries raise whatever they please
+            told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(f"reference.model: {self.model} has a damaged file ({told})") from None
 
 
 def embed_batch(embed: Embed, images: Sequence[Image.Image], batch_size: int) -> np.ndarray:

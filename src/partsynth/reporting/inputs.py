@@ -15,6 +15,7 @@ from partsynth.records.card import DataCard, read_card
 from partsynth.records.manifest import read_manifest
 from partsynth.records.review import ReviewRecord, read_review
 from partsynth.records.rows import AugmentedRecord, RealRecord, VerdictRecord
+from partsynth.store import reading
 from partsynth.store.files import read_json
 
 if TYPE_CHECKING:
@@ -100,10 +101,5 @@ def _reviews(folder: Path | None) -> dict[str, list[ReviewRecord]]:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
     words = dict.fromkeys(["setup", "class_name", "actual", "predicted"], str)
-    try:
-        return pd.read_csv(path, dtype=words, keep_default_na=True)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run the evaluate stage (dvc repro)") from None
+    return reading.read_table(path, dtype=words, keep_default_na=True)

@@ -55,7 +55,7 @@ def read_layout(
         found.folders = _of_super_class(folder, super_class, found)
     for class_name, class_folder in found.folders.items():
         before = len(found.photos)
-        state = _state(folder / class_folder / "meta.json") if words else ""
+        state = _state(folder / class_folder / "meta.json", class_folder, found) if words else ""
         for split_folder, split in SPLIT_FOLDERS.items():
             base = folder / class_folder / split_folder
             if base.is_dir():
@@ -91,11 +91,15 @@ def _photos(folder: Path, base: Path, class_name: str, split: Split, state: str,
             found.left.append(Left(name, "images other than *_rgb (depth and the like)"))
 
 
-def _state(path: Path) -> str:
-    """The words of a meta.json's description that tell a part's state."""
+def _state(path: Path, class_folder: str, found: Found) -> str:
+    """The words of a meta.json's description that tell a part's state; one that is there and damaged is a fault."""
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))["description"]
-    except (OSError, ValueError, KeyError, TypeError):
+        description = json.loads(path.read_text(encoding="utf-8")).get("description")
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, AttributeError, RecursionError):
+        reason = "cannot be read as JSON: mend it, or take it away (it tells super_class and states)"
+        found.faults.append(Fault(f"{class_folder}/meta.json", reason, True))
         return ""
     if not isinstance(description, dict):
         return ""
@@ -120,7 +124,7 @@ def _of_super_class(folder: Path, super_class: str, found: Found) -> dict[str, s
         path = folder / class_folder / "meta.json"
         try:
             names = _texts(json.loads(path.read_text(encoding="utf-8"))["super_class"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             why = "is missing" if isinstance(error, FileNotFoundError) else "has no readable super_class"
             found.faults.append(Fault(f"{class_folder}/meta.json", f"{why} (ingest.super_class needs it)", True))
             continue

@@ -22,9 +22,10 @@ from partsynth.evaluation.results import Summary
 from partsynth.evaluation.runs import ModelRun, describe, model_runs, read_parts, read_selected, set_folders
 from partsynth.evaluation.summary import summarise
 from partsynth.evaluation.verdict import changes
-from partsynth.store.files import read_json, write_json, write_text_atomic
+from partsynth.store.files import write_json, write_text_atomic
 from partsynth.store.hashing import sha256_bytes
 from partsynth.store.layout import Layout
+from partsynth.store.reading import lacking, read_object
 
 SUMMARY, PREDICTIONS = "summary.json", "predictions.csv"
 
@@ -97,8 +98,14 @@ def log_figures(runs: list[ModelRun], summary: Summary, root: Path) -> None:
             continue
         place = summary.seeds[setup].index(seed)
         figures = {name: found.values[place] for name, found in summary.setups[setup].items()}
-        if not log_results(root, read_json(record)["run_id"], figures):
+        if not log_results(root, _run_id(record), figures):
             unknown.append(f"{setup}-seed{seed}")
     if unknown:
         why = "a fresh clone, or deleted"
         print(f"evaluate: MLflow does not know the runs of {', '.join(unknown)} ({why}): see {SUMMARY}")
+
+
+def _run_id(record: Path) -> str:
+    named = read_object(record)
+    lacking(record, named, {"run_id": str})
+    return named["run_id"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import yaml
 from partsynth.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
 MOST = 200_000  # values in a YAML file, aliases counted as what they stand for
@@ -71,10 +72,12 @@ def read_json(path: Path, missing: str = RUN_STAGE) -> Any:
     text = read_text(path, "JSON", missing)
 
     def pairs(found: list[tuple[str, Any]]) -> JsonObject:
-        names = [name for name, _ in found]
-        if twice := next((name for n, name in enumerate(names) if name in names[:n]), None):
+        made = JsonObject(found, path)
+        if len(made) < len(found):
+            names = [name for name, _ in found]
+            twice = next(name for name in names if names.count(name) > 1)
             raise UserError(f"{path} has the key {twice!r} twice: {RUN_STAGE}")
-        return JsonObject(found, path)
+        return made
 
     try:
         return json.loads(text, object_pairs_hook=pairs, parse_constant=_no_number)
@@ -140,6 +143,29 @@ def _weigh(node: yaml.Node, name: str, count: list[int], above: list[int]) -> No
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
             _weigh(value, name, count, [*above, id(node)])
+
+
+def read_table(path: Path, columns: Sequence[str] = (), **options: Any) -> pd.DataFrame:
+    """A CSV file's table; ``columns`` must be there and hold numbers.
+
+    Raises
+    ------
+    UserError
+        where it is missing, no table, or has no such columns.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, **options)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {RUN_STAGE}") from None
+    except ValueError as error:  # pandas' own, and an encoding
+        raise UserError(f"{path} is no table (CSV): {' '.join(str(error).split())}; {RUN_STAGE}") from None
+    if absent := [column for column in columns if column not in table]:
+        raise UserError(f"{path} has no columns {', '.join(absent)}: {RUN_STAGE}")
+    if bad := [column for column in columns if not pd.api.types.is_numeric_dtype(table[column])]:
+        raise UserError(f"{path} has a text where a number belongs, in column {bad[0]}: {RUN_STAGE}")
+    return table
 
 
 def read_tensors(path: Path, finite: bool = True) -> dict[str, Tensor]:

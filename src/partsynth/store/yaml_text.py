@@ -8,14 +8,27 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScalarString
+
+from partsynth.errors import UserError
 
 WIDTH = 2**16  # lines are never broken anew
 
 
-def parsed(text: str) -> Any:
-    """Mappings and lists that know their comments; give them back to ``written``."""
-    return _form().load(text)
+def parsed(text: str, name: str = "dvc.yaml") -> Any:
+    """Mappings and lists that know their comments; give them back to ``written``.
+
+    Raises
+    ------
+    UserError
+        where it is no YAML; ``name`` is how that is told.
+    """
+    try:
+        return _form().load(text)
+    except (YAMLError, RecursionError, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise UserError(f"{name} is not valid YAML: {told}") from None
 
 
 def written(data: Any) -> str:

@@ -62,5 +62,5 @@ def _mended(path: Path, data: bytes) -> tuple[bytes, int]:
 def _is_record(line: bytes) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
