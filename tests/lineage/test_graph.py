@@ -103,6 +103,7 @@ def test_a_graph_is_of_this_moment_and_tells_what_disagrees(project: Path, tmp_p
         b"stages: [1]",
         b"stages: {a: null}",
         b"stages: {a: {outs: null}}",
+        b"stages: {a: {params: {params.yaml: [1]}}}",
         b"stages: {a: {outs: [{path: 3}]}}",
         b"stages: {a: {outs: [{md5: x}]}}",
         b"\xff\xfes",

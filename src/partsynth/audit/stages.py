@@ -93,7 +93,8 @@ def _digest_now(space: Workspace, path: str, listings: Mapping[str, Files]) -> s
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text()) or {}
+        found = yaml.safe_load(path.read_text())
+        return found if isinstance(found, dict) else {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
 

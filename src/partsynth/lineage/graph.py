@@ -78,6 +78,8 @@ def read_lock(root: Path) -> Stages:
         loaded = yaml.load(text, Loader=yaml.SafeLoader if _may_be_deep(text) else _Loader)
         stages = {} if loaded is None else loaded.get("stages", {})
         for stage in stages.values():
+            if not all(isinstance(values, dict) for values in stage.get("params", {}).values()):
+                raise TypeError("parameters that are no mapping")
             for entry in [*stage.get("deps", []), *stage.get("outs", [])]:
                 if not isinstance(entry["path"], str) or not isinstance(entry.get("md5", ""), str):
                     raise TypeError("a path or hash that is no text")
