@@ -115,6 +115,6 @@ def test_what_people_decided_is_compared_with_the_gate_where_anybody_did(
     finally:
         table.unlink()
     flagged = [v for v in judged if v.reasons]
-    assert "Review by people" in text and f"0 of {len(flagged)} (0 %)" in text
+    assert "Review by people" in text and f"0 of {len(flagged)} (0&nbsp;%)" in text
     assert "near_ood: no threshold is told, because people accepted 48 and rejected 0" in text
     assert text.count("accept, ann (fine &amp; sound)") >= min(len(flagged), 24)
