@@ -36,6 +36,7 @@ def before(preset: str) -> dict:
     stages["select"]["foreach"] = told.get("select", stages["select"]["foreach"])
     with_reviews(stages["select"], stages["report"])
     with_adaptation(stages, told["base_model"])
+    with_card(stages["report"])
     return graph
 
 
@@ -57,6 +58,12 @@ def with_adaptation(stages: dict, base_model: bool) -> None:
     report = stages["report"]
     report["cmd"] = report["cmd"].replace(" --out", " --adapted models/adapted --out")
     report["deps"].insert(report["deps"].index("reports/metrics"), "models/adapted")
+
+
+def with_card(report: dict) -> None:
+    """What the data card added since."""
+    report["cmd"] = report["cmd"].replace(" --out", " --card data/card.yaml --out")
+    report["deps"].insert(report["deps"].index("data/augmented") + 1, "data/card.yaml")
 
 
 def with_reviews(select: dict, report: dict) -> None:
