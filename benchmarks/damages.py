@@ -658,13 +658,19 @@ def drawn(count: int, seed: int) -> list[tuple[Target, str]]:
     return chosen
 
 
-def run(work: Path, pairs: Sequence[tuple[Target, str]], seed: int, until: str = "") -> list[Outcome]:
-    """All outcomes; they are kept in ``work/results.jsonl``."""
+def run(
+    work: Path, pairs: Sequence[tuple[Target, str]], seed: int, until: str = "", so_far: bool = False
+) -> list[Outcome]:
+    """All outcomes; they are kept in ``work/results.jsonl``. ``so_far``: run nothing, and return those that there are.
+
+    ``until``: the last stage of the project that ``pairs`` need.
+    """
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1", "NO_COLOR": "1"}
     os.environ |= {"COLUMNS": "200", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "MLFLOW_DISABLE_TELEMETRY": "true"}
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     bench, results = Bench(work, until), work / "results.jsonl"
-    bench.prepare()
+    if not so_far:
+        bench.prepare()
     done = {}
     if results.is_file():
         for line in results.read_text().splitlines():
@@ -674,6 +680,8 @@ def run(work: Path, pairs: Sequence[tuple[Target, str]], seed: int, until: str =
     outcomes = []
     for target, kind in pairs:
         key = f"{seed}|{target.path}|{kind}|{target.command}"
+        if so_far and key not in done:
+            continue
         if key not in done:
             done[key] = bench.run(target, kind, seed)
             with open(results, "a") as file:
@@ -684,8 +692,8 @@ def run(work: Path, pairs: Sequence[tuple[Target, str]], seed: int, until: str =
     return outcomes
 
 
-def markdown(outcomes: Sequence[Outcome], command: str, commit: str, seed: int) -> str:
-    """The page."""
+def markdown(outcomes: Sequence[Outcome], command: str, commit: str, seed: int, total: int) -> str:
+    """The page; ``total`` are the damages that there would be."""
     counts = Counter(o.became for o in outcomes)
     lines = [
         "# Damaged files",
@@ -694,8 +702,8 @@ def markdown(outcomes: Sequence[Outcome], command: str, commit: str, seed: int) 
         "code 1, a sentence that names the file, no traceback, nothing half-written. **harmless**: exit code 0, and",
         "every product is that of the undamaged project, by hash.",
         "",
-        f"Command `{command}`, commit {commit}, seed {seed}: {len(outcomes)} damages, {counts['refused']} refused, "
-        f"{counts['harmless']} harmless, {counts['fault']} faults.",
+        f"Command `{command}`, commit {commit}, seed {seed}: {len(outcomes)} of {total} damages tried, "
+        f"{counts['refused']} refused, {counts['harmless']} harmless, {counts['fault']} faults.",
         "",
         "| file | damage | command | | what was said |",
         "|---|---|---|---|---|",
@@ -712,18 +720,23 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("/tmp/partsynth-damages"), help="for project and results")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/damages.md", help="the page")
     parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--only", default="", help="files whose path has this in it")
+    parser.add_argument("--only", default="", help="cases whose path, kind or command has this in it")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--so-far", action="store_true", help="run nothing: write the page of what has been run")
     return parser.parse_args(given)
 
 
 def main() -> None:
     given = arguments()
-    pairs = [(target, kind) for target, kind in drawn(given.count, given.seed) if given.only in target.path]
-    outcomes = run(given.work, pairs, given.seed)
+    pairs = [
+        (target, kind)
+        for target, kind in drawn(given.count, given.seed)
+        if given.only in f"{target.path} {kind} {target.command}"
+    ]
+    outcomes = run(given.work, pairs, given.seed, so_far=given.so_far)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     told = " ".join(["python benchmarks/damages.py", *sys.argv[1:]])
-    given.out.write_text(markdown(outcomes, told, commit.strip(), given.seed))
+    given.out.write_text(markdown(outcomes, told, commit.strip(), given.seed, given.count))
     bad = sum(o.became == "fault" for o in outcomes)
     print(f"{given.out}: {len(outcomes)} damages, {bad} faults")
     raise SystemExit(1 if bad else 0)

@@ -534,14 +534,20 @@ def cases(matrix: Matrix, wanted: Sequence[Target], moments: int) -> Iterator[tu
         print("no removed permission: changing the user needs root")
 
 
-def run(work: Path, wanted: Sequence[Target], moments: int, seed: int, only: str = "") -> list[Outcome]:
-    """Prepare, run what has not been run yet, and return all outcomes; they are kept in ``work/results.jsonl``."""
+def run(
+    work: Path, wanted: Sequence[Target], moments: int, seed: int, only: str = "", so_far: bool = False
+) -> list[Outcome]:
+    """Prepare, run what has not been run yet, and return all outcomes; they are kept in ``work/results.jsonl``.
+
+    ``so_far``: run nothing, and return those that there are.
+    """
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1", "NO_COLOR": "1"}
     os.environ |= {"COLUMNS": "200", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "MLFLOW_DISABLE_TELEMETRY": "true"}
     matrix = Matrix(work, seed)
-    if len(wanted) > 3:
+    if len(wanted) > 3 and not so_far:
         forked.warm()
-    matrix.prepare(wanted)
+    if not so_far:
+        matrix.prepare(wanted)
     done: dict[str, Outcome] = {}
     if matrix.results.is_file():
         for line in matrix.results.read_text().splitlines():
@@ -550,7 +556,7 @@ def run(work: Path, wanted: Sequence[Target], moments: int, seed: int, only: str
             done[name] = Outcome(**kept)
     outcomes = []
     for name, case in cases(matrix, wanted, moments):
-        if only and only not in name:
+        if (only and only not in name) or (so_far and name not in done):
             continue
         if name not in done:
             done[name] = case()
@@ -561,8 +567,8 @@ def run(work: Path, wanted: Sequence[Target], moments: int, seed: int, only: str
     return outcomes
 
 
-def markdown(outcomes: Sequence[Outcome], command: str, commit: str, seed: int) -> str:
-    """The page."""
+def markdown(outcomes: Sequence[Outcome], command: str, commit: str, seed: int, total: int) -> str:
+    """The page; ``total`` are the cases that there would be."""
     from tabulate import tabulate  # DVC brings it
 
     bad = [o for o in outcomes if o.fault]
@@ -573,7 +579,7 @@ def markdown(outcomes: Sequence[Outcome], command: str, commit: str, seed: int) 
         "disturbed in each stage, started again, and compared with an undisturbed run: hashes of all files, leftovers,",
         "processes that live on, MLflow runs that still run or stand there twice.",
         "",
-        f"Command `{command}`, commit {commit}, seed {seed}: {len(outcomes)} cases, {len(bad)} faults.",
+        f"Command `{command}`, commit {commit}, seed {seed}: {len(outcomes)} of {total} cases run, {len(bad)} faults.",
         "",
     ]
     for title, troubles, about in (
@@ -625,16 +631,18 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     parser.add_argument("--moments", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--so-far", action="store_true", help="run nothing: write the page of what has been run")
     return parser.parse_args(given)
 
 
 def main() -> None:
     given = arguments()
     wanted = [t for t in targets() if given.stages is None or t.name in given.stages]
-    outcomes = run(given.work, wanted, given.moments, given.seed, given.only)
+    outcomes = run(given.work, wanted, given.moments, given.seed, given.only, given.so_far)
+    total = sum(1 for _ in cases(Matrix(given.work, given.seed), targets(), given.moments))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     told = " ".join(["python benchmarks/kill_matrix.py", *sys.argv[1:]])
-    given.out.write_text(markdown(outcomes, told, commit.strip(), given.seed))
+    given.out.write_text(markdown(outcomes, told, commit.strip(), given.seed, total))
     bad = sum(bool(o.fault) for o in outcomes)
     print(f"{given.out}: {len(outcomes)} cases, {bad} faults")
     raise SystemExit(1 if bad else 0)

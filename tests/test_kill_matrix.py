@@ -70,8 +70,8 @@ def test_the_page_tells_faults() -> None:
     good = Outcome(target="select", trouble="SIGKILL", moment=0, where="0.20 s, imports", fault="")
     bad = Outcome(target="select", trouble="SIGINT", moment=0, where="0.30 s, work", fault="left over: x.tmp")
     full = Outcome(target="select", trouble="disk", moment=0, where="0 of 8 kB left", fault="", said="the disk is full")
-    text = kill_matrix.markdown([good, bad, full], "python x", "abc", 3)
-    assert "commit abc, seed 3: 3 cases, 1 faults" in text
+    text = kill_matrix.markdown([good, bad, full], "python x", "abc", 3, 9)
+    assert "commit abc, seed 3: 3 of 9 cases run, 1 faults" in text
     assert (
         "0.20 s i equal" in text and "0.30 s **fault**" in text and "- select, SIGINT, 0.30 s, work: left over" in text
     )
