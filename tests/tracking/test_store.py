@@ -76,3 +76,14 @@ def test_experiments_land_in_the_same_store_from_a_temporary_copy_too(project, t
     assert run.tags["git_dirty"] == "true"  # params.yaml differs from the commit it started from
     assert yaml.safe_load((root / "params.yaml").read_text())["train"]["temperature"] == 0.1
     assert os.path.samefile(lineage_git.home(root), root)
+
+
+def test_experiments_are_of_trainings_unless_a_person_says_otherwise(tmp_path):
+    number, kind = experiment_id(tmp_path), "mlflow.experimentKind"
+    store = client(tmp_path)
+    assert store.get_experiment(number).tags[kind] == "custom_model_development"
+    store.set_experiment_tag(number, kind, "genai_development")
+    experiment_id(tmp_path)
+    assert store.get_experiment(number).tags[kind] == "genai_development"
+    old = store.create_experiment("old")
+    assert experiment_id(tmp_path, "old") == old and store.get_experiment(old).tags[kind] == "custom_model_development"

@@ -76,15 +76,23 @@ def results(root: Path, setup: str, seed: int) -> dict[str, float]:
     return {name: m.values[place] for name, m in summary.setups[setup].items() if name in shown}
 
 
-def register(root: Path, name: str | None = None, alias: str = "champion") -> str:
-    """Register a run's model (the chosen one of the workspace by default); returns what was done.
+@dataclass(frozen=True)
+class Candidate:
+    """The run whose model is to be registered, why, and its figures."""
+
+    run: RunView
+    why: str
+    figures: dict[str, float]
+
+
+def candidate(root: Path, name: str | None = None) -> Candidate:
+    """A run by its name, the chosen one of the workspace where none is given.
 
     Raises
     ------
     UserError
-        where there is no such run, none is trained, or the run did not finish.
+        where there is no such run, or none is trained.
     """
-    root = root.resolve()
     models = trained(root)
     if name is None:
         if not models:
@@ -98,9 +106,27 @@ def register(root: Path, name: str | None = None, alias: str = "champion") -> st
         run = get_run(root, name)
         why = "named by its user"
     here = next((m for m in models if m.run_id == run.run_id), None)
-    figures = results(root, here.setup, here.seed) if here else {}
-    text = card(run, why, figures, alias, read_card(root / CARD))
-    version = register_model(root, run.run_id, text, alias, metrics=figures)
+    return Candidate(run, why, results(root, here.setup, here.seed) if here else {})
+
+
+def register(root: Path, name: str | None = None, alias: str = "champion", servable: str | None = None) -> str:
+    """Register a run's model (the chosen one of the workspace by default); returns what was done.
+
+    Parameters
+    ----------
+    servable : id of the run's logged model that can be served; None registers the trained weights.
+
+    Raises
+    ------
+    UserError
+        where there is no such run, none is trained, the run did not finish, or a photograph that it was trained on was
+        taken down.
+    """
+    root = root.resolve()
+    chosen = candidate(root, name)
+    run, why = chosen.run, chosen.why
+    text = card(run, why, chosen.figures, alias, read_card(root / CARD))
+    version = register_model(root, run.run_id, text, alias, metrics=chosen.figures, servable=servable)
     return f"{model_name(root)} version {version} @{alias}: run {run.run_id} ({run.name}), {why}"
 
 

@@ -18,10 +18,16 @@ def register_model(
     alias: str = "champion",
     model: str | None = None,
     metrics: dict[str, float] | None = None,
+    servable: str | None = None,
 ) -> str:
-    """Register a run's logged model under an alias, with its model card and data digests; returns the version.
+    """Register a run's model under an alias, with its model card and data digests; returns the version.
 
-    The same run again moves the alias and renews the card instead of making another version.
+    The same model again moves the alias and renews the card instead of making another version.
+
+    Parameters
+    ----------
+    servable : id of a logged model of the run, which becomes the version's source; None = the run's artifacts
+        ``model/``, weights that only partsynth loads. It takes the place of such a version.
 
     Raises
     ------
@@ -42,11 +48,15 @@ def register_model(
         store.get_registered_model(model)
     except mlflow.MlflowException:
         store.create_registered_model(model, description="SupCon encoders and linear classifiers of used parts")
-    known = [v for v in store.search_model_versions(f"name = '{model}'") if v.run_id == run_id]
+    source = f"{run.artifact_uri}/model"
+    if servable is not None:
+        source = store.get_logged_model(servable).artifact_location
+    of_run = [v for v in store.search_model_versions(f"name = '{model}'") if v.run_id == run_id]
+    known = [v for v in of_run if servable is None or v.source == source]
     if known:
         version = max(known, key=lambda v: int(v.version)).version
     else:
-        version = store.create_model_version(model, source=f"{run.artifact_uri}/model", run_id=run_id).version
+        version = store.create_model_version(model, source=source, run_id=run_id, model_id=servable).version
     store.update_model_version(model, version, description=card)
     Artifacts(run.artifact_uri, tracking_uri(root)).add_files({"model_card.md": card.encode()})
     tags = {f"data.{item.path}": item.digest or "unknown" for item in run.inputs}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXPERIMENT = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "partsynth"  # of training runs
 STUDIES = "partsynth-studies"  # the experiment of studies and their trials
 MODEL = "partsynth"  # name in the model registry of a store that is the project's alone
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages open on trainings, not on LLM traces
 SQLITE = "sqlite:///"
 _TRIED: set[str] = set()  # addresses of stores that have answered this process
 
@@ -135,12 +136,15 @@ def experiment_id(root: Path, name: str = EXPERIMENT) -> str:
         location = (lineage_git.home(root) / "mlartifacts" / name).as_uri()
     if (found := store.get_experiment_by_name(name)) is None:
         try:
-            return store.create_experiment(name, artifact_location=location)
+            return store.create_experiment(name, artifact_location=location, tags=KIND)
         except mlflow.MlflowException:
             if (found := store.get_experiment_by_name(name)) is None:
                 raise
     if found.lifecycle_stage == "deleted":
         raise UserError(f"MLflow experiment {name!r} is deleted: restore it in the UI, or name another one")
+    if not KIND.keys() & found.tags.keys():  # of earlier versions; what a person chose in the UI stays
+        for key, value in KIND.items():
+            store.set_experiment_tag(found.experiment_id, key, value)
     return found.experiment_id
 
 
