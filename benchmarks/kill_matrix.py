@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -224,7 +225,10 @@ class Matrix:
             key: "" if any(key == name or key.startswith(f"{name}/") for name in target.volatile) else digest
             for key, digest in listing(self.place).items()
         }
-        return {"files": files, "mlflow": mlflow_state(self.place), "study": study_state(self.place)}
+        store = mlflow_state(self.place)
+        if target.name == "study" and store:  # a trial that was killed is tried again under another number
+            store["live"] = sorted(re.sub(r"\d+", "N", name) for name, _ in store["live"])
+        return {"files": files, "mlflow": store, "study": study_state(self.place)}
 
     def differences(self, target: Target) -> list[str]:
         """What is not as after the undisturbed run."""
@@ -298,7 +302,7 @@ class Matrix:
                 where = "it had ended"
             elif code not in (130, -signal.SIGINT):
                 faults.append(f"exit code {code}: {_last(running)}")
-            if "Traceback" in running.text():
+            if "Traceback" in running.text() and "partsynth/" in running.text():  # else Python itself was starting
                 faults.append(f"traceback: {_last(running)}")
         said, text = _last(running), running.text()
         if faults:
@@ -443,7 +447,7 @@ def _below(uri: str) -> int:
 
 
 def study_state(root: Path) -> dict[str, int]:
-    """Trials of the study by what became of them; failed ones may be there or not."""
+    """Trials of the study that run or are complete; others may be there or not."""
     path = root / ".work/study.journal"
     if not path.is_file():
         return {}
@@ -458,8 +462,8 @@ def study_state(root: Path) -> dict[str, int]:
             trial += 1
         elif record["op_code"] == 6:  # it has another state
             states[record["trial_id"]] = record["state"]
-    named = Counter({0: "running", 1: "complete", 2: "pruned"}.get(state, "") for state in states.values())
-    return {name: named[name] for name in ("running", "complete", "pruned")}
+    named = Counter({0: "running", 1: "complete"}.get(state, "") for state in states.values())
+    return {name: named[name] for name in ("running", "complete")}
 
 
 def _orphans(session: int) -> list[int]:
