@@ -109,7 +109,7 @@ def test_timesteps_honour_the_strength_exactly(model) -> None:
     for steps in (4, 25, 50):
         for strength in (0.01, 0.2, 0.33, 0.5, 0.9, 1.0):
             times = model.timesteps(strength, steps)
-            assert len(times) == max(1, round(strength * steps))
+            assert len(times) == max(round(strength * steps), min(6, steps))
             assert times[0] == round(strength * 1000) - 1
             assert times == sorted(set(times), reverse=True) and times[-1] >= 0
 

@@ -18,6 +18,7 @@ from partsynth.core.diffusion.two_encoders import PromptPair
 from partsynth.core.diffusion.words import PromptEncoder
 
 PREDICTIONS = ("epsilon", "v_prediction")
+FEWEST = 6  # steps of an edit, however weak: one alone leaves the noise of its start half in
 
 
 class StableDiffusion:
@@ -76,13 +77,15 @@ class StableDiffusion:
     # --- the diffusion --------------------------------------------------------------------------------------------
 
     def timesteps(self, strength: float, steps: int) -> list[int]:
-        """Timesteps visited, from the noisiest down: max(1, round(strength x steps)) of them, evenly spaced.
+        """Timesteps visited, from the noisiest down, evenly spaced: round(strength x steps) of them, but at least
+        ``FEWEST`` (of fewer steps, or of a T that is nearer, as many as there are).
 
-        The first is exactly ``strength`` of the schedule's T (to 1 / T), whatever ``steps`` is; in diffusers'
-        img2img the strength is rounded down to a multiple of 1 / steps.
+        The convention of strengths: the first is exactly ``strength`` of the schedule's T (to 1 / T), whatever the
+        number of steps. In diffusers' img2img it is a multiple of T / steps below that, so that the same strength
+        starts less noisy there: 0.25 of 25 steps at t = 201 of 1,000, here at 249.
         """
         total = len(self.alphas)
-        count = max(1, round(strength * steps))
+        count = max(1, round(strength * steps), min(FEWEST, steps, round(strength * total)))
         return [max(0, round(strength * total * (count - i) / count) - 1) for i in range(count)]
 
     def split(self, output: Tensor, noisy: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tensor]:
