@@ -28,7 +28,7 @@ test: setup  ## run all tests (real small runs; WORKERS=2 at a time)
 test-fast: setup  ## run the tests that take seconds
 	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
-ui: setup  ## open the MLflow UI at http://127.0.0.1:5000
+ui: setup  ## the MLflow UI at http://127.0.0.1:5000/#/experiments/1?workflowType=machine_learning
 	mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port 5000
 
 lock:  ## resolve requirements.lock anew from pyproject.toml
