@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from partsynth.core.drift.window import Baseline
 from partsynth.errors import UserError, listed
@@ -177,6 +176,8 @@ def _expected(
     seen: Seen, some: Sequence[int], known: list[str], stated: float, baseline: Baseline | None, false_alarm: float
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[float | None, float | None]]]:
     """A window's columns, and the limits of their means."""
+    from scipy.stats import binom
+
     unknown = seen.unknown[some].astype(float)
     columns: dict[str, np.ndarray] = {"unknown": unknown}
     most = binom.ppf(1 - false_alarm, len(some), stated) / len(some)
