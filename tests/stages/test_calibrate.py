@@ -288,7 +288,7 @@ def test_a_class_draws_edits_until_quality_accepts_its_quota(project, monkeypatc
     for name, told in found.attempts.items():
         accepted = [v.verdict == "accept" for v in verdicts[name]]
         assert (len(accepted), sum(accepted), 5) == (told.attempts, told.accepted, told.quota)
-        assert told.accepted == 5 and accepted[-1] or told.attempts == 14
+        assert (told.accepted == 5 and accepted[-1]) or told.attempts == 14
         assert 5 <= told.attempts <= 14
         drawn.add(told.attempts)
     assert max(drawn) > 5  # some were refused, or the test shows nothing

@@ -115,8 +115,7 @@ def tune(tuning: Tuning, log: Log) -> Adapted:
             settings = tuning.settings(adapt.unet_steps, adapt.unet_learning_rate)
             told, state = _told("unet", adapt.unet_steps, log), tuning.state("unet")
             take(
-                "denoising_error",
-                tune_unet(model, latents["train"], latents["val"], adapt.rank, settings, state, told),
+                "denoising_error", tune_unet(model, latents["train"], latents["val"], adapt.rank, settings, state, told)
             )
     except FloatingPointError as error:
         raise UserError(f"adapt: {error} (diffusion.adapt.vae_learning_rate, unet_learning_rate)") from error

@@ -92,8 +92,8 @@ class Method(ABC, Generic[P, R]):
     version = 1
     """Raised when the same row gives another image."""
     source_type: SourceType = "compositeWithTrainedAlgorithmicMedia"
-    """IPTC's term for its images, written into each: a photograph edited by a generative model, at strength 0 (the VAE's
-    round trip alone) too. A method whose images hold nothing of a photograph says ``trainedAlgorithmicMedia``."""
+    """IPTC's term for its images, written into each: a photograph edited by a generative model, at strength 0 (the
+    VAE's round trip alone) too. A method whose images hold nothing of a photograph says ``trainedAlgorithmicMedia``."""
 
     @abstractmethod
     def plan(self, order: Order[P], materials: Materials) -> list[R]:

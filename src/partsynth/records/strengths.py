@@ -57,7 +57,9 @@ class Strengths(BaseModel):
     far: float | None = None  # drift at which it ends, for the search
     aim: float | None = None  # the median drift that was searched for: the middle
     classes: dict[str, ClassStrength]
-    attempts: dict[str, Attempts] = Field(default={}, exclude_if=lambda value: not value)  # by class, of a set with a quota
+    attempts: dict[str, Attempts] = Field(
+        default={}, exclude_if=lambda value: not value
+    )  # by class, of a set with a quota
 
 
 def read_strengths(path: Path) -> Strengths:

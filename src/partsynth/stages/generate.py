@@ -54,8 +54,8 @@ class Inputs:
 def run(inputs: Inputs) -> None:
     """Write ``out/<class>/<source>-v<variant>.png`` for every training image of ``real``, then ``out/manifest.csv``.
 
-    An image that carries the wanted fingerprint and IPTC's mark of generated images is kept, so a killed run goes on and
-    gives the same set.
+    An image that carries the wanted fingerprint and IPTC's mark of generated images is kept, so a killed run goes on
+    and gives the same set.
 
     Raises
     ------

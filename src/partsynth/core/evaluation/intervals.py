@@ -67,9 +67,9 @@ def crossed_interval(values: Sequence[float], sides: Sequence[Side], confidence:
     terms = [(float(theta.var(ddof=1)) / runs, runs - 1)] if runs > 1 else []
     for side in sides:
         if side.count > 1:
-            added, removed, freedom = _of_side(side, runs)
+            added, removed, df = _of_side(side, runs)
             if added > removed:
-                terms.append((added - removed, freedom))
+                terms.append((added - removed, df))
     if not terms:
         return Estimate(mean)
     variance = math.fsum(term for term, _ in terms)
