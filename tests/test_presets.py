@@ -90,13 +90,16 @@ def test_photographs_larger_than_the_edits_larger_than_training(tmp_path: Path, 
     sizes["ingest"] |= {"shifted": str(tmp_path / "there"), "masks": "none"}
     narrow = {"backbone": "narrow_resnet", "trainable": "all", "width": 8, "blocks": [1, 1, 1, 1]}
     sizes["train"] |= narrow
-    project(tmp_path, "photographs", models, ood=far, **sizes)
+    plain = {"near_ood": {"strength": 0.9, "variants": 1}}
+    project(tmp_path, "photographs", models, ood=far, sets=plain, **sizes)
     root = tmp_path / "own"
     assert "ingest depends on ingest.shifted" in upgrade(root)
     small.reproduce(root)
     real = read_manifest(root / "data/real/manifest.csv", RealRecord)
-    edits = read_augmented(root / "data/augmented/id/manifest.csv")
-    assert Image.open(root / real[0].path).size == (48, 48) and Image.open(root / edits[0].path).size == (40, 40)
+    edits = [read_augmented(root / f"data/augmented/{name}/manifest.csv")[0] for name in ("id", "near_ood")]
+    # with a cut-off of the source's own detail an edit has the source's size
+    sides = [Image.open(root / row.path).size[0] for row in (real[0], *edits)]
+    assert sides == [48, 48, 40]
     about = json.loads((root / "models/supcon/real_id/0/config.json").read_text())
     assert about["train"]["size"] == 24
     metrics = json.loads((root / "reports/metrics/summary.json").read_text())["setups"]["real_id"]
