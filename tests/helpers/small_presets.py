@@ -75,6 +75,8 @@ def shrink(params: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
         params["render"] |= {"size": 2 * WORKED_AT, "samples": 1, "instances": few, "workers": 1}
         params["render"]["classes"] = ["gear_t12_h4_u1", "gear_t16_h4_u1"]
+        words = params["tokens"].get("init_words", {})
+        params["tokens"]["init_words"] = {name: word for name, word in words.items() if name.startswith("gear")}
     return params
 
 
