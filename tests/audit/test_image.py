@@ -48,15 +48,15 @@ def test_an_image_s_chain(project, by, tmp_path):
     json.dumps(result.as_json())
 
 
-def test_an_image_of_a_set_with_a_quota_says_how_many_its_class_drew(project):
-    path = project / "data/strengths/id.json"
-    assert "attempts" not in trace_image(project, IMAGE).data
+def test_an_image_of_a_set_with_a_quota_says_how_many_its_class_drew(copied):
+    path = copied / "data/strengths/id.json"
+    assert "attempts" not in trace_image(copied, IMAGE).data
     drawn = {"attempts": 12, "accepted": 8, "quota": 8}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"attempts": {"gear_a": drawn}}))
-    assert trace_image(project, IMAGE).data["attempts"] == drawn
+    assert trace_image(copied, IMAGE).data["attempts"] == drawn
     path.write_text("{")
     with pytest.raises(UserError, match=r"data/strengths/id.json is no JSON"):
-        trace_image(project, IMAGE)
+        trace_image(copied, IMAGE)
 
 
 def test_a_validation_photograph_names_the_runs_that_watched_it(project):
