@@ -20,7 +20,7 @@ COMMAND = typer.main.get_command(app)
 
 
 # given in dvc.yaml, but not in that of projects made before
-OPTIONAL = {"train": {"--record"}}
+OPTIONAL = {"train": {"--record"}, "select": {"--review"}, "report": {"--review", "--adapted", "--card"}}
 
 
 @pytest.mark.parametrize("stage", STAGES)
