@@ -40,7 +40,7 @@ from partsynth.core.diffusion.prompts import fill
 from partsynth.core.drift import calibration, distances, reference
 from partsynth.core.drift.calibration import drift_scores
 from partsynth.core.drift.distances import Bank, class_distances
-from partsynth.core.evaluation.intervals import cluster_interval, t_interval
+from partsynth.core.evaluation.intervals import Side, crossed_interval, t_interval
 from partsynth.core.evaluation.metrics import auroc
 from partsynth.records.images import read_image
 from partsynth.records.manifest import read_manifest
@@ -375,7 +375,7 @@ def inversion(bench: Bench, guidance: float) -> tuple[list[Figure], dict[str, An
         for name, column in (("family", family), ("sibling", hardest)):
             gain = (column - own)[mine]
             by_part = [gain[parts[mine] == p].mean() for p in np.unique(parts[mine])]
-            mean, low, high = t_interval(by_part)
+            mean, low, high, _ = t_interval(by_part)
             row[f"{name} gain"] = [float(mean), low, high]
         table.append({k: float(v) if isinstance(v, np.floating) else v for k, v in row.items()})
     lower = [r for r in table if r["own"] < r["family"] and r["own"] < r["sibling"]]
@@ -556,7 +556,8 @@ def measure(bench: Bench, sources: Sources, strength: float, guidance: float) ->
     away = class_distances(features, bank.names, sources.groups, bank, bench.settings.quality.neighbours)
     own = distances.own(away, sources.classes, bank.kinds)
     gain = (state == asked).astype(float) - (before == asked).astype(float)
-    low, high, _ = cluster_interval(gain, sources.groups, seed=0)
+    once = Side(np.zeros(len(gain), int), np.asarray(sources.groups), gain, np.full(len(gain), 1 / len(gain)))
+    _, low, high, _ = crossed_interval([float(gain.mean())], [once])  # over parts
     scored = calibration.calibrate(bank, plain, sources.classes, bench.settings.quality.neighbours)
     return {
         "images": made,
