@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import kill_matrix
@@ -78,9 +79,11 @@ def test_the_page_tells_faults() -> None:
 
 
 @pytest.mark.slow
-def test_a_few_kills_leave_nothing_behind(tmp_path: Path) -> None:
+def test_a_few_kills_leave_nothing_behind() -> None:
     wanted = [target for target in kill_matrix.targets() if target.name in ("ingest", "select")]
-    outcomes = kill_matrix.run(tmp_path / "work", wanted, 2, 1)
-    assert len(outcomes) >= 10 and not [o for o in outcomes if o.fault]
-    again = kill_matrix.run(tmp_path / "work", wanted, 2, 1)
-    assert again == outcomes
+    with tempfile.TemporaryDirectory() as open_to_all:  # pytest's own folders keep another user out
+        os.chmod(open_to_all, 0o755)
+        work = Path(open_to_all) / "work"
+        outcomes = kill_matrix.run(work, wanted, 2, 1)
+        assert len(outcomes) >= 10 and not [o for o in outcomes if o.fault]
+        assert kill_matrix.run(work, wanted, 2, 1) == outcomes

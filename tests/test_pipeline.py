@@ -28,6 +28,7 @@ SETUPS = ("real", "real_id", "real_id_negatives")
 SETS = ("id", "near_ood")
 ALL = [
     "ingest",
+    "adapt",
     "tokens",
     *(f"calibrate@{s}" for s in SETS),
     *(f"generate@{s}" for s in SETS),

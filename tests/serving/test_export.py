@@ -109,7 +109,7 @@ def test_everything_is_stated_with_its_hash(project, exported):
     assert about["model"]["run_id"] == run_id and about["versions"]["onnxruntime"]
     assert about["agreement"] < 1e-4
     assert str(root) not in (out / "pyfunc/MLmodel").read_text()
-    assert sorted(p.name for p in out.iterdir()) == ["export.json", "model.onnx", "pyfunc"]
+    assert sorted(p.name for p in out.iterdir()) == ["drift.json", "drift.onnx", "export.json", "model.onnx", "pyfunc"]
     told = "\n".join(done.lines(out))
     assert "ms per image on one core" in told and " MB" in told and "no model is registered as @champion" in told
 

@@ -75,6 +75,9 @@ def read_predictions(source: Path | io.StringIO) -> pd.DataFrame:
     for name in [*NUMBERS, *(score for score in SCORES if score in table)]:
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise UserError(f"{source} has a text where a number belongs, in column {name}: dvc repro evaluate")
+    for name in ("seed", *(["shots"] if "shots" in table else [])):
+        if not pd.api.types.is_integer_dtype(table[name]):
+            raise UserError(f"{source} has other than whole numbers in column {name}: dvc repro evaluate")
     return table
 
 

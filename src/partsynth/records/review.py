@@ -39,7 +39,8 @@ class ReviewRecord(Record):
 
     @property
     def key(self) -> tuple[str, ...]:
-        return (self.path, self.reviewer)
+        """A person may decide again; the latest decision counts."""
+        return (self.path, self.reviewer, self.time)
 
     @property
     def image(self) -> Image:

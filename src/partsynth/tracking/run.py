@@ -120,11 +120,12 @@ def training_run(root: Path, spec: RunSpec) -> Iterator[TrainingRun]:
     store, uri = client(root), tracking_uri(root)
     stamp = take_stamp(root, spec.stage, spec.inputs)
     tags = {key: str(value) for key, value in _tags(spec, stamp.tags).items()}
-    made = store.create_run(
-        experiment_id(root, spec.experiment),
-        tags=tags | {"process": process.identity()},
-        run_name=spec.name or f"{spec.setup}-seed{spec.seed}",
-    )
+    with _told_when_lost(uri):
+        made = store.create_run(
+            experiment_id(root, spec.experiment),
+            tags=tags | {"process": process.identity()},
+            run_name=spec.name or f"{spec.setup}-seed{spec.seed}",
+        )
     run_id, artifacts = made.info.run_id, Artifacts(made.info.artifact_uri, uri)
     identity = {
         "run_id": run_id,
@@ -163,10 +164,17 @@ def training_run(root: Path, spec: RunSpec) -> Iterator[TrainingRun]:
 
 
 def _end(root: Path, store: MlflowClient, uri: str, spec: RunSpec, run_id: str, status: Status) -> None:
-    try:
+    with _told_when_lost(uri):
         store.set_terminated(run_id, status)
         if status == "FINISHED":
             _supersede(root, store, spec)
+
+
+@contextlib.contextmanager
+def _told_when_lost(uri: str) -> Iterator[None]:
+    """A server that goes away inside is one sentence."""
+    try:
+        yield
     except Exception as error:
         if (sentence := probe.lost(uri, error)) is None:
             raise

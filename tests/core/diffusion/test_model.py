@@ -267,8 +267,8 @@ def test_a_wrong_folder_is_named(folders, tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="lacks unet"):
         load(broken)
     index = json.loads((broken / "model_index.json").read_text())
-    (broken / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionXLPipeline"}))
-    with pytest.raises(ValueError, match="StableDiffusionXLPipeline"):
+    (broken / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusion3Pipeline"}))
+    with pytest.raises(ValueError, match="StableDiffusion3Pipeline"):
         load(broken)
     with pytest.raises(ValueError, match="cannot be loaded"):
         load("nobody/nothing")
