@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import kill_matrix
@@ -78,12 +80,19 @@ def test_the_page_tells_faults() -> None:
     )
 
 
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder that another user comes to, as pytest's own are not."""
+    folder, process = Path(tempfile.mkdtemp()), os.getpid()
+    folder.chmod(0o755)
+    yield folder
+    if os.getpid() == process:  # not in a forked child
+        shutil.rmtree(folder)
+
+
 @pytest.mark.slow
-def test_a_few_kills_leave_nothing_behind() -> None:
+def test_a_few_kills_leave_nothing_behind(open_to_all: Path) -> None:
     wanted = [target for target in kill_matrix.targets() if target.name in ("ingest", "select")]
-    with tempfile.TemporaryDirectory() as open_to_all:  # pytest's own folders keep another user out
-        os.chmod(open_to_all, 0o755)
-        work = Path(open_to_all) / "work"
-        outcomes = kill_matrix.run(work, wanted, 2, 1)
-        assert len(outcomes) >= 10 and not [o for o in outcomes if o.fault]
-        assert kill_matrix.run(work, wanted, 2, 1) == outcomes
+    outcomes = kill_matrix.run(open_to_all / "work", wanted, 2, 1)
+    assert len(outcomes) >= 10 and not [o for o in outcomes if o.fault]
+    assert kill_matrix.run(open_to_all / "work", wanted, 2, 1) == outcomes

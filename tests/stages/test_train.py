@@ -214,7 +214,7 @@ def test_a_server_that_goes_away_while_it_trains(
         stop(server)
     out = project / "models/supcon/real_id_negatives/0"
     assert not (out / "run.json").exists()
-    with pytest.raises(UserError, match="does not answer|went away"):
+    with pytest.raises(UserError, match=r"does not answer|went away"):
         run(project)
     server = serve()
     try:

@@ -66,16 +66,19 @@ def read_text(path: Path) -> str:
     return reading.read_text(path, "table (CSV)")
 
 
-def parse_manifest(text: str, kind: type[R], name: str) -> list[R]:
-    """The rows of a manifest's text; ``name`` is how faults call it. Raises as ``read_manifest`` does."""
+def parse_manifest(text: str, kind: type[R], name: str, *, once: bool = True) -> list[R]:
+    """The rows of a manifest's text; ``name`` is how faults call it. Raises as ``read_manifest`` does.
+
+    ``once``: whether a row that stands there twice, by its key, is a fault.
+    """
     reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
-        return _rows(reader, kind, name)
+        return _rows(reader, kind, name, once)
     except csv.Error as error:  # a quote that is never closed, a NUL byte, a field without end
         raise UserError(f"{name}, line {reader.line_num}: no table (CSV): {error}") from None
 
 
-def _rows(reader: csv.DictReader[str], kind: type[R], name: str) -> list[R]:
+def _rows(reader: csv.DictReader[str], kind: type[R], name: str, once: bool) -> list[R]:
     columns = list(reader.fieldnames or [])
     missing = [f for f, info in kind.model_fields.items() if info.is_required() and f not in columns]
     if missing:
@@ -96,7 +99,7 @@ def _rows(reader: csv.DictReader[str], kind: type[R], name: str) -> list[R]:
             faults += [f"{line}, {'.'.join(map(str, e['loc']))}: {_said(e['msg'])}" for e in error.errors()]
             continue
         first = seen.setdefault(rows[-1].key, reader.line_num)
-        if first != reader.line_num:
+        if once and first != reader.line_num:
             faults.append(f"{line}: {rows[-1].path} stands in line {first} already")
     if faults:
         raise UserError(f"{name} has faulty rows:\n  {listed(faults)}")

@@ -39,8 +39,7 @@ class ReviewRecord(Record):
 
     @property
     def key(self) -> tuple[str, ...]:
-        """A person may decide again; the latest decision counts."""
-        return (self.path, self.reviewer, self.time)
+        return (self.path, self.reviewer)
 
     @property
     def image(self) -> Image:

@@ -62,7 +62,7 @@ def apply(root: Path, file: Path, overrule: bool = False) -> list[Applied]:
     """
     if not file.is_file():
         raise UserError(f"{file}: no such file; the page of a set gives one (partsynth review --out DIR)")
-    rows = _latest(parse_manifest(read_text(file).removeprefix("\ufeff"), ReviewRecord, str(file)))
+    rows = _latest(parse_manifest(read_text(file).removeprefix("\ufeff"), ReviewRecord, str(file), once=False))
     if not rows:
         raise UserError(f"{file} holds no decision: nothing to apply")
     layout = Layout(root)
