@@ -17,10 +17,11 @@ from partsynth.cli.main import app
 from partsynth.config.benchmark import BenchmarkPrimary, BenchmarkTarget
 from partsynth.config.evaluation import Evaluate
 from partsynth.errors import UserError
-from partsynth.evaluation.format import points
+from partsynth.evaluation.format import percent, points
 from partsynth.evaluation.predictions import read_predictions, recompute
 from partsynth.evaluation.results import BenchmarkSummary, Difference, read_benchmark
 from partsynth.evaluation.summary import summarise
+from partsynth.reporting.benchmark import page
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import Layout
 
@@ -136,6 +137,8 @@ def test_a_target_may_be_a_figure_of_the_best_setup(root: Path, found: Benchmark
     wanted = params.model_copy(update={"benchmark": params.benchmark.model_copy(update={"targets": aims})})
     told = targets(wanted, found, found.best)
     assert [(t.setup, t.against, t.met) for t in told] == [(found.best, None, True), (found.best, None, False)]
+    text = page(found.model_copy(update={"targets": told}), "small")
+    assert f"| `{found.best}`, accuracy, test | mean at least" in text and f"| {percent(reached)} [" in text
 
 
 def test_declared_hypotheses_are_corrected_together(root: Path, found: BenchmarkSummary) -> None:
