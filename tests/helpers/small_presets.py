@@ -66,7 +66,7 @@ def shrink(params: dict[str, Any], folder: Path) -> dict[str, Any]:
     for augmentation in params["sets"].values():
         augmentation["variants"] = min(2, augmentation["variants"])
     params["matrix"] = {"setups": list(params["select"]), "seeds": [0]}
-    train["precision"] = "no"  # one process has one precision
+    train.pop("precision", None)  # one process has one precision, the default
     train |= {"steps": 3, "eval_every": 2, "anchors": 8, "negatives": 4, "embedding": 16, "classifier_steps": 10}
     if "backbone" not in train:
         train |= {"width": 8, "blocks": [1] * len(train.get("blocks", [1, 1, 1, 1]))}
