@@ -14,21 +14,20 @@ Runs = Mapping[int, Run]  # seed -> run of one setup
 FEW = 5  # unseen variants; below it nothing can be said of other variants, and their parts are told
 
 
-def estimate(metric: Metric, values: Sequence[float], runs: Sequence[Runs], confidence: float) -> Estimate:
-    """Mean and interval of a metric, or of the difference in it.
+def estimate(
+    metric: Metric, values: Sequence[float], runs: Sequence[Runs], confidence: float
+) -> tuple[Estimate, list[Clusters]]:
+    """Mean and interval of a metric, or of the difference in it; and what the interval is over beside seeds: the
+    clusters of each side that has at least two.
 
     Parameters
     ----------
     values : of each seed that all ``runs`` have, ascending
     runs : of one setup, or of two whose difference (first minus second) it is; images of a seed line up
     """
-    return crossed_interval(values, [_side(about, runs) for about in metric.per_image], confidence)
-
-
-def clusters(metric: Metric, runs: Sequence[Runs]) -> list[Clusters]:
-    """What the interval is over beside seeds: of each side that has at least two."""
-    found = [(_side(about, runs).count, _column(about, runs)[1]) for about in metric.per_image]
-    return [Clusters(count=count, of=words) for count, words in found if count > 1]
+    sides = [_side(about, runs) for about in metric.per_image]
+    over = [Clusters(count=side.count, of=words) for side, words in sides if side.count > 1]
+    return crossed_interval(values, [side for side, _ in sides], confidence), over
 
 
 def contrasts(about: PerImage, runs: Sequence[Runs]) -> np.ndarray:
@@ -39,8 +38,9 @@ def contrasts(about: PerImage, runs: Sequence[Runs]) -> np.ndarray:
     return np.concatenate(values)
 
 
-def _side(about: PerImage, runs: Sequence[Runs]) -> Side:
-    column, _ = _column(about, runs)
+def _side(about: PerImage, runs: Sequence[Runs]) -> tuple[Side, str]:
+    """The side, and what its clusters are in words."""
+    column, words = _column(about, runs)
     common = _common(runs, 0)
     sizes = [len(run[about.part]) for run in common]
 
@@ -51,12 +51,13 @@ def _side(about: PerImage, runs: Sequence[Runs]) -> Side:
         count = len(run[about.part])
         return run.weights(about.part) if about.weighted else np.full(count, 1 / count)
 
-    return Side(
+    side = Side(
         runs=np.repeat(np.arange(len(common)), sizes),
         clusters=joined(lambda run: run[about.part][column].to_numpy(str)),
         values=contrasts(about, runs),
         weights=joined(weights),
     )
+    return side, words
 
 
 def _common(runs: Sequence[Runs], which: int) -> list[Run]:

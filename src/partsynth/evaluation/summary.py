@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,10 +11,10 @@ import numpy as np
 from partsynth.config.evaluation import Evaluate
 from partsynth.core.evaluation.intervals import Estimate, t_interval
 from partsynth.core.evaluation.metrics import auroc
-from partsynth.evaluation.crossed import Runs, clusters, estimate
+from partsynth.evaluation.crossed import Runs, estimate
 from partsynth.evaluation.headline import resolve
 from partsynth.evaluation.metrics import Metric, Run, generated, metrics
-from partsynth.evaluation.results import BenchmarkSummary, Difference, Ends, Interval, MetricTitle, Summary
+from partsynth.evaluation.results import BenchmarkSummary, Clusters, Difference, Ends, Interval, MetricTitle, Summary
 from partsynth.evaluation.verdict import Change, Changes, verdict
 from partsynth.seams import METRICS, SCORES
 
@@ -44,7 +44,7 @@ def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, al
     figures = {s: {n: {m.name: m.compute(run) for m in present} for n, run in of.items()} for s, of in runs.items()}
 
     def crossed(metric: Metric, of: Runs, values: list[float]) -> Interval:
-        return _interval(estimate(metric, values, [of], params.confidence), values, metric, [of])
+        return _interval(*estimate(metric, values, [of], params.confidence), values)
 
     def by_score(setup: str) -> dict[str, Interval]:
         """AUROC of every OOD score that the predictions have, named <score>/<near|far>_ood_auroc."""
@@ -138,13 +138,10 @@ def _absent_scores(run: Run) -> dict[str, str]:
     }
 
 
-def _interval(
-    found: Estimate, values: list[float], metric: Metric | None = None, runs: Sequence[Runs] = ()
-) -> Interval:
+def _interval(found: Estimate, over: list[Clusters], values: list[float]) -> Interval:
     interval = Interval(
         mean=_round(found.mean), low=_rounded(found.low), high=_rounded(found.high), values=[_round(v) for v in values]
     )
-    over = clusters(metric, runs) if metric else []
     return interval.model_copy(update={"clusters": over}) if over else interval
 
 
@@ -168,12 +165,12 @@ def _differences(
     seeds, found = sorted(set(runs[0]) & set(runs[1])), []
     for metric in present if seeds else []:
         values = [figures[0][n][metric.name] - figures[1][n][metric.name] for n in seeds]
-        crossed = estimate(metric, values, runs, params.confidence)
+        crossed, over = estimate(metric, values, runs, params.confidence)
         alone = t_interval(values, params.confidence)
         more: dict[str, Any] = {} if crossed.p is None else {"p": float(f"{crossed.p:.6g}")}
         if alone.low is not None and alone.high is not None:
             more["seeds_alone"] = Ends(low=_round(alone.low), high=_round(alone.high))
-        interval = _interval(crossed, values, metric, runs)
+        interval = _interval(crossed, over, values)
         told = {name: getattr(interval, name) for name in interval.model_fields_set}
         found.append(Difference(setup=pair[0], base=pair[1], metric=metric.name, **told, **more))
     return found
