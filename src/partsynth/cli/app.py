@@ -102,3 +102,7 @@ app = typer.Typer(
 )
 ParamsFile = Annotated[Path, typer.Option("--params", help="File of parameters; a stage reads its own sections alone.")]
 PARAMS = Path("params.yaml")
+ShiftedFolder = Annotated[
+    Path | None, typer.Option(help="Photographs of the same classes at another place: the shifted part of the test.")
+]
+FarFolder = Annotated[Path | None, typer.Option(help="Photographs of other things, in class folders or not: far-OOD.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from partsynth.cli.app import RESULTS, app
+from partsynth.cli.app import RESULTS, FarFolder, ShiftedFolder, app
 
 HELP = (
     "Repeat the whole pipeline over seeds and compare all setups, with intervals.\n\n"
@@ -31,13 +31,8 @@ def benchmark(
         bool, typer.Option("--quick", help="Few replicates of the main setups: some 20 minutes on two cores.")
     ] = False,
     data: Annotated[Path | None, typer.Option(help="Folder of photographs, for a preset that needs them.")] = None,
-    shifted: Annotated[
-        Path | None,
-        typer.Option(help="Photographs of the same classes at another place: the shifted part of the test."),
-    ] = None,
-    far: Annotated[
-        Path | None, typer.Option(help="Photographs of other things, in class folders or not: far-OOD.")
-    ] = None,
+    shifted: ShiftedFolder = None,
+    far: FarFolder = None,
     again: Annotated[
         bool, typer.Option("--again", help="Run nothing: figures and page anew from the predictions of a finished run.")
     ] = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partsynth.cli.app import PARAMS, PROJECT, RESULTS, ParamsFile, app
+from partsynth.cli.app import PARAMS, PROJECT, RESULTS, FarFolder, ParamsFile, ShiftedFolder, app
 
 if TYPE_CHECKING:
     from partsynth.records.card import DataCard
@@ -28,13 +28,8 @@ def init(
     data: Annotated[
         Path | None, typer.Option(help="Folder of photographs; it stays where it is. Left out with rendered parts.")
     ] = None,
-    shifted: Annotated[
-        Path | None,
-        typer.Option(help="Photographs of the same classes at another place: the shifted part of the test."),
-    ] = None,
-    far: Annotated[
-        Path | None, typer.Option(help="Photographs of other things, in class folders or not: far-OOD.")
-    ] = None,
+    shifted: ShiftedFolder = None,
+    far: FarFolder = None,
     holdout: Annotated[
         list[str] | None,
         typer.Option(metavar="CLASS", help="A class kept out of training: near-OOD. May be given several times."),

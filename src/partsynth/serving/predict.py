@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from partsynth.errors import UserError, listed
 from partsynth.serving.drift import DriftMeter
 from partsynth.serving.extras import load_extra
+from partsynth.serving.patterns import groups_of
 from partsynth.serving.sheet import Tile, contact_sheet, tile
 from partsynth.serving.station import Station, Unreadable
 from partsynth.store.files import csv_text, write_bytes_atomic, write_text_atomic
@@ -155,16 +155,8 @@ def images_below(folder: Path, out: Path) -> list[str]:
 
 def _groups(names: list[str], pattern: str) -> dict[str, str]:
     """Name of an image -> its part: what the pattern's groups matched, joined by "/"."""
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"--group-pattern {pattern!r} is no regular expression: {error}") from None
-    if not compiled.groups:
-        raise UserError(f"--group-pattern {pattern!r} has no group: put what names the part in parentheses")
-    found = {name: compiled.search(name) for name in names}
-    if missing := [name for name, match in found.items() if match is None]:
-        raise UserError(f"--group-pattern {pattern!r} does not fit {len(missing)} files:\n  {listed(missing)}")
-    return {name: "/".join(part or "" for part in match.groups()) for name, match in found.items() if match}
+    found = groups_of(names, pattern, f"--group-pattern {pattern!r}", "names the part")
+    return {name: "/".join(parts) for name, parts in found.items()}
 
 
 def _write(out: Path, found: Predicted, names: list[str], tiles: list[Tile]) -> None:

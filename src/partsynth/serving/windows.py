@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from partsynth.errors import UserError, listed
+from partsynth.serving.patterns import groups_of
 
 MTIME = "mtime"
 FORMS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # by the number of digits
@@ -36,7 +37,7 @@ def times_of(names: Sequence[str], rows: Sequence[Mapping[str, str]], folder: Pa
             raise UserError(f"--timestamps mtime: {len(missing)} files are not in {folder}:\n  {listed(missing)}")
         return [datetime.fromtimestamp((folder / name).stat().st_mtime, UTC) for name in names]
     if kind == "name" and what:
-        texts = _matched(names, what)
+        texts = ["".join(parts) for parts in groups_of(names, what, f"--timestamps {how}", "tells the time").values()]
     elif kind == "column" and what:
         if rows and what not in rows[0]:
             raise UserError(f"--timestamps {how}: the table has no column {what!r}; it has {', '.join(rows[0])}")
@@ -97,16 +98,3 @@ def divide(names: Sequence[str], times: Sequence[datetime], window: str) -> dict
         first, last = (times[some[i]].strftime("%Y-%m-%d %H:%M:%S") for i in (0, -1))
         found[f"{start + 1}-{start + len(some)} ({first} to {last})"] = some
     return found
-
-
-def _matched(names: Sequence[str], pattern: str) -> list[str]:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"--timestamps name:{pattern}: no regular expression: {error}") from None
-    if not compiled.groups:
-        raise UserError(f"--timestamps name:{pattern} has no group: put what tells the time in parentheses")
-    found = {name: compiled.search(name) for name in names}
-    if missing := [name for name, match in found.items() if match is None]:
-        raise UserError(f"--timestamps name:{pattern} does not fit {len(missing)} files:\n  {listed(missing)}")
-    return ["".join(part or "" for part in match.groups()) for match in found.values() if match]
