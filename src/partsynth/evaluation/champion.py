@@ -123,7 +123,11 @@ def register(root: Path, name: str | None = None, alias: str = "champion", serva
         taken down.
     """
     root = root.resolve()
-    chosen = candidate(root, name)
+    return register_candidate(root, candidate(root, name), alias, servable)
+
+
+def register_candidate(root: Path, chosen: Candidate, alias: str, servable: str | None) -> str:
+    """The same of a run that was chosen already."""
     run, why = chosen.run, chosen.why
     text = card(run, why, chosen.figures, alias, read_card(root / CARD))
     version = register_model(root, run.run_id, text, alias, metrics=chosen.figures, servable=servable)

@@ -25,16 +25,16 @@ def register(root: Path, name: str | None = None, alias: str = "champion") -> It
         taken down.
     """
     root = root.resolve()
-    run = champion.candidate(root, name).run
-    require_untouched(run)
+    chosen = champion.candidate(root, name)
+    require_untouched(chosen.run)
     servable, why_not = None, ""
     try:
         with tempfile.TemporaryDirectory() as place:
-            done = export(Inputs(root=root, out=Path(place, "export"), run=run.run_id))
+            done = export(Inputs(root=root, out=Path(place, "export"), run=chosen.run.run_id))
         servable = done.about["model"]["logged_model"]
     except UserError as error:
         why_not = str(error)
-    told = champion.register(root, name, alias, servable)
+    told = champion.register_candidate(root, chosen, alias, servable)
     yield told
     model = told.partition(" ")[0]
     if servable is None:
