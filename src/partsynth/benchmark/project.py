@@ -25,6 +25,7 @@ from partsynth.project.reviews import write_no_review
 from partsynth.project.shipped import presets
 from partsynth.project.upgrade import upgrade
 from partsynth.records.card import DataCard
+from partsynth.store.drafts import draft_folder
 from partsynth.store.files import write_text_atomic
 from partsynth.store.layout import AUGMENTED, CARD, MANIFEST, NO_REVIEW, RAW, Layout
 
@@ -113,10 +114,7 @@ def take_over(folder: Path, others: Sequence[Path]) -> None:
         return
     seed = folder.name.rpartition("-")[2]
     source = next((other for other in finished if other.name.endswith(f"-{seed}")), finished[0])
-    draft = raw.with_name(f"{raw.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(source / RAW, draft, ignore=shutil.ignore_patterns(MANIFEST))
-    os.replace(draft, raw)
+    _copy_whole(source / RAW, raw, MANIFEST)
 
 
 def take_over_features(folder: Path, done: Sequence[Path]) -> None:
@@ -125,11 +123,14 @@ def take_over_features(folder: Path, done: Sequence[Path]) -> None:
     features = Layout(folder).features
     finished = [Layout(other).features for other in done if Layout(other).features.is_dir()]
     if finished and not features.exists():
-        draft = features.with_name(f"{features.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(finished[-1], draft)
-        os.replace(draft, features)
+        _copy_whole(finished[-1], features)
+
+
+def _copy_whole(source: Path, folder: Path, *left_out: str) -> None:
+    """Copy a folder to a place where there is none: whole, or not at all."""
+    with draft_folder(folder) as draft:
+        shutil.copytree(source, draft, ignore=shutil.ignore_patterns(*left_out), dirs_exist_ok=True)
+        os.replace(draft, folder)
 
 
 def shared_cache(home: Path, work: Path) -> Path:

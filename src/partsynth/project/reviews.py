@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml.error import YAMLError
-
 from partsynth.errors import UserError
 from partsynth.project.dvcfile import step_of
 from partsynth.project.findings import Findings
@@ -85,7 +83,7 @@ def check_reviews(root: Path, found: Findings) -> None:
     """Every table can be read, and the setups of its set obey it. (One that is missing is told of with dvc.yaml.)"""
     try:
         graph = parsed((root / GRAPH).read_text())
-    except (OSError, YAMLError):
+    except (OSError, UserError):
         return  # DVC's own reading tells why
     tables = {str(entry["review"]) for entry in _setups(graph).values() if "review" in entry}
     for table in sorted((root / REVIEW).glob("*.csv")):

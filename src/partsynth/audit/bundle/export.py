@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from partsynth.audit.bundle.sign import PUBLIC, SUMS, Key
 from partsynth.audit.result import Result
 from partsynth.errors import UserError
 from partsynth.lineage.objects import Objects
+from partsynth.store.drafts import draft_folder
 from partsynth.store.files import inside, write_bytes_atomic, write_json, write_text_atomic
 from partsynth.store.hashing import sha256_file
 
@@ -50,20 +50,16 @@ def export(inputs: Inputs) -> Result:
     if out.exists():
         raise UserError(f"{out} exists: name a new {'file' if out.suffix == '.zip' else 'folder'} (--out)")
     key = Key(inputs.key) if inputs.key is not None else None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp") as scratch,
-        Objects(root) as objects,
-    ):
+    with draft_folder(out) as scratch, Objects(root) as objects:
         found = gather(root, inputs.run, objects)
-        folder = Path(scratch, out.stem)  # a signature names it
+        folder = scratch / out.stem  # a signature names it
         folder.mkdir()
         _write(found, folder, inputs.images, key)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         sums = sha256_file(folder / SUMS)
         if out.suffix == ".zip":
-            _zip(folder, files, Path(scratch, "export.zip"))
-            os.replace(Path(scratch, "export.zip"), out)
+            _zip(folder, files, scratch / "export.zip")
+            os.replace(scratch / "export.zip", out)
         else:
             folder.rename(out)
     data = {
