@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from partsynth.core.diffusion.adapted import UNET, VAE, apply
-from partsynth.core.diffusion.denoising import Examples
+from partsynth.core.diffusion.denoising import Examples, tuning_loop
 from partsynth.core.diffusion.lora import EVERYWHERE, adapter_weights, add_adapter, merge
 from partsynth.core.diffusion.model import StableDiffusion
 from partsynth.core.pretraining.loop import Log, Loop, State, draw_batch
@@ -62,7 +62,7 @@ def tune_vae(
     FloatingPointError
         where the loss is not finite.
     """
-    vae, device = model.vae, str(model.device)
+    vae, device = model.vae, model.device
     train, val = train.to(device), val.to(device)
     before = mean_psnr(vae, val, _micro_batch(val))
     base = copy.deepcopy(vae)
@@ -110,7 +110,7 @@ def tune_unet(
     add_adapter(model.unet, rank, EVERYWHERE, settings.seed)
     model.unet.to(model.device)
     before = watched.measure(settings.seed, settings.batch_size)
-    loop = _loop({"unet": model.unet}, settings, state, str(model.device))
+    loop = _loop({"unet": model.unet}, settings, state, model.device)
     loop.run(
         lambda generator: learned.draw(settings.batch_size, generator).mean(),
         log,
@@ -126,18 +126,15 @@ def tune_unet(
     return Tuned(before, best.value, best.step, {f"{UNET}{name}": value for name, value in weights.items()})
 
 
-def _loop(modules: dict[str, Any], settings: Settings, state: State | None, device: str) -> Loop:
-    return Loop(
+def _loop(modules: dict[str, Any], settings: Settings, state: State | None, device: torch.device) -> Loop:
+    return tuning_loop(
         modules,
         steps=settings.steps,
         learning_rate=settings.learning_rate,
-        device=device.partition(":")[0],
+        every=settings.every,
         seed=settings.seed,
         state=state,
-        warmup=20,
-        weight_decay=0.0,
-        every=settings.every,
-        mixed=device.startswith("cuda"),
+        device=device,
     )
 
 

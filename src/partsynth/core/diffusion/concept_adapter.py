@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from partsynth.core.diffusion.denoising import Examples
+from partsynth.core.diffusion.denoising import Examples, tuning_loop
 from partsynth.core.diffusion.images import padded
 from partsynth.core.diffusion.lora import adapter_weights, add_adapter
 from partsynth.core.diffusion.model import StableDiffusion
-from partsynth.core.pretraining.loop import Log, Loop, State
+from partsynth.core.pretraining.loop import Log, State
 
 PRIOR_GUIDANCE, PRIOR_STEPS, PRIOR_BATCH = 4.0, 25, 8
 
@@ -76,18 +76,14 @@ def learn_adapter(
     add_adapter(model.unet, settings.rank, settings.targets, settings.seed)
     try:
         model.unet.to(model.device)
-        device = model.device.type
-        loop = Loop(
+        loop = tuning_loop(
             {"unet": model.unet},
             steps=settings.steps,
             learning_rate=settings.learning_rate,
-            device=device,
-            seed=settings.seed % 2**31,
-            state=state,
-            warmup=20,
-            weight_decay=0.0,
             every=settings.every,
-            mixed=device == "cuda",
+            seed=settings.seed,
+            state=state,
+            device=model.device,
         )
 
         def loss_of(generator: torch.Generator) -> Tensor:

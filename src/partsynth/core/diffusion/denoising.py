@@ -9,9 +9,36 @@ import torch
 from torch import Tensor
 
 from partsynth.core.diffusion.model import StableDiffusion
+from partsynth.core.pretraining.loop import Loop, State
 
+WARMUP = 20  # steps in which the learning rate rises
 EMPTY_PROMPTS = 0.1  # share of images learned without a prompt, for classifier-free guidance
 DRAWS = 4  # of noise per image, where an error is measured
+
+
+def tuning_loop(
+    modules: dict[str, Any],
+    *,
+    steps: int,
+    learning_rate: float,
+    every: int,
+    seed: int,
+    state: State | None,
+    device: torch.device,
+) -> Loop:
+    """The loop that tunes parts of a base model on few images; ``every``: steps between two saved states."""
+    return Loop(
+        modules,
+        steps=steps,
+        learning_rate=learning_rate,
+        device=device.type,
+        seed=seed % 2**31,  # torch's own are of 64 bits, and the loop multiplies
+        state=state,
+        warmup=WARMUP,
+        weight_decay=0.0,
+        every=every,
+        mixed=device.type == "cuda",
+    )
 
 
 class Examples:
