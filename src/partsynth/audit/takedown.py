@@ -53,7 +53,7 @@ class Plan:
     @property
     def trained(self) -> list[str]:
         """The runs that learned from it."""
-        return [run["run_id"] for run in self.runs if any(run[use] for use in TRAINED)]
+        return _trained(self.runs)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -124,7 +124,7 @@ def _plan(root: Path, what: str, stores: Sequence[Store], elsewhere: list[str]) 
     held = {store.name: store.holds(piece.md5 for piece in pieces) for store in stores}
     files = workspace_files(root, traces, source_folders(root))
     runs = found.data["runs"]
-    trained = {run["run_id"] for run in runs if any(run[use] for use in TRAINED)}
+    trained = set(_trained(runs))
     images = [path.read_bytes() for piece, path in files if piece.kind == "framed"]
     images += [data for piece in pieces if piece.kind == "framed" and (data := search.read(piece.md5)) is not None]
     stages = {run.run_id: run.tags.get("stage", "").rpartition(":")[2] for run in all_runs(root) if run.live}
@@ -149,6 +149,10 @@ def _plan(root: Path, what: str, stores: Sequence[Store], elsewhere: list[str]) 
         elsewhere=elsewhere,
         faults=found.faults,
     )
+
+
+def _trained(runs: Sequence[dict[str, Any]]) -> list[str]:
+    return [run["run_id"] for run in runs if any(run[use] for use in TRAINED)]
 
 
 def _names(table: Path, traces: Traces) -> bool:

@@ -18,7 +18,7 @@ class Evaluate(Section):
     headline_score: Annotated[str, member_of(SCORES, also=(AUTO,))] = "knn"
     """OOD score of the headline figures, declared before results are seen; auto = the one with the best mean AUROC on
     near and far OOD validation images, over all models (ties: the first named here)."""
-    accuracy: Annotated[Literal["images", "classes"], Field(exclude_if=lambda value: value == "images")] = "images"
+    accuracy: Annotated[Literal["images", "classes"], unless("images")] = "images"
     """What weighs alike in accuracy: images; or classes, whatever their number of images (balanced accuracy)."""
     k: list[Count] = [1, 3, 5, 10]
     """Neighbours of the kNN score to choose from, on the OOD validation images."""
