@@ -10,11 +10,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from helpers import tiny_sd
-from PIL import Image, ImageDraw
+from helpers.whole_project import draw, merge
+from PIL import Image
 
 from partsynth.augmentation.methods.sdedit import SdeditRecord
 from partsynth.project import init
@@ -38,6 +38,7 @@ ALL = [
     "evaluate",
     "report",
 ]
+PER_CLASS = 16  # photographs
 SMALL = {
     "ingest": {"size": 32, "group_pattern": None},
     "ood": {"holdout_classes": ["shaft"]},
@@ -73,32 +74,6 @@ def edit(root: Path, change: Callable[[dict], object]) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(loaded, sort_keys=False))
 
 
-def merge(into: dict, changes: dict) -> None:
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            merge(into[key], value)
-        else:
-            into[key] = value
-
-
-def draw(folder: Path, kind: int, count: int = 16) -> None:
-    """Photographs of one class: a bright shape of its own on noise, all different."""
-    rng = np.random.default_rng(kind)
-    folder.mkdir(parents=True)
-    for n in range(count):
-        image = Image.fromarray(rng.integers(60, 120, (48, 48, 3), dtype=np.uint8))
-        left, top, width, height = (int(v) for v in rng.integers((4, 4, 18, 18), (16, 16, 28, 28)))
-        right, bottom, colour = left + width, top + height, tuple(int(v) for v in rng.integers(130, 255, 3))
-        shapes = (
-            [(left, top), (right, top), (right, bottom), (left, bottom)],
-            [(left, bottom), (right, bottom), ((left + right) // 2, top)],
-            [(left, top), (right, bottom), (right, top), (left, bottom)],
-            [((left + right) // 2, top), (right, (top + bottom) // 2), ((left + right) // 2, bottom), (left, top)],
-        )
-        ImageDraw.Draw(image).polygon(shapes[kind], fill=colour)
-        image.save(folder / f"{n:02}.png")
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
@@ -116,7 +91,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for kind, name in enumerate(("flange", "gear", "shaft")):
-        draw(folder / name, kind)
+        draw(folder / name, kind, PER_CLASS)
     return folder
 
 
@@ -230,7 +205,7 @@ def test_an_unreadable_photograph_is_named_and_nothing_is_lost(own: Path, photos
 
 def test_one_more_class_trains_one_token(own: Path, photos: Path) -> None:
     before = {p.name: sha256_file(p) for p in (own / "models/tokens").glob("*.safetensors")}
-    draw(photos / "washer", 3)
+    draw(photos / "washer", 3, PER_CLASS)
     done = subprocess.run(["dvc", "repro", "tokens"], cwd=own, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     after = {p.name: sha256_file(p) for p in (own / "models/tokens").glob("*.safetensors")}

@@ -59,10 +59,25 @@ def _merge(parts: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
     return tuple(merged)
 
 
+def _vae(levels: int, scaling_factor: float):
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(16,) * levels,
+        norm_num_groups=8,
+        layers_per_block=1,
+        latent_channels=4,
+        sample_size=64,
+        scaling_factor=scaling_factor,
+    )
+
+
 def build(folder: Path, sd15: bool = False, prediction: str = "epsilon", seed: int = 0) -> Path:
     """Save the model in ``folder`` and return it. ``prediction``: epsilon or v_prediction."""
     import torch
-    from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPImageProcessor, CLIPTextConfig, CLIPTextModel
 
     length = 77 if sd15 else 32
@@ -79,16 +94,7 @@ def build(folder: Path, sd15: bool = False, prediction: str = "epsilon", seed: i
     levels = 4 if sd15 else 3
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-            block_out_channels=(16,) * levels,
-            norm_num_groups=8,
-            layers_per_block=1,
-            latent_channels=4,
-            sample_size=64,
-            scaling_factor=0.18215,
-        )
+        vae = _vae(levels, 0.18215)
         unet = UNet2DConditionModel(
             sample_size=8 if sd15 else 16,
             down_block_types=(
@@ -141,7 +147,7 @@ def build_xl(folder: Path, seed: int = 0, eos: int | None = None, zeros: bool = 
     ``eos``: what the text encoders' configurations say (2 in old ones); ``zeros``: force_zeros_for_empty_prompt.
     """
     import torch
-    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     words = tokenizer(32)
@@ -162,16 +168,7 @@ def build_xl(folder: Path, seed: int = 0, eos: int | None = None, zeros: bool = 
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            block_out_channels=(16,) * 3,
-            norm_num_groups=8,
-            layers_per_block=1,
-            latent_channels=4,
-            sample_size=64,
-            scaling_factor=0.13025,
-        )
+        vae = _vae(3, 0.13025)
         unet = UNet2DConditionModel(
             sample_size=16,
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),

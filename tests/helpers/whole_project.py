@@ -66,6 +66,7 @@ def draw(folder: Path, kind: int, count: int = 12) -> None:
             [(left, top), (right, top), (right, bottom), (left, bottom)],
             [(left, bottom), (right, bottom), ((left + right) // 2, top)],
             [(left, top), (right, bottom), (right, top), (left, bottom)],
+            [((left + right) // 2, top), (right, (top + bottom) // 2), ((left + right) // 2, bottom), (left, top)],
         )
         ImageDraw.Draw(image).polygon(shapes[kind], fill=colour)
         image.save(folder / f"{n:02}.png")
