@@ -61,7 +61,7 @@ def draw_differences(figure: FigureBase, summary: BenchmarkSummary, metrics: lis
                 axis.plot([100 * found.low, 100 * found.high], [row, row], color=COLOURS[0], linewidth=1.8)
             axis.plot([100 * found.mean], [row], "D", color=COLOURS[0], ms=5)
         axis.set_yticks(range(len(summary.compared)), [f"{a} \N{MINUS SIGN} {b}" for a, b in summary.compared])
-        axis.set(title=f"{metric.title} (points)", ylim=(len(summary.compared) - 0.5, -0.5))
+        axis.set(title=metric.title, xlabel="points", ylim=(len(summary.compared) - 0.5, -0.5))
 
 
 def draw_curves(figure: FigureBase, summary: BenchmarkSummary, metrics: list[MetricTitle]) -> None:
