@@ -120,6 +120,24 @@ def test_faults_of_a_user_are_sentences(project, monkeypatch):
     check_agreement(project, {}, 4)
 
 
+def test_an_interrupt_that_a_library_turned_into_an_error_stops_all_the_same(project, monkeypatch):
+    def wrapped(*_, **__):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        except KeyboardInterrupt as stop:
+            raise RuntimeError("the callback failed") from stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr("partsynth.training.fit.fit", wrapped)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(small_project.study_params(), project)
+    states = [t.state for t in results(small_project.study_params(), project).trials]
+    assert states.count("FAIL") == 1 and "WAITING" in states
+    run_study(small_project.study_params(), project)
+    check_agreement(project, {}, 4)
+
+
 # --- killed and interrupted -----------------------------------------------------------------------------------------
 
 
@@ -163,7 +181,7 @@ def test_an_interrupt_loses_nothing(project, workers, number, whom):
     told, _ = process.communicate(timeout=900)
     assert process.returncode != 0, told
     states = [t.state for t in results(small_project.study_params(**options), project).trials]
-    assert "RUNNING" not in states and "WAITING" in states
+    assert "RUNNING" not in states and "WAITING" in states, told
     run_study(small_project.study_params(**options), project)
     data = check_agreement(project, options, 4)
     assert [t.params for t in data.trials if t.retry_of == 1] == [trial.params]

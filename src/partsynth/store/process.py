@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import psutil
 
@@ -36,15 +37,35 @@ def is_dead(named: str) -> bool:
         return False
 
 
+@dataclass
+class Stop:
+    """Whether this process was asked to stop. A library may have made another exception of the KeyboardInterrupt that
+    told so, or have lost it: loops that go on after an exception look here."""
+
+    asked: bool = False
+
+    def obey(self) -> None:
+        """
+        Raises
+        ------
+        KeyboardInterrupt
+            where this process was asked to stop.
+        """
+        if self.asked:
+            raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[Stop]:
     """Inside, SIGTERM and a closed terminal raise KeyboardInterrupt as Ctrl-C does, once: what was begun can be put in
     order, and whatever of the three follows meanwhile is ignored. Outside the main thread it changes nothing."""
+    asked = Stop()
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup
         numbers.remove(signal.SIGHUP)
 
     def stop(*_: object) -> None:
+        asked.asked = True
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -52,10 +73,10 @@ def stoppable() -> Iterator[None]:
     try:
         before = {number: signal.signal(number, stop) for number in numbers}
     except ValueError:  # not the main thread: signals go elsewhere
-        yield
+        yield asked
         return
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -84,10 +84,10 @@ def run_study(params: Params, root: Path, workers: int = 1) -> StudyResults:
         f"complete; {workers} worker(s), {shown(settings.storage)}"
     )
     status: Status = "KILLED"
-    with process.stoppable():
+    with process.stoppable() as stop:
         try:
             if workers == 1:
-                _work(Worker(params, root, parent_run_id))
+                _work(Worker(params, root, parent_run_id), stop)
             else:
                 _spawn([Worker(params, root, parent_run_id, index, workers) for index in range(workers)])
             if (done := _complete(study)) < settings.trials:
@@ -130,8 +130,8 @@ def _spawn(workers: list[Worker]) -> None:
 def _work_alone(worker: Worker) -> None:
     """The whole of a worker's process."""
     try:
-        with process.stoppable():
-            _work(worker)
+        with process.stoppable() as stop:
+            _work(worker, stop)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except UserError as error:
@@ -139,8 +139,8 @@ def _work_alone(worker: Worker) -> None:
         raise SystemExit(1) from None
 
 
-def _work(worker: Worker) -> None:
-    """Take trials until the study has enough."""
+def _work(worker: Worker, stop: process.Stop) -> None:
+    """Take trials until the study has enough, or this process is asked to stop."""
     params, settings = worker.params, worker.params.study
     study = load_study(settings, worker.root)
     _draw_by(worker, study)
@@ -148,6 +148,7 @@ def _work(worker: Worker) -> None:
     objective = Objective(params, worker.root, data, worker.parent_run_id, worker.threads)
     failures = 0
     while True:
+        stop.obey()
         revive(study, heartbeats=is_database(settings))
         states = [t.state for t in study.get_trials(deepcopy=False)]
         if states.count(TrialState.COMPLETE) >= settings.trials:
@@ -156,7 +157,7 @@ def _work(worker: Worker) -> None:
             time.sleep(POLL)  # others are at the last trials; should they die, theirs come here
             continue
         _refuse_endless_pruning(states, settings)
-        failures = _one(study, objective, settings.name, failures)
+        failures = _one(study, objective, settings.name, failures, stop)
 
 
 def _refuse_endless_pruning(states: Sequence[TrialState], settings: Study) -> None:
@@ -189,7 +190,7 @@ def _draw_by(worker: Worker, study: optuna.Study) -> None:
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=worker.params.train.steps // 3)
 
 
-def _one(study: optuna.Study, objective: Objective, name: str, failures: int) -> int:
+def _one(study: optuna.Study, objective: Objective, name: str, failures: int, stop: process.Stop) -> int:
     """One trial; returns how many failed in a row."""
     begun, last = time.perf_counter(), list[FrozenTrial]()
     try:
@@ -199,6 +200,7 @@ def _one(study: optuna.Study, objective: Objective, name: str, failures: int) ->
         raise
     except Exception as error:
         put_back(study)
+        stop.obey()
         failures += 1
         if failures >= FAILURES:
             raise UserError(
