@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from partsynth.store.process import keep_memory
+
 ROOT = Path(__file__).parents[1]
 
 # before torch, and inherited by the stages that tests start
@@ -27,6 +29,9 @@ os.environ |= {
     **{f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     "GIT_CONFIG_GLOBAL": os.devnull,
 }
+
+
+keep_memory()
 
 
 @pytest.fixture(autouse=True)

