@@ -90,7 +90,7 @@ def serve(python: Path, export: Path, image: Path, port: int) -> dict[str, Any]:
     )
     server = subprocess.Popen([*command, "-p", str(port)], env=quiet() | {"PATH": path}, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(60):
+        for _ in range(240):
             try:
                 with urllib.request.urlopen(request, timeout=30) as reply:
                     return json.load(reply)["predictions"][0]
@@ -98,7 +98,7 @@ def serve(python: Path, export: Path, image: Path, port: int) -> dict[str, Any]:
                 if isinstance(error, urllib.error.HTTPError):
                     raise
                 time.sleep(1)
-        raise SystemExit("the server did not start within a minute")
+        raise SystemExit("the server did not start within four minutes")
     finally:
         server.terminate()
         server.wait()
