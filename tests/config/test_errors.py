@@ -47,7 +47,7 @@ def test_a_list_of_numbers_takes_no_text(tmp_path: Path) -> None:
 
 
 def test_a_number_that_yaml_takes_for_text_is_explained(tmp_path: Path) -> None:
-    assert "5e-4 is written 5.0e-4" in faults(tmp_path, "train: {learning_rate: 5e-4}")
+    assert "numbers go without quotes" in faults(tmp_path, "train: {learning_rate: '5e-4'}")
 
 
 def test_a_union_is_one_fault_named_by_its_key(tmp_path: Path) -> None:

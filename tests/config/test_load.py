@@ -47,6 +47,22 @@ def test_what_is_no_mapping_is_said_so(tmp_path: Path, text: str) -> None:
     assert "params.yaml" in faults(tmp_path, text)
 
 
+def test_values_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
+    path = write(tmp_path, "train: {precision: no, learning_rate: 1e-3}\nood: {holdout_classes: [NO, 12:30, on]}\n")
+    train = config_load.load("train", path)
+    assert (train.precision, train.learning_rate) == ("no", 0.001)
+    assert config_load.load("ood", path).holdout_classes == ["NO", "12:30", "on"]
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("yes", True), ("On", True), ("OFF", False), ("no", False), ("true", True)]
+)
+def test_where_true_or_false_belongs_words_for_it_are_taken(tmp_path: Path, word: str, meant: bool) -> None:
+    path = write(tmp_path, f"tokens: {{flips: {word}}}\n")
+    assert config_load.load("tokens", path).flips is meant
+    assert "should be" in faults(tmp_path, f"tokens: {{flips: {word}, steps: yes}}")
+
+
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="partsynth init"):
         config_load.load("train", tmp_path / "none.yaml")

@@ -14,6 +14,7 @@ from partsynth.audit.workspace import Workspace
 from partsynth.lineage.digests import listing_md5
 from partsynth.lineage.graph import LOCK, Stages, covers
 from partsynth.lineage.objects import PipelineStage
+from partsynth.store.yaml_rule import load_yaml
 
 
 def check_stages(
@@ -93,7 +94,7 @@ def _digest_now(space: Workspace, path: str, listings: Mapping[str, Files]) -> s
 
 def _read_yaml(path: Path) -> Any:
     try:
-        found = yaml.safe_load(path.read_text())
+        found = load_yaml(path.read_text())
         return found if isinstance(found, dict) else {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from partsynth.benchmark.plan import Replicate, needed, parameters
 from partsynth.config.load import load_all, load_text, read_yaml
 from partsynth.config.params import Params
@@ -28,6 +26,7 @@ from partsynth.records.card import DataCard
 from partsynth.store.drafts import draft_folder
 from partsynth.store.files import write_text_atomic
 from partsynth.store.layout import AUGMENTED, CARD, MANIFEST, NO_REVIEW, RAW, Layout
+from partsynth.store.yaml_rule import dump_yaml
 
 # of commits in replicates; hooks and keys of the user's are for his own
 IDENTITY = (
@@ -74,9 +73,7 @@ def read_preset(
     for (section, key), place in places.items():
         if place is not None:
             raw[section] = {**(raw.get(section) or {}), key: os.fspath(place.resolve())}
-    return Preset(
-        name=name, params=load_text(yaml.safe_dump(raw, sort_keys=False), known[name]), raw=raw, data=data, base=base
-    )
+    return Preset(name=name, params=load_text(dump_yaml(raw), known[name]), raw=raw, data=data, base=base)
 
 
 def prepare(folder: Path, preset: Preset, replicate: Replicate, cache: Path) -> None:
@@ -87,10 +84,7 @@ def prepare(folder: Path, preset: Preset, replicate: Replicate, cache: Path) -> 
     tables, sets = needed(preset.params, replicate.setups)
     about = f"# Replicate {replicate.folder} of the preset {preset.name}, written by `partsynth benchmark`.\n"
     wanted = parameters(preset.raw, preset.params, replicate)
-    texts = {
-        "params.yaml": about + yaml.safe_dump(wanted, sort_keys=False),
-        "dvc.yaml": graph_for(preset.params, tables),
-    }
+    texts = {"params.yaml": about + dump_yaml(wanted), "dvc.yaml": graph_for(preset.params, tables)}
     for name, text in texts.items():
         if (folder / name).read_text() != text:
             write_text_atomic(folder / name, text)

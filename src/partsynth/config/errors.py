@@ -48,7 +48,7 @@ def _found(value: Any) -> str:
         number = isinstance(value, str) and float(value)
     except ValueError:
         number = False
-    return f"the text {text}; numbers go without quotes, and 5e-4 is written 5.0e-4" if number is not False else text
+    return f"the text {text}; numbers go without quotes: 5e-4, 0.5" if number is not False else text
 
 
 def _keys(value: Any, location: tuple[Any, ...]) -> list[str]:

@@ -67,6 +67,8 @@ def load(section: str, path: Path = PARAMS) -> Any:
         known = Params.model_fields
         raise UserError(f"no section {head!r}{did_you_mean(head, known)}; there are {', '.join(known)}")
     kind, value = Params.model_fields[head].annotation, raw.get(head)
+    if kind is str and value is None:
+        return Params.model_fields[head].default
     if not entry:
         return _validated(kind, value, path, head)
     entries = value if get_origin(kind) is dict and isinstance(value, dict) else {}
@@ -75,11 +77,31 @@ def load(section: str, path: Path = PARAMS) -> Any:
     return _validated(get_args(kind)[1], entries[entry], path, section)
 
 
+WORDS = {"yes": True, "on": True, "no": False, "off": False}
+
+
+def _worded(value: Any, error: ValidationError) -> bool:
+    """Put truth values in the place of words that stand where one belongs; whether there were any."""
+    found = False
+    for fault in error.errors():
+        *above, last = fault["loc"] or ("",)
+        word = fault["input"].lower() if isinstance(fault["input"], str) else ""
+        if fault["type"] == "bool_type" and word in WORDS:
+            held = value
+            for part in above:
+                held = held.get(part) if isinstance(held, dict) else None
+            if isinstance(held, dict) and held.get(last) == fault["input"]:
+                held[last], found = WORDS[word], True
+    return found
+
+
 def _validated(kind: Any, value: Any, path: Path, where: str = "") -> Any:
     """Validate strictly, as JSON: no text or truth value is taken for a number, while a list may fill a tuple."""
     value = {} if value is None else value
     try:
         return TypeAdapter(kind).validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
+        if _worded(value, error):
+            return _validated(kind, value, path, where)
         lines = fault_lines(error, kind, value, where)
         raise UserError(f"{path} has {len(lines)} fault(s):\n  " + "\n  ".join(lines)) from None

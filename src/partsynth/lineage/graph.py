@@ -14,10 +14,10 @@ from typing import Any, NotRequired, TypedDict
 import yaml
 
 from partsynth.errors import UserError
+from partsynth.store.yaml_rule import FastLoader, Loader
 
 LOCK = "dvc.lock"
 VERSION = 1  # of the graph's form
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Item(TypedDict):
@@ -75,7 +75,7 @@ def read_lock(root: Path) -> Stages:
     path = root / LOCK
     try:
         text = path.read_text(encoding="utf-8")
-        loaded = yaml.load(text, Loader=yaml.SafeLoader if _may_be_deep(text) else _Loader)
+        loaded = yaml.load(text, Loader=Loader if _may_be_deep(text) else FastLoader)
         stages = {} if loaded is None else loaded.get("stages", {})
         for stage in stages.values():
             if not all(isinstance(values, dict) for values in stage.get("params", {}).values()):

@@ -51,8 +51,10 @@ def parse_card(text: str, name: str) -> DataCard:
     """
     import yaml
 
+    from partsynth.store.yaml_rule import load_yaml
+
     try:
-        return DataCard.model_validate(yaml.safe_load(text) or {})
+        return DataCard.model_validate(load_yaml(text) or {})
     except yaml.YAMLError as error:
         raise UserError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
@@ -73,10 +75,10 @@ def read_card(path: Path) -> DataCard:
 
 def card_text(card: DataCard) -> str:
     """The file of a card, each key below its question."""
-    import yaml
+    from partsynth.store.yaml_rule import dump_yaml
 
     entries = [
-        f"# {question}.\n" + yaml.safe_dump({name: getattr(card, name)}, allow_unicode=True, width=100)
+        f"# {question}.\n" + dump_yaml({name: getattr(card, name)}, allow_unicode=True, width=100)
         for name, question in QUESTIONS.items()
     ]
     head = "# What only you know of the photographs: for the report, the model card and `partsynth audit export`.\n"

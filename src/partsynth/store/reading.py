@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from partsynth.errors import UserError
+from partsynth.store.yaml_rule import Loader, ambiguous
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,19 +105,22 @@ def read_object(path: Path) -> JsonObject:
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """What a YAML text holds; ``name`` is how faults call it.
+    """What a YAML text holds, by the rule that DVC reads by; ``name`` is how faults call it.
 
     Raises
     ------
     UserError
-        where it is no YAML, holds a key twice, is nested too deeply, or an alias stands for itself or for very much.
+        where it is no YAML, holds a key twice, is nested too deeply, an alias stands for itself or for very much, or
+        a number is another one by an older rule of YAML.
     """
+    if text.startswith("%YAML 1.1"):
+        raise UserError(f"{name} begins with %YAML 1.1: take that line out, values are read by YAML 1.2")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=Loader)
         if node is None:
             return None
         _weigh(node, name, [0], [])
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{name} is not valid YAML: {error}") from None
     except RecursionError:
@@ -132,10 +136,12 @@ def _weigh(node: yaml.Node, name: str, count: list[int], above: list[int]) -> No
     if id(node) in above:
         line = node.start_mark.line + 1 if node.start_mark else "?"
         raise UserError(f"{name}, line {line}: an alias (*) that stands for itself")
+    _only_one_number(node, name)
     if isinstance(node, yaml.MappingNode):
         seen: set[tuple[str, str]] = set()
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode):
+                _only_one_number(key, name)
                 if (key.tag, key.value) in seen and key.value != "<<":
                     raise UserError(f"{name}, line {key.start_mark.line + 1}: the key {key.value!r} stands there twice")
                 seen.add((key.tag, key.value))
@@ -143,6 +149,15 @@ def _weigh(node: yaml.Node, name: str, count: list[int], above: list[int]) -> No
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
             _weigh(value, name, count, [*above, id(node)])
+
+
+def _only_one_number(node: yaml.Node, name: str) -> None:
+    if older := ambiguous(node):
+        text, line = node.value, node.start_mark.line + 1
+        raise UserError(
+            f"{name}, line {line}: {text} is {int(text.replace('_', ''))} by YAML 1.2 and {older} by YAML 1.1:"
+            f' write the number without the 0 in front, or "{text}" in quotes for a text'
+        )
 
 
 def read_table(path: Path, columns: Sequence[str] = (), **options: Any) -> pd.DataFrame:

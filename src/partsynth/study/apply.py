@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from partsynth.config.params import Params
 from partsynth.errors import UserError
 from partsynth.records.study import StudyResults, TrialResult
 from partsynth.store.files import write_text_atomic
 from partsynth.store.layout import Layout
+from partsynth.store.yaml_rule import dump_yaml, load_yaml
 from partsynth.study import space
 from partsynth.study.results import results
 
@@ -33,14 +32,14 @@ def apply(params: Params, root: Path, out: Path, trial: int | None = None) -> Pa
         raise UserError(f"{target} exists: name a new file")
     found = results(params, root)
     chosen = _choose(found, trial)
-    content = _tuned(yaml.safe_load(source.read_text()), params, found, chosen)
+    content = _tuned(load_yaml(source.read_text()), params, found, chosen)
     near = "" if chosen.near_ood_auroc is None else f", near-OOD AUROC {chosen.near_ood_auroc:.4f}"
     head = (
         f"# Trial {chosen.number} of study {found.study} ({found.setup}, {found.mode}): validation accuracy "
         f"{chosen.val_accuracy:.4f}{near}.\n"
         f"# MLflow run {chosen.mlflow_run_id}. Made by partsynth study apply from params.yaml.\n"
     )
-    write_text_atomic(target, head + yaml.safe_dump(content, sort_keys=False, width=120))
+    write_text_atomic(target, head + dump_yaml(content, width=120))
     return target
 
 
