@@ -4,38 +4,59 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
 
+from partsynth.store import workers
+
 PIPELINE = "Stages of dvc.yaml in their order (dvc repro runs them all)"
 PROJECT = "Your project"
 RESULTS = "Results, studies, audits"
+STOPPED = "stopped. What was finished is kept where the stage can go on from it: run it again."
 
 
 class Commands(TyperGroup):
     """Faults that a user can mend end in one sentence on stderr; all others keep their traceback."""
 
+    arguments: ClassVar[list[str]] = []  # of this process's command, as they were given
+
     def list_commands(self, ctx: Any) -> list[str]:
         order = [PIPELINE, PROJECT, RESULTS]
         return sorted(self.commands, key=lambda name: order.index(self.commands[name].rich_help_panel))  # type: ignore
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        Commands.arguments = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            returned = super().invoke(ctx)
+            if workers.joined():
+                workers.here().leave()
+            return returned
         except KeyboardInterrupt:
-            typer.echo(
-                "\npartsynth: stopped. What was finished is kept where the stage can go on from it: run it again.",
-                err=True,
-            )
+            if workers.joined() and (fault := workers.here().fault):  # another process's
+                _tell(fault)
+                raise typer.Exit(1) from None
+            if not workers.launched():
+                typer.echo(f"\npartsynth: {STOPPED}", err=True)
             raise typer.Exit(130) from None
         except Exception as error:
             sentence = fault_for_people(error)
             if sentence is None:
+                if workers.joined():
+                    workers.here().fail(f"a process of this stage broke down: {type(error).__name__}: {error}")
                 raise
-            typer.echo(f"partsynth: {sentence}", err=True)
+            _tell(sentence)
             raise typer.Exit(1) from None
+
+
+def _tell(sentence: str) -> None:
+    """Of several processes that do a stage together one tells."""
+    if not workers.joined() or workers.here().fail(sentence):
+        typer.echo(f"partsynth: {sentence}", err=True)
 
 
 def fault_for_people(error: BaseException) -> str | None:

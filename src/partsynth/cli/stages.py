@@ -7,16 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from partsynth.cli.app import PARAMS, PIPELINE, ParamsFile, app
+from partsynth.cli.app import PARAMS, PIPELINE, Commands, ParamsFile, app
 from partsynth.cli.evaluate import instead_of_evaluate
 
 
 def stage(name: str, path: Path, *sections: str) -> list[Any]:
-    """What a stage does before its heavy imports: read its parameters, refuse to mix two versions' products."""
+    """What a stage does before its heavy imports: share it with other processes where params.yaml says so, read its
+    parameters, refuse to mix two versions' products."""
     from partsynth.config import load as config_load
     from partsynth.errors import UserError
     from partsynth.project.code import require_current
+    from partsynth.project.launch import SHARED, share
 
+    if name in SHARED and (status := share(path, Commands.arguments)) is not None:
+        raise typer.Exit(status)
     loaded, faults = [], []
     for section in sections:
         try:

@@ -41,15 +41,23 @@ def show(section: str | None) -> None:
         raise UserError(f"no section {section!r}{did_you_mean(section, known)}; there are {', '.join(known)}")
     console = Console(highlight=False)
     for name in [section] if section else known:
+        if known[name].annotation is str:  # a key by itself
+            console.print()
+            _print(console, next(row for row in rows(Params) if row.key == name), "")
+            continue
         for title, model in _models(name):
             first, _, more = inspect.cleandoc(model.__doc__ or "").replace("``", "`").partition("\n")
             console.print(f"\n[bold]{title}[/bold]: {escape(first)}")
             if more:
                 console.print(Padding(escape(" ".join(more.split())), (0, 0, 0, 2), expand=False))
-            for key, kind, default, meaning in rows(model):
-                console.print(f"  [bold]{key}[/bold] = {escape(default)}  [dim]({escape(kind)})[/dim]")
-                if meaning:
-                    console.print(Padding(escape(meaning), (0, 0, 0, 6), expand=False))
+            for row in rows(model):
+                _print(console, row, "  ")
+
+
+def _print(console: Console, row: Row, indent: str) -> None:
+    console.print(f"{indent}[bold]{row.key}[/bold] = {escape(row.default)}  [dim]({escape(row.kind)})[/dim]")
+    if row.meaning:
+        console.print(Padding(escape(row.meaning), (0, 0, 0, len(indent) + 4), expand=False))
 
 
 def rows(model: type[BaseModel], prefix: str = "") -> Iterator[Row]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import field_validator, model_validator
 
-from partsynth.config.base import NAME, Section
+from partsynth.config.base import NAME, Section, unless
 from partsynth.config.benchmark import Benchmark
 from partsynth.config.data import Ingest, Ood, Render
 from partsynth.config.generation import Base, Calibrate, Diffusion, Generate, Quality, Reference, Tokens
@@ -18,6 +18,10 @@ from partsynth.config.training import Evaluate, Matrix, Report, SelectSetup, Tra
 class Params(Section):
     """The whole of params.yaml."""
 
+    launch: Annotated[str, unless("")] = ""
+    """What starts several processes for each of the stages tokens, calibrate, generate, quality and evaluate, such as
+    ``accelerate launch --multi_gpu --num_processes 2 -m partsynth.cli``; empty = one process. Their products' bytes do
+    not depend on it, so DVC does not watch this key. $NAMES in it are the environment's."""
     render: Render = Render()
     ingest: Ingest = Ingest()
     ood: Ood = Ood()
