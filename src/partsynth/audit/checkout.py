@@ -19,8 +19,9 @@ from partsynth.lineage.graph import LOCK, StageGraph, covers, outputs, outside_d
 from partsynth.lineage.objects import Objects
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import SelectedRecord
+from partsynth.store import shards
 from partsynth.store.files import inside, write_bytes_atomic, write_json
-from partsynth.store.hashing import sha256_bytes, sha256_file
+from partsynth.store.hashing import sha256_bytes
 from partsynth.tracking.query import read_artifact
 from partsynth.tracking.takedown import TAKEDOWN
 
@@ -165,8 +166,7 @@ def _verify(folder: Path, run: RunRecord, graph: StageGraph) -> list[Fault]:
     if not table or not (folder / table).is_file():
         return [*faults, Fault(table, "the run's training table is not among the outputs")]
     for row in read_manifest(folder / table, SelectedRecord):
-        path = inside(folder, row.path)
-        if not path.is_file() or sha256_file(path) != row.sha256:
+        if not shards.exists(folder, row.path) or sha256_bytes(shards.read(folder, row.path)) != row.sha256:
             faults.append(Fault(row.path, f"the run trained on sha256 {row.sha256}, which was not checked out"))
     return faults
 

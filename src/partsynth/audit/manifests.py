@@ -20,9 +20,11 @@ from partsynth.errors import UserError
 from partsynth.lineage.graph import Stages, covers
 from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
+from partsynth.records.parquet import PARQUET, parquet_faults
 from partsynth.records.rows import AugmentedRecord, ImageRecord, RealRecord, Record, SelectedRecord, VerdictRecord
 from partsynth.store.layout import ADAPTATION, ADAPTED, AUGMENTED, MANIFEST, OOD, QUALITY, REAL, SELECTED, TOKENS
 from partsynth.store.png import png_fingerprint
+from partsynth.store.shards import images_below, split_name
 
 R = TypeVar("R", bound=Record)
 
@@ -58,6 +60,9 @@ def check_manifests(space: Workspace, stages: Stages) -> tuple[dict[str, int], l
             faults += [Fault(row.path, message) for message in parent_faults(row, holder)]
             if row.set_name != name:
                 faults.append(Fault(row.path, f"its row says set {row.set_name!r}"))
+        if any(split_name(row.path)[1] for row in rows):
+            told = parquet_faults(space.root / folder / PARQUET, rows)
+            faults += [Fault(f"{folder}/{PARQUET}", message) for message in told]
         synthetic |= {row.path: row for row in rows}
         if (table := f"{QUALITY}/{name}.csv") in outs:
             judged = _read(space, table, partial(read_manifest, kind=VerdictRecord), faults)
@@ -146,14 +151,21 @@ def _file_faults(
 ) -> Iterator[Fault]:
     """Every row's file with its sha256 and fingerprint, and no image without a row (``known`` ones need none)."""
     for row in rows:
-        both = space.hashes(row.path)
+        try:
+            both = space.hashes(row.path)
+        except UserError as error:
+            yield Fault(row.path, str(error))
+            continue
         if both is None:
             yield Fault(row.path, f"in {folder}/{MANIFEST} but missing")
         elif both.sha256 != row.sha256:
             yield Fault(row.path, f"sha256 {both.sha256}, {folder}/{MANIFEST} says {row.sha256}")
-        elif isinstance(row, AugmentedRecord) and png_fingerprint(space.root / row.path) != row.fingerprint:
+        elif isinstance(row, AugmentedRecord) and png_fingerprint(io.BytesIO(space.read(row.path))) != row.fingerprint:
             yield Fault(row.path, f"its fingerprint is not the one in {folder}/{MANIFEST}")
     listed = {row.path for row in rows} | set(known)
-    for path in sorted((space.root / folder).rglob("*.png")):
-        if (name := path.relative_to(space.root).as_posix()) not in listed:
-            yield Fault(name, f"an image without a row in {folder}/{MANIFEST}")
+    try:
+        for name in images_below(space.root / folder):
+            if (path := f"{folder}/{name}") not in listed:
+                yield Fault(path, f"an image without a row in {folder}/{MANIFEST}")
+    except UserError as error:
+        yield Fault(folder, str(error))

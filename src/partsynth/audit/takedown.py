@@ -24,7 +24,7 @@ from partsynth.store.layout import SELECTED, Layout
 from partsynth.tracking import takedown as mlflow_side
 
 # below .work: edits to be judged, measures, unfinished trainings
-CACHES = ("adapt", "attempts", "features", "tokens", "train")
+CACHES = ("adapt", "attempts", "features", "packing", "tokens", "train")
 TRAINED = ("trained_on_it", "trained_on_pictures_made_from_it", "trained_on_pictures_of_a_token_it_taught")
 
 

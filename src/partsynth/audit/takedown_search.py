@@ -6,7 +6,9 @@ generated and never trained on lies in the cache as the others do.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
 import io
 import json
 import re
@@ -24,6 +26,7 @@ from partsynth.lineage.stores import Store
 from partsynth.store.files import read_json
 from partsynth.store.hashing import sha256_bytes, sha256_file
 from partsynth.store.layout import ADAPTATION, MANIFEST, REPORT
+from partsynth.store.shards import members, split_name
 
 SHEETS = ("accepted.png", "flagged.png")  # of a set's quality page: sources beside their edits
 MASK = re.compile(r"_mask(_\w+)?$")  # the end of a mask's stem
@@ -35,7 +38,7 @@ Listings = Mapping[str, Mapping[str, str]]  # md5 of a folder -> relative path -
 class Piece:
     """Something that goes: an object of DVC's, or a file of the workspace (``md5`` empty)."""
 
-    kind: str  # photograph, mask, framed, synthetic, token, page
+    kind: str  # photograph, mask, framed, synthetic, shard (that holds synthetic ones of it), token, page
     path: str  # relative to the root, or to the folder of its listing
     md5: str = ""
 
@@ -124,8 +127,9 @@ class Search:
             for row in self._rows_of_it(manifest):
                 kind = "framed" if row["sha256"] in traces.framed else "synthetic"
                 for piece, path in ((kind, row["path"]), ("mask", row.get("mask", ""))):
-                    if path and (name := _below(path, listing)):
-                        yield Piece(piece, name, listing[name])
+                    file, member = split_name(path)
+                    if file and (name := _below(file, listing)):
+                        yield Piece("shard" if member else piece, name, listing[name])
         for name, md5 in listing.items():
             if name in traces.sources and self._is_photograph(md5):
                 yield Piece("photograph", name, md5)
@@ -191,7 +195,11 @@ def workspace_files(root: Path, traces: Traces, folders: Sequence[Path]) -> list
             found[mask] = Piece("mask", _told(root, mask))
     for kind, known in (("framed", traces.framed), ("synthetic", traces.synthetic)):
         for sha256, name in known.items():
-            if (path := root / name).is_file() and sha256_file(path) == sha256:
+            file, member = split_name(name)
+            if member and (tar := root / file).is_file():
+                if (inside := _inside(tar)) is None or sha256 in inside:
+                    found[tar] = Piece("shard", file)
+            elif (path := root / name).is_file() and sha256_file(path) == sha256:
                 found[path] = Piece(kind, name)
     for name in traces.masks:
         if (path := root / name).is_file() and any(root / framed in found for framed in traces.framed.values()):
@@ -208,7 +216,7 @@ def workspace_files(root: Path, traces: Traces, folders: Sequence[Path]) -> list
     if (path := root / REPORT).is_file() and shows(path.read_bytes(), traces.paths):
         found[path] = Piece("page", REPORT)
     found |= {path: Piece("photograph", _told(root, path)) for path in originals}
-    order = {kind: i for i, kind in enumerate(("page", "token", "synthetic", "mask", "framed", "photograph"))}
+    order = {kind: i for i, kind in enumerate(("page", "token", "synthetic", "shard", "mask", "framed", "photograph"))}
     return sorted(((piece, path) for path, piece in found.items()), key=lambda pair: (order[pair[0].kind], pair[0]))
 
 
@@ -234,6 +242,14 @@ def is_mask_of(name: str, photograph: str) -> bool:
     stem, folders = MASK.sub("", mask.stem), [part for part in mask.parent.parts if part != "masks"]
     marked = stem != mask.stem or len(folders) < len(mask.parent.parts)
     return marked and stem == photo.stem and folders == list(photo.parent.parts)
+
+
+@functools.lru_cache(maxsize=8)
+def _inside(tar: Path) -> frozenset[str] | None:
+    """sha256 of a shard's members; None of a damaged one, which may hold anything."""
+    with contextlib.suppress(UserError):
+        return frozenset(sha256_bytes(data) for _, data in members(tar))
+    return None
 
 
 def _page_is_of(sheet: Path, traces: Traces) -> bool:

@@ -13,6 +13,7 @@ from partsynth.lineage.graph import covers, outputs
 from partsynth.lineage.objects import Objects
 from partsynth.store.hashing import sha256_bytes
 from partsynth.store.layout import AUGMENTED, MANIFEST, REVIEW, SELECTED
+from partsynth.store.shards import index, read_member, split_name
 from partsynth.tracking.query import read_artifact
 
 
@@ -49,17 +50,32 @@ class Version:
             where a run saw the file, and neither cache nor remotes have it whole.
         """
         if self._outs is None or self._objects is None:
+            file, member = split_name(path)
             try:
-                return (self.root / path).read_bytes()  # DVC may have linked it to its cache
+                here = self.root / file  # DVC may have linked it to its cache
+                return read_member(here, member) if member else here.read_bytes()
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 return None
         for out, md5 in self._outs.items():
             if out == path:
                 return read_object(self._objects, md5)
             if md5.endswith(".dir") and covers(out, path):
-                inner = read_listing(self._objects, md5).get(path[len(out) + 1 :])
-                return None if inner is None else read_object(self._objects, inner)
+                file, member = split_name(path)
+                inner = read_listing(self._objects, md5).get(file[len(out) + 1 :])
+                if inner is None:
+                    return None
+                return _member(self._objects, inner, member) if member else read_object(self._objects, inner)
         return self._kept(path)
+
+    def members(self, shard: str) -> list[str]:
+        """The names of what lies in a shard; none where this version has no such file. Raises as ``read`` does."""
+        if self._outs is None or self._objects is None:
+            return list(index(self.root / shard)) if (self.root / shard).is_file() else []
+        for out, md5 in self._outs.items():
+            if md5.endswith(".dir") and covers(out, shard):
+                inner = read_listing(self._objects, md5).get(shard[len(out) + 1 :])
+                return [] if inner is None else list(index(_fetched(self._objects, inner)))
+        return []
 
     def sets(self) -> list[str]:
         """The folders of its augmentation sets."""
@@ -112,14 +128,27 @@ def distinct_versions(root: Path, objects: Objects, runs: Sequence[RunRecord]) -
 @functools.lru_cache(maxsize=64)
 def read_object(objects: Objects, md5: str) -> bytes:
     """A file by its hash, fetched where the cache lacks it. Raises UserError where nobody has it."""
-    if not objects.path(md5).is_file():
-        objects.fetch([md5])
+    _fetched(objects, md5)
     return objects.read(md5)
+
+
+def _member(objects: Objects, md5: str, member: str) -> bytes | None:
+    """An image of a shard by the shard's hash; the image's own hash is for the caller to check, as of any file."""
+    with contextlib.suppress(FileNotFoundError):
+        return read_member(_fetched(objects, md5), member)
+    return None
 
 
 @functools.lru_cache(maxsize=64)
 def read_listing(objects: Objects, md5: str) -> dict[str, str]:
     """Relative path -> md5 of a folder by its hash. Raises UserError where nobody has its listing."""
-    if not objects.path(md5).is_file():
-        objects.fetch([md5])
+    _fetched(objects, md5)
     return objects.listing(md5)
+
+
+def _fetched(objects: Objects, md5: str) -> Path:
+    """Where an object lies in the cache, fetched where it lacks. Raises UserError where nobody has it."""
+    path = objects.path(md5)
+    if not path.is_file():
+        objects.fetch([md5])
+    return path

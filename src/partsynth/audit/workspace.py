@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from partsynth.lineage.digests import listing_md5, md5_bytes, path_md5
 from partsynth.store.hashing import sha256_bytes
+from partsynth.store.shards import read_member, split_name
 
 
 class Hashes(NamedTuple):
@@ -25,11 +26,17 @@ class Workspace:
         self._ignored = ignored  # of an absolute path, by .dvcignore
         self._hashes: dict[str, Hashes | None] = {}
 
+    def read(self, path: str) -> bytes:
+        """A file's bytes, or those of an image in a shard. Raises OSError where there is none."""
+        file, member = split_name(path)
+        here = self.root / file  # DVC may have linked it to its cache
+        return read_member(here, member) if member else here.read_bytes()
+
     def hashes(self, path: str) -> Hashes | None:
-        """None where there is no such file."""
+        """None where there is no such file. Raises UserError where it would lie in a shard that is damaged."""
         if path not in self._hashes:
             try:
-                data = (self.root / path).read_bytes()  # DVC may have linked it to its cache
+                data = self.read(path)
                 self._hashes[path] = Hashes(md5_bytes(data), sha256_bytes(data))
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 self._hashes[path] = None

@@ -104,6 +104,10 @@ class Generate(Section):
     """Training images per class that are edited; null = all."""
     seed: Seed = 0
     """Draws which training images are edited, their state words and the noise."""
+    storage: Annotated[Literal["files", "shards"], unless("files")] = "files"
+    """How sets are kept: a file per image, or tar shards (WebDataset's layout) for more than about 100,000 images."""
+    shard_size: Annotated[Count, unless(256)] = 256
+    """MB at which a shard is closed."""
 
     @field_validator("template")
     @classmethod

@@ -9,7 +9,7 @@ from PIL import Image
 
 from partsynth.errors import UserError
 from partsynth.records.rows import Record
-from partsynth.store.files import inside
+from partsynth.store import shards
 from partsynth.store.hashing import sha256_bytes
 
 
@@ -26,9 +26,9 @@ def read_image(root: Path, record: Record, size: int | None = None) -> Image.Ima
     UserError
         where the file is missing, altered, or not ``size`` pixels square.
     """
-    path = inside(root, record.path)
+    path = root / record.path
     try:
-        data = path.read_bytes()
+        data = shards.read(root, record.path)
     except FileNotFoundError:
         raise UserError(f"{path} is in the manifest but missing: dvc checkout, or dvc repro") from None
     if sha256_bytes(data) != record.sha256:

@@ -29,19 +29,24 @@ def write_manifest(path: Path, rows: Sequence[Record], kind: type[Record]) -> No
         if row.key in seen:
             raise ValueError(f"{path}: two rows for {row.path}")
         seen.add(row.key)
+    columns = columns_of(rows, kind)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        told = row.model_dump(include={*row.columns(), *columns})
+        writer.writerow({k: repr(v) if isinstance(v, float) else v for k, v in told.items()})
+    write_text_atomic(path, buffer.getvalue())
+
+
+def columns_of(rows: Sequence[Record], kind: type[Record]) -> list[str]:
+    """Of a manifest of these rows: a field that ``kind.columns`` leaves out only where one has no default there."""
     known = kind.columns()
-    more = [
+    return known + [
         name
         for name, field in kind.model_fields.items()
         if name not in known and any(getattr(row, name, field.default) != field.default for row in rows)
     ]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=[*known, *more], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        told = row.model_dump(include={*row.columns(), *more})
-        writer.writerow({k: repr(v) if isinstance(v, float) else v for k, v in told.items()})
-    write_text_atomic(path, buffer.getvalue())
 
 
 def read_manifest(path: Path, kind: type[R]) -> list[R]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from partsynth.errors import UserError
 from partsynth.records.rows import VerdictRecord
-from partsynth.store.files import inside
+from partsynth.store import shards
 
 MAX_SIDE = 128  # pixels; larger images are reduced, so that a page of 512-pixel sets stays portable
 Row = TypeVar("Row")
@@ -68,12 +68,11 @@ def with_heat(root: Path, path: str, caption: str, heat: np.ndarray) -> Thumbnai
 
 def _reduced(root: Path, path: str) -> tuple[Image.Image, bool]:
     """The image, and whether it is as small as it was."""
-    file = inside(root, path)
     try:
-        with Image.open(file) as opened:
+        with Image.open(io.BytesIO(shards.read(root, path))) as opened:
             image = opened.convert("RGB")
     except OSError:
-        raise UserError(f"{file} is in a manifest but missing or no image: dvc checkout, or dvc repro") from None
+        raise UserError(f"{root / path} is in a manifest but missing or no image: dvc checkout, or dvc repro") from None
     small = max(image.size) <= MAX_SIDE
     if not small:
         image.thumbnail((MAX_SIDE, MAX_SIDE))

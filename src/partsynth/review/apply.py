@@ -15,8 +15,8 @@ from partsynth.records.manifest import parse_manifest, read_text, write_manifest
 from partsynth.records.review import DECISIONS, ReviewRecord, by_image, contradictions, read_review
 from partsynth.records.rows import AugmentedRecord
 from partsynth.review.collect import known_classes
-from partsynth.store.files import inside
-from partsynth.store.hashing import sha256_file
+from partsynth.store import shards
+from partsynth.store.hashing import sha256_bytes
 from partsynth.store.layout import AUGMENTED, MANIFEST, NO_REVIEW, Layout
 
 NOT_A_SET = Path(NO_REVIEW).stem
@@ -130,7 +130,7 @@ def _image_faults(root: Path, rows: Sequence[ReviewRecord], known: Mapping[str, 
             faults.append(f"{path} ({decisions[0].class_name}) is no image of any set here")
         elif any(row.sha256 != image.sha256 for row in decisions):
             faults.append(f"{path} was made anew since it was reviewed (other bytes): review it again")
-        elif not (file := inside(root, path)).is_file() or sha256_file(file) != image.sha256:
+        elif not shards.exists(root, path) or sha256_bytes(shards.read(root, path)) != image.sha256:
             faults.append(f"{path} is missing or altered here, so the decision cannot be checked: dvc checkout")
     return faults
 

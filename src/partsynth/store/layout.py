@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from partsynth.errors import UserError
 
 RAW, REAL, OOD = "data/raw", "data/real", "data/ood"
 STRENGTHS, AUGMENTED, QUALITY, SELECTED = "data/strengths", "data/augmented", "data/quality", "data/selected"
@@ -26,8 +29,17 @@ class Layout:
         return self.root / name
 
     def relative(self, path: Path) -> str:
-        """The name of a path below the root, as manifests have it; links are not followed."""
-        return path.absolute().relative_to(self.root.absolute()).as_posix()
+        """The name of a path below the root, as manifests have it; links are not followed.
+
+        Raises
+        ------
+        UserError
+            where it lies elsewhere.
+        """
+        root, full = self.root.absolute(), Path(os.path.abspath(path))
+        if not full.is_relative_to(root):
+            raise UserError(f"{path} lies outside the project {root}: manifests and runs name files in it alone")
+        return full.relative_to(root).as_posix()
 
     @property
     def params(self) -> Path:
@@ -42,6 +54,11 @@ class Layout:
     def features(self) -> Path:
         """Numbers measured of images, kept under the hash of what they were measured of."""
         return self.work / "features"
+
+    @property
+    def packing(self) -> Path:
+        """Images of sets in shards, as files until they are packed."""
+        return self.work / "packing"
 
     @property
     def real(self) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Literal, get_args
+from typing import IO, Literal, get_args
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -76,7 +76,7 @@ def write_png(
     return sha256_bytes(data)
 
 
-def png_fingerprint(path: Path) -> str | None:
+def png_fingerprint(path: Path | IO[bytes]) -> str | None:
     """The fingerprint inside a whole, readable PNG; None where the file is missing, torn or unmarked."""
     return _info(path).get(FINGERPRINT_KEY)
 
@@ -87,7 +87,7 @@ def is_current(path: Path, mark: str, source_type: SourceType) -> bool:
     return (info.get(FINGERPRINT_KEY), info.get(XMP_KEY)) == (mark, xmp_packet(source_type))
 
 
-def _info(path: Path) -> dict[str, str]:
+def _info(path: Path | IO[bytes]) -> dict[str, str]:
     try:
         with Image.open(path) as image:
             image.load()

@@ -26,11 +26,12 @@ from partsynth.records.rows import AugmentedRecord, RealRecord
 from partsynth.store.files import read_json
 from partsynth.store.hashing import sha256_bytes
 from partsynth.store.layout import AUGMENTED, BASE_MODEL, CARD, MANIFEST, OOD, RAW, REAL, REVIEW, Layout
+from partsynth.store.yaml_rule import load_yaml
 from partsynth.tracking.artifacts import Artifacts
 from partsynth.tracking.query import RunView, get_run, read_artifact
 from partsynth.tracking.store import tracking_uri
 
-IMAGES = (".png",)  # what the stages write
+IMAGES, SHARD = (".png",), ".tar"  # what the stages write
 LOCK = "requirements.lock"
 
 
@@ -87,9 +88,7 @@ class Gathered:
     @cached_property
     def params(self) -> dict[str, Any]:
         """params.yaml as the run had it."""
-        import yaml
-
-        return yaml.safe_load(self.files.get("lineage/params.yaml", b"")) or {}
+        return load_yaml(self.files.get("lineage/params.yaml", b"")) or {}
 
     def images(self) -> Iterator[tuple[str, bytes]]:
         """Path and bytes of every image of the run's data sets, masks too.
@@ -140,6 +139,11 @@ def _files_of(found: Gathered, images: bool) -> Iterator[str]:
         if _is_left_out(path):
             continue
         inner = [f"{path}/{name}" for name in read_listing(found.objects, md5)] if md5.endswith(".dir") else [path]
+        if images:
+            shards = [name for name in inner if name.endswith(SHARD)]
+            inner += [f"{name}/{member}" for name in shards for member in found.version.members(name)]
+        else:
+            inner = [name for name in inner if not name.endswith(SHARD)]
         yield from (name for name in inner if name.lower().endswith(IMAGES) == images)
 
 
