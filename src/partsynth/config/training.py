@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_serializer, model_validator
 
 from partsynth.config.base import Count, Fraction, Positive, Section, Seed, member_of, unless
 from partsynth.config.evaluation import Evaluate, Report
-from partsynth.seams import BACKBONES, RULES
+from partsynth.seams import BACKBONES, RULES, USES
 
 __all__ = ["Evaluate", "Matrix", "Report", "SelectSetup", "Train", "TrainChanges"]
 
@@ -55,6 +55,19 @@ class Train(Section):
     """Lambda, the weight of negative-only images in the loss's denominator."""
     negative_scope: Literal["all", "own", "other"] = "all"
     """The negatives that an anchor meets: all, those of its own class, or those of other classes."""
+    negative_use: Annotated[str, member_of(USES), unless("denominator")] = "denominator"
+    """What negatives do beside standing in the denominator (negative_weight: 0 takes them out of it): denominator =
+    nothing; features = they stand in that of SupCon on the backbone's features too, which kNN sees; outlier_exposure =
+    a linear head, trained with the encoder, is pulled to uniform on them; mixoe = the same on their mixtures with
+    in-distribution images; ascood = the same on in-distribution images without what makes their class, no negatives."""
+    negative_use_weight: Annotated[Positive, unless(0.5)] = 0.5
+    """Weight of SupCon on features, or of what is pulled to uniform beside the head's cross-entropy."""
+    mix_alpha: Annotated[Positive, unless(1.0)] = 1.0
+    """Use mixoe: the in-distribution image's share is drawn from Beta(alpha, alpha)."""
+    outlier_pixels: Annotated[Fraction, unless(0.2)] = 0.2
+    """Use ascood: share of an image's pixels, those of the largest gradient, that are destroyed."""
+    outlier_strength: Annotated[Positive, unless(0.3)] = 0.3
+    """Use ascood: root mean square of the change of these pixels, in [0, 1] of their range."""
     views: Literal["crops", "augmentation"] = "crops"
     """The second view of an image: another crop, or an augmentation of the same part."""
     augment: Literal["standard", "randaugment"] = "standard"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from partsynth.config.training import Train
 from partsynth.evaluation.format import level, points
 from partsynth.evaluation.metrics import Metric, metrics
 from partsynth.evaluation.results import Difference, Effect, Interval, Sentence
@@ -53,17 +54,23 @@ def _overrides(setup: str, base: str, used: dict[str, dict], settings: dict[str,
     """The keys of train that ``setup`` was trained with and ``base`` was not, of those that ``base`` makes use of."""
     has_negatives = any(r.role == "negative" for r in used.get(base, {}).values())
     ours, theirs = settings.get(setup, {}), settings.get(base, {})
+    if ours and theirs:  # trainings leave the use of negatives out at its default
+        use = {"negative_use": Train.model_fields["negative_use"].default}
+        ours, theirs = {**use, **ours}, {**use, **theirs}
     return {
         key: value
         for key, value in ours.items()
-        if key in theirs and theirs[key] != value and (has_negatives or not key.startswith("negative"))
+        if key in theirs
+        and theirs[key] != value
+        and (has_negatives or key == "negative_use" or not key.startswith("negative"))
     }
 
 
 def _name_of(added: set[tuple[str, UseRole, str]] | None, overrides: dict[str, Any], setup: str, base: str) -> Change:
     """What was changed, in words, and the role of the added images where they have one."""
     spoken = {"real": "Real", "id": "ID", "near_ood": "Near-OOD", "far_ood": "Far-OOD"}
-    changed = ["RandAugment" if (k, v) == ("augment", "randaugment") else f"{k} {v}" for k, v in overrides.items()]
+    called = {("augment", "randaugment"): "RandAugment", ("augment", "both"): "RandAugment beside jitter and grey"}
+    changed = [called.get((key, value), f"{key} {value}") for key, value in overrides.items()]
     if added is None:
         return Change(f"{setup} over {base}")
     if not added and not changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -16,9 +17,11 @@ CURVES = {
 
 
 def history_csv(history: Sequence[Measurement]) -> str:
-    """One row per measurement; figures as Python writes them, so that none loses a bit."""
-    header = list(Measurement.__dataclass_fields__)
-    lines = [",".join(header)] + [",".join(repr(v) for v in asdict(row).values()) for row in history]
+    """One row per measurement; figures as Python writes them, so that none loses a bit. A use of negatives that adds no
+    term has no column."""
+    header = [name for name in Measurement.__dataclass_fields__ if name != "use_loss"]
+    header += ["use_loss"] if any(not math.isnan(row.use_loss) for row in history) else []
+    lines = [",".join(header)] + [",".join(repr(asdict(row)[name]) for name in header) for row in history]
     return "\n".join(lines) + "\n"
 
 

@@ -20,15 +20,17 @@ from partsynth.core.contrastive.losses import backward_in_micro_batches, collaps
 from partsynth.core.contrastive.optimizer import Muon
 from partsynth.core.images import views
 from partsynth.core.schedules import warmup_cosine
-from partsynth.errors import UserError
+from partsynth.errors import UserError, either
+from partsynth.seams import USES
 from partsynth.store.hashing import seed_from
 from partsynth.training.checkpoint import Checkpoint
 from partsynth.training.classifier import build_encoder
 from partsynth.training.devices import gather, make_accelerator
 from partsynth.training.frozen import FrozenFeatures
 from partsynth.training.images import TrainingImages
-from partsynth.training.linear_probe import fit_linear_probe, knn_accuracy
+from partsynth.training.linear_probe import BATCH_SIZE, fit_linear_probe, knn_accuracy
 from partsynth.training.result import Fitted, Measurement, NonFinite
+from partsynth.training.use import Making, Seen, Use, shown_features
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -57,68 +59,76 @@ def fit(
     Raises
     ------
     UserError
-        for a device or a number of processes that does not fit, parameters that do not fit the backbone, and a loss
-        that is no number any more (``NonFinite``).
+        for a device or a number of processes that does not fit, parameters that do not fit the backbone or the
+        negatives, and a loss that is no number any more (``NonFinite``).
     """
     refuse_own_class(bool((images.is_negative & ~images.is_synthetic).any()), params)
+    use: Use = USES[params.negative_use]
     accelerator = accelerator or make_accelerator(params)
     pixels, batches = images.images.to(accelerator.device), make_batches(images, params, seed)
     bare = build_encoder(params, seed_from("init", seed))
     if params.trainable == "none":
         return _probe_alone(bare, images, params, seed, accelerator, on_measure, root)
-    optimizer: Any = Muon(_groups(bare, params), params.learning_rate, params.weight_decay)
+    whole = use.network(bare, len(images.classes), seed)  # the encoder, and what the use trains beside it
+    optimizer: Any = Muon(_groups(bare, whole, params), params.learning_rate, params.weight_decay)
     history: list[Measurement] = []
-    network, optimizer = accelerator.prepare(bare, optimizer)
-    first = checkpoint.load(bare, optimizer, history) if checkpoint else 0
+    network, optimizer = accelerator.prepare(whole, optimizer)
+    first = checkpoint.load(whole, optimizer, history) if checkpoint else 0
 
     losses: list[float] = []
+    terms: list[float] = []
     variances: list[float] = []
     with _progress(accelerator, "training", params.steps) as advance:
         for step in range(first, params.steps):
             rate = params.learning_rate * warmup_cosine(step, params.steps, params.warmup * params.steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group.get("share", 1.0)
-            loss, embeddings = train_step(
+            loss, term, embeddings = train_step(
                 network, optimizer, accelerator, pixels, batches.step(step), params, seed, step
             )
-            if not math.isfinite(loss):
+            if not math.isfinite(total := loss + (term or 0.0)):
                 raise NonFinite(
-                    f"the loss became {loss} at step {step + 1} of {params.steps}: lower train.learning_rate "
+                    f"the loss became {total} at step {step + 1} of {params.steps}: lower train.learning_rate "
                     f"({params.learning_rate}), lengthen train.warmup ({params.warmup}), raise train.temperature "
                     f"({params.temperature}) or set train.precision: no"
                 )
             losses.append(loss)
+            terms.append(math.nan if term is None else term)
             variances.append(feature_variance(embeddings))
             if (step + 1) % params.eval_every == 0 or step + 1 == params.steps:
                 accuracy = knn_accuracy(bare, images)
-                measured = Measurement(step + 1, float(np.mean(losses)), rate, float(np.mean(variances)), accuracy)
+                means = float(np.mean(losses)), rate, float(np.mean(variances)), accuracy, float(np.mean(terms))
+                measured = Measurement(step + 1, *means)
                 history.append(measured)
-                losses, variances = [], []
+                losses, terms, variances = [], [], []
                 if accelerator.is_main_process:
                     if on_measure:
                         on_measure(measured)
                     if checkpoint:
-                        checkpoint.save(bare, optimizer, history)
+                        checkpoint.save(whole, optimizer, history)
             advance()
 
     bare.eval()
     model = encoders.Classifier(bare, len(images.classes), params.size).to(accelerator.device)
-    metrics = fit_linear_probe(model, images, params, seed)
+    making = Making(network=whole.eval(), pixels=pixels, params=params, seed=seed_from("shown", seed))
+    shown = shown_features(bare, use.shown(making, images), BATCH_SIZE)
+    metrics = fit_linear_probe(model, images, params, seed, shown)
     last = history[-1]
     metrics |= {"loss": last.loss, "feature_variance": last.feature_variance, "val_accuracy_knn": last.val_accuracy_knn}
     rows = _denominator_rows(batches.step(0), params)
     return Fitted(model.cpu(), history, metrics, collapse(last.loss, rows, last.feature_variance))
 
 
-def _groups(encoder: encoders.Encoder, params: Train) -> Any:
+def _groups(encoder: encoders.Encoder, whole: torch.nn.Module, params: Train) -> Any:
     """What the optimiser is given: the trained parameters, in groups of one learning rate where those differ."""
     if params.layer_decay == 1:
-        return [p for p in encoder.parameters() if p.requires_grad]
+        return [p for p in whole.parameters() if p.requires_grad]
     shares = learning_rates(encoder.backbone, params.layer_decay)
     groups: dict[float, list[Tensor]] = {}
-    for name, parameter in encoder.named_parameters():
+    for name, parameter in whole.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault(shares.get(name.removeprefix("backbone."), 1.0), []).append(parameter)
+            own = name.removeprefix("encoder.").removeprefix("backbone.")
+            groups.setdefault(shares.get(own, 1.0), []).append(parameter)
     return [{"params": members, "share": share} for share, members in groups.items()]
 
 
@@ -154,7 +164,7 @@ def train_step(
     params: Train,
     seed: int,
     step: int,
-) -> tuple[float, Tensor]:
+) -> tuple[float, float | None, Tensor]:
     """One optimiser step on the global batch, of which each process encodes its share.
 
     Parameters
@@ -164,8 +174,10 @@ def train_step(
 
     Returns
     -------
-    The loss, and the embeddings (2m, D) of this process's m samples.
+    SupCon's loss, the term that the use of negatives adds to it (None where it adds none), and the embeddings (2m, D)
+    of this process's m samples.
     """
+    use: Use = USES[params.negative_use]
     rank, world = accelerator.process_index, accelerator.num_processes
     if len(drawn) % world:
         raise UserError(
@@ -182,16 +194,38 @@ def train_step(
     labels = torch.from_numpy(np.ascontiguousarray(drawn.labels)).to(pixels.device)
     is_negative = torch.from_numpy(drawn.is_negative).to(pixels.device)
 
-    def loss_of(embeddings: Tensor) -> Tensor:
-        everyone = gather(embeddings, accelerator)  # (2N, D)
-        return supcon_loss(
-            everyone.unflatten(0, (len(drawn), 2)),
+    making = Making(
+        network=accelerator.unwrap_model(network),
+        pixels=pixels,
+        params=params,
+        seed=seed_from("made", seed, step),
+        rank=rank,
+        processes=world,
+    )
+    made = use.made(making, drawn)
+    inputs = seen if made is None else torch.cat([seen, made.images])
+    targets = None if made is None else gather(made.targets, accelerator)  # (e, C)
+    found: dict[str, Tensor] = {}
+
+    def loss_of(rows: Tensor) -> Tensor:
+        everyone = gather(rows, accelerator).unflatten(0, (world, len(rows)))  # (world, 2m + e / world, D + E)
+        pairs = everyone[:, : len(seen)].reshape(len(drawn), 2, -1)
+        loss = supcon_loss(
+            pairs[..., : params.embedding],
             labels,
             is_negative,
             temperature=params.temperature,
             negative_weight=params.negative_weight,
             negatives=params.negative_scope,
         )
+        found["loss"] = loss.detach()
+        beside = everyone[:, len(seen) :, params.embedding :].flatten(0, 1)  # (e, E)
+        wanted = beside if targets is None else targets
+        term = use.term(Seen(pairs[..., params.embedding :], labels, is_negative, beside, wanted), params)
+        if term is None:
+            return loss
+        found["term"] = term.detach()
+        return loss + term
 
     def backward(loss: Tensor) -> None:
         # processes' gradients are averaged; each holds the part of the global loss's gradient that its rows carry
@@ -199,11 +233,12 @@ def train_step(
 
     network.train()
     optimizer.zero_grad(set_to_none=True)
-    loss, embeddings = backward_in_micro_batches(
-        network, seen, loss_of, params.chunk, backward, lambda: accelerator.no_sync(network)
+    _, outputs = backward_in_micro_batches(
+        network, inputs, loss_of, params.chunk, backward, lambda: accelerator.no_sync(network)
     )
     optimizer.step()
-    return float(loss), embeddings
+    term = float(found["term"]) if "term" in found else None
+    return float(found["loss"]), term, outputs[: len(seen), : params.embedding]
 
 
 def make_batches(images: TrainingImages, params: Train, seed: int) -> Batches:
@@ -225,13 +260,26 @@ def refuse_own_class(has_real_negatives: bool, params: Train) -> None:
     Raises
     ------
     UserError
-        where there are real negatives, and the parameters would let their own class meet them.
+        where there are real negatives, and the parameters would let their own class meet them; and where what the
+        parameters say of negatives contradicts itself.
     """
     if has_real_negatives and params.negative_scope != "other":
         raise UserError(
             f"the training table has real images as negatives, and train.negative_scope is {params.negative_scope}: "
             "they would push a class from its own images. Set negative_scope: other, in train or for this setup "
             "alone in select.<setup>.train"
+        )
+    if params.negative_scope == "other" and USES[params.negative_use].exposes:
+        fitting = either([name for name in USES if not USES[name].exposes])
+        raise UserError(
+            f"train.negative_use {params.negative_use} teaches that negatives are of no class, and "
+            "train.negative_scope other that they are of their own: set negative_use to "
+            f"{fitting}, or negative_scope to all or own"
+        )
+    if params.trainable == "none" and params.negative_use != "denominator":
+        raise UserError(
+            f"train.negative_use {params.negative_use} trains the encoder, and train.trainable none does not: set "
+            "negative_use: denominator, or trainable to all"
         )
 
 

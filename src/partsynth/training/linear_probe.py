@@ -13,6 +13,7 @@ from torch import Tensor
 
 from partsynth.config.training import Train
 from partsynth.core.contrastive import encoder as encoders
+from partsynth.core.contrastive.exposure import soft_cross_entropy
 from partsynth.core.images import views
 from partsynth.core.schedules import warmup_cosine
 from partsynth.store.hashing import seed_from
@@ -21,6 +22,7 @@ from partsynth.training.result import NonFinite
 
 PROBE_VIEWS = 4  # random views of each image, beside the image itself, that the probe learns from by default
 BATCH_SIZE = 256
+Shown = tuple[Tensor, Tensor]  # features (m, D) of what is of no class, and the softmax (m, C) wanted there
 
 
 @torch.no_grad()
@@ -63,11 +65,18 @@ def knn_accuracy(network: encoders.Encoder, images: TrainingImages) -> float:
     return float((images.labels[real.numpy()][nearest] == images.val_labels).mean())
 
 
-def fit_linear_probe(model: encoders.Classifier, images: TrainingImages, params: Train, seed: int) -> dict[str, float]:
+def fit_linear_probe(
+    model: encoders.Classifier, images: TrainingImages, params: Train, seed: int, shown: Shown | None = None
+) -> dict[str, float]:
     """Fit ``model.classifier`` and choose ``model.test_views``, on the model's device; returns its accuracies.
 
     With ``params.test_views`` "auto" a probe is fitted for each kind of views, and the one of the highest accuracy on
     validation images is taken, of equals that with the fewest views; the others' accuracies are told too.
+
+    Parameters
+    ----------
+    shown : features (m, D) of images of no class and the softmax (m, C) wanted on each, to which the probe is pulled
+        with the weight ``params.negative_use_weight``; None = the positives alone.
 
     Raises
     ------
@@ -75,16 +84,16 @@ def fit_linear_probe(model: encoders.Classifier, images: TrainingImages, params:
         where the loss is no number at the end.
     """
     if params.test_views != "auto":
-        return _fit(model, images, params, seed, params.test_views)
+        return _fit(model, images, params, seed, params.test_views, shown)
     kinds = views.FIXED if len(images.val_labels) else views.FIXED[:1]
-    tried = {kind: _fit(model, images, params, seed, kind) for kind in kinds}
+    tried = {kind: _fit(model, images, params, seed, kind, shown) for kind in kinds}
     best = max(kinds, key=lambda kind: tried[kind].get("val_accuracy", 0.0))  # the first of equals
-    chosen = tried[best] if best == kinds[-1] else _fit(model, images, params, seed, best)
+    chosen = tried[best] if best == kinds[-1] else _fit(model, images, params, seed, best, shown)
     return chosen | {f"val_accuracy_{kind}": of["val_accuracy"] for kind, of in tried.items() if "val_accuracy" in of}
 
 
 def _fit(
-    model: encoders.Classifier, images: TrainingImages, params: Train, seed: int, kind: views.Fixed
+    model: encoders.Classifier, images: TrainingImages, params: Train, seed: int, kind: views.Fixed, shown: Shown | None
 ) -> dict[str, float]:
     """Features of the positives, each in the views of ``kind``, are made once; then multinomial logistic regression in
     standardised features. Classes weigh alike; within one, synthetic images weigh ``synthetic_share`` together.
@@ -119,6 +128,9 @@ def _fit(
         rate = params.classifier_learning_rate * warmup_cosine(step, params.classifier_steps, 0)
         optimizer.param_groups[0]["lr"] = rate
         loss = (F.cross_entropy(linear(x), labels, reduction="none") * weights).sum()
+        if shown is not None:
+            pulled = soft_cross_entropy(linear((shown[0] - mean) / spread), shown[1])
+            loss = loss + params.negative_use_weight * pulled
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from partsynth.core.contrastive.encoder import Classifier
@@ -17,6 +18,7 @@ class Measurement:
     learning_rate: float
     feature_variance: float
     val_accuracy_knn: float  # 1-nearest real training image by cosine; nan without validation images
+    use_loss: float = math.nan  # the term of train.negative_use, which ``loss`` leaves out; nan where it has none
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ class Step:
     def __len__(self) -> int:
         return len(self.first)
 
+    @property
+    def negatives(self) -> np.ndarray:
+        """The negative-only samples' first images."""
+        return self.first[self.is_negative]
+
     def part(self, rank: int, processes: int) -> Step:
         """The contiguous share of one process; the step's length must be a multiple of ``processes``."""
         rows = len(self) // processes

@@ -53,8 +53,12 @@ class Encoder(nn.Module):
         normalised = (images - self.mean) / self.std
         return self.backbone(normalised.contiguous(memory_format=torch.channels_last))
 
+    def embedding(self, features: Tensor) -> Tensor:
+        """The L2-normalised embedding (B, projection_dim) of features (B, ``feature_dim``)."""
+        return F.normalize(self.projection(features).float(), dim=1)
+
     def forward(self, images: Tensor) -> Tensor:
-        return F.normalize(self.projection(self.features(images)).float(), dim=1)
+        return self.embedding(self.features(images))
 
 
 def build(backbone: Backbone, parameters: Mapping[str, Any], projection_dim: int, seed: int | None) -> Encoder:
