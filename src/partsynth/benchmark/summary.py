@@ -18,6 +18,7 @@ from partsynth.config.benchmark import BEST
 from partsynth.config.params import Params
 from partsynth.core.evaluation.intervals import holm
 from partsynth.core.evaluation.metrics import accuracy, balanced_accuracy
+from partsynth.errors import UserError
 from partsynth.evaluation.predictions import read_predictions
 from partsynth.evaluation.results import (
     BenchmarkRun,
@@ -67,15 +68,27 @@ def summarise_benchmark(
 
 
 def figures(params: Params, predictions: Path, about: BenchmarkRun) -> BenchmarkSummary:
-    """What the predictions of a run say."""
+    """What the predictions of a run say.
+
+    Raises
+    ------
+    UserError
+        where they have setups that the preset does not have.
+    """
     table = read_predictions(predictions)
     summary = summarise_replicates(table, params.evaluate, changes(params))
+    if strange := [name for name in summary.order if name not in params.benchmark.setups]:
+        raise UserError(
+            f"{predictions} has setups that the preset does not have ({', '.join(strange)}): run the benchmark again, or "
+            "take the preset as it was then"
+        )
     found = set(summary.pairs())
     best = best_choice(params, table)
     return summary.model_copy(
         update={
             "predictions": predictions.name,
             "predictions_sha256": sha256_file(predictions),
+            **({"notes": params.benchmark.notes} if params.benchmark.notes else {}),
             "kinds": {name: params.benchmark.setups[name].kind for name in summary.order},
             "compared": [pair for pair in changes(params) if pair in found],
             "shots_of_all": shots_of_all(about.replicates),

@@ -114,6 +114,8 @@ class Benchmark(Section):
     """Differences and figures that are aimed for."""
     primary: list[BenchmarkPrimary] = []
     """The hypotheses that the run is to decide."""
+    notes: list[str] = []
+    """What else a reader of the figures has to know: sentences for the report's page."""
 
     @model_validator(mode="after")
     def _fits(self) -> Benchmark:

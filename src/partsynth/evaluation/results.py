@@ -249,6 +249,7 @@ class BenchmarkSummary(Summary):
     compared: list[tuple[str, str]] = []  # (setup, base) in the preset's order
     targets: list[Target] = []
     primary: list[Primary] = []  # all other comparisons are exploratory
+    notes: list[str] = []  # the preset's, for the reader of the figures
     best: str = ""
     best_choice: Best | None = None
     predictions: str = ""  # file of predictions, beside the JSON

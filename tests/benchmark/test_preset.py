@@ -1,0 +1,65 @@
+"""The shipped benchmark compares like with like: a control differs from what it is compared with in one thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from partsynth.project.shipped import presets
+from partsynth.rendering import catalog
+
+RAW = yaml.safe_load(presets()["benchmark"].read_text())
+SETS, SELECT, SETUPS = RAW["sets"], RAW["select"], RAW["benchmark"]["setups"]
+
+
+def differing(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+
+
+def test_edits_in_states_outside_the_shift_differ_in_their_states_alone() -> None:
+    shift = {state for state, _ in catalog.SHIFTED.states}
+    assert shift & set(SETS["id"]["states"])  # the control is needed
+    assert not shift & set(SETS["id_outside"]["states"])
+    assert differing(SETS["id"], SETS["id_outside"]) == {"states"}
+    assert SELECT["real_id"] == SELECT["real_id_outside"]
+
+
+def test_round_trips_differ_in_strength_alone() -> None:
+    assert differing(SETS["id"], SETS["vae"]) == {"strength"} and SETS["vae"]["strength"] == 0
+
+
+def test_one_strength_for_all_differs_from_the_searched_ones_in_strength_alone() -> None:
+    assert differing(SETS["near_ood"], SETS["negatives"]) == {"strength"}
+
+
+def test_negatives_have_the_positives_grain_and_each_class_as_many() -> None:
+    negatives = {name for name, select in SELECT.items() if select["role"] == "negative"}
+    assert negatives
+    for name in negatives:
+        assert SETS[SETUPS[name]["set"]]["restore"] == SETS["id"]["restore"]
+        assert SELECT[name]["max_per_class"] == SELECT["real_id_negatives"]["max_per_class"]
+
+
+def test_no_setup_takes_for_negatives_what_is_an_anchor_already() -> None:
+    assert all(SETUPS[n].get("set", "real") != "real" for n, s in SELECT.items() if s["role"] == "negative")
+
+
+@pytest.mark.parametrize(("name", "key", "value"), [("real_randaugment", "augment", "both")])
+def test_views_are_added_to_the_standard_ones(name: str, key: str, value: str) -> None:
+    assert SELECT[name] == SELECT["real"] | {"train": {key: value}}
+
+
+def test_networks_with_outside_supervision_stand_beside_the_result() -> None:
+    trained = {name: select["train"] for name, select in SELECT.items() if "backbone" in select.get("train", {})}
+    found = {(train["backbone"], train["trainable"] == "none") for train in trained.values()}
+    assert found == {("reference", True), ("efficientnet_lite0", True), ("efficientnet_lite0", False)}
+    assert all(SETUPS[name]["against"] == ["real", "real_id"] for name in trained)
+
+
+def test_the_page_says_what_the_edits_and_the_choices_know_of_the_test() -> None:
+    notes = " ".join(RAW["benchmark"]["notes"])
+    for state in SETS["id"]["states"]:
+        assert state in notes
+    assert "real_id_outside" in notes and "real_reference" in notes and "OOD variants" in notes
