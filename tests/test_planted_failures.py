@@ -96,7 +96,7 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("kind", ["views", "pictures"])
+@pytest.mark.parametrize("kind", ["images", "views", "pictures"])
 @pytest.mark.parametrize("failure", PLANTED)
 def test_planted_failures_are_caught(world, failure, kind):
     rng = np.random.default_rng(0)
@@ -106,7 +106,7 @@ def test_planted_failures_are_caught(world, failure, kind):
     assert np.mean([bool(r) for r in reasons]) >= 0.95, Counter(reasons)
 
 
-@pytest.mark.parametrize("kind", ["views", "pictures"])
+@pytest.mark.parametrize("kind", ["images", "views", "pictures"])
 def test_held_out_real_parts_are_rarely_flagged(world, kind):
     """Half of the held-out parts calibrate, the other half is judged; the mean of ten draws, as one has few parts."""
     rng = np.random.default_rng(0)

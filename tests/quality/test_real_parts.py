@@ -5,6 +5,7 @@ import pytest
 from helpers.parts import edges, part
 from helpers.rows import augmented, real_row
 
+from partsynth.config.quality import Quality
 from partsynth.errors import UserError
 from partsynth.quality.real_parts import calibrated, columns, real_parts
 from partsynth.records.manifest import write_manifest
@@ -35,12 +36,13 @@ def test_an_edit_stands_in_its_sources_group():
 
 def test_training_images_are_the_bank_and_validation_images_the_calibration():
     features = edges([part(r.class_name, i) for i, r in enumerate(ROWS)])
-    bank, plain = calibrated(ROWS, features, 3, None)
+    old = Quality(calibration="pictures")
+    bank, plain = calibrated(ROWS, features, old, None)
     assert list(bank.names) == [r.path for r in ROWS if r.split == "train"]
     assert len(plain.drift) == len(plain.strangeness) == 8
     held_out = np.array([r.split == "val" for r in ROWS])
-    _, same = calibrated(ROWS, features, 3, features[held_out])
+    _, same = calibrated(ROWS, features, old, features[held_out])
     np.testing.assert_array_equal(same.drift, plain.drift)
-    _, seen = calibrated(ROWS, features, 3, features[held_out][::-1])  # other features of the views
+    _, seen = calibrated(ROWS, features, old, features[held_out][::-1])  # other features of the views
     assert not np.array_equal(seen.drift, plain.drift)
     np.testing.assert_array_equal(seen.strangeness, plain.strangeness)  # of the images as they are

@@ -245,7 +245,7 @@ def test_a_probes_drift_is_the_one_that_quality_measures(project) -> None:
         probe = next(p for p in one.trail if p.strength == one.strength)
         assert strengths[name] == one.strength and {v.calibration_n for v in own} == {found.calibration_n}
         assert probe.drift == pytest.approx(float(np.median([v.drift for v in own])), abs=2e-6)
-        assert probe.in_band == np.mean([0.0 < v.percentile <= 0.9 for v in own])
+        assert probe.in_band == np.mean([0.0 < v.judged <= 0.9 for v in own])
 
 
 # --- a set with a quota ---------------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ import pytest
 import torch
 from helpers.shapes import SETUPS, TINY, images_of, weights
 
+from partsynth.core.contrastive.batches import Step
 from partsynth.core.images import views
 from partsynth.errors import UserError
 from partsynth.records.manifest import read_manifest, write_manifest
 from partsynth.records.rows import SelectedRecord
-from partsynth.training.fit import fit, make_batches, train_step
+from partsynth.training.fit import drawn_views, fit, make_batches, train_step
 from partsynth.training.result import NonFinite
 
 
@@ -45,6 +46,20 @@ def test_the_seed_gives_the_weights_and_what_is_raised_while_measuring_ends_the_
 
     with pytest.raises(Enough):
         fit(images_of(project), short, 0, on_measure=stop)
+
+
+def test_negatives_change_no_view_of_the_others() -> None:
+    """Setups with and without negatives are compared within a seed: on the same views of the same images."""
+
+    def drawn(negatives: int) -> Step:
+        rows = np.arange(6 + negatives)
+        return Step(rows, rows, rows, rows >= 6)
+
+    plain, more = drawn_views(drawn(0), 3, 7), drawn_views(drawn(4), 3, 7)
+    assert plain.shape == (2, 6, views.DRAWS) and more.shape == (2, 10, views.DRAWS)
+    assert torch.equal(plain, more[:, :6])
+    assert not torch.equal(more[0], more[1]) and len(more.flatten(0, 1).unique(dim=0)) == 20
+    assert not torch.equal(plain, drawn_views(drawn(0), 3, 8))
 
 
 def test_a_loss_that_is_no_number_ends_the_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

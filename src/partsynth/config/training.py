@@ -70,8 +70,8 @@ class Train(Section):
     """Use ascood: root mean square of the change of these pixels, in [0, 1] of their range."""
     views: Literal["crops", "augmentation"] = "crops"
     """The second view of an image: another crop, or an augmentation of the same part."""
-    augment: Literal["standard", "randaugment"] = "standard"
-    """Colours of a view: jitter and grey, or RandAugment."""
+    augment: Literal["standard", "randaugment", "both"] = "standard"
+    """Colours of a view: jitter and grey, RandAugment instead of them, or both."""
     replace_probability: Fraction = 0.0
     """Probability that a real anchor is replaced by one of its augmentations (DA-Fusion)."""
     temperature: Positive = 0.1

@@ -40,7 +40,7 @@ def validate(
         },
     )
     name = f"quality-{set_name}"
-    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=_suite(params, len(verdicts), classes)))
+    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=_suite(params, verdicts, classes)))
     asset = context.data_sources.add_pandas("verdicts").add_dataframe_asset(set_name)
     batch = asset.add_batch_definition_whole_dataframe("all")
     definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
@@ -100,12 +100,17 @@ def check_means(
     return found
 
 
-def _suite(params: Quality, count: int, classes: list[str]) -> list[Any]:
+def judged_by(verdicts: Sequence[VerdictRecord]) -> str:
+    """The column that thresholds on drift apply to."""
+    return "percentile" if any(v.tolerated is None for v in verdicts) else "tolerated"
+
+
+def _suite(params: Quality, verdicts: Sequence[VerdictRecord], classes: list[str]) -> list[Any]:
     import great_expectations.expectations as gxe
 
     shares = ("percentile", "brightness", "contrast")
     return [
-        gxe.ExpectTableRowCountToEqual(value=count),
+        gxe.ExpectTableRowCountToEqual(value=len(verdicts)),
         gxe.ExpectColumnValuesToBeUnique(column="path"),
         *(
             gxe.ExpectColumnValuesToNotBeNull(column=c)
@@ -118,7 +123,7 @@ def _suite(params: Quality, count: int, classes: list[str]) -> list[Any]:
         gxe.ExpectColumnDistinctValuesToContainSet(column="class_name", value_set=classes),
         gxe.ExpectColumnValuesToBeInSet(column="verdict", value_set=["accept", "warn", "drop"]),
         gxe.ExpectColumnValuesToBeBetween(
-            column="percentile", max_value=params.accept_percentile, mostly=1 - params.max_flagged
+            column=judged_by(verdicts), max_value=params.accept_percentile, mostly=1 - params.max_flagged
         ),
         gxe.ExpectColumnMeanToBeBetween(column="flagged", min_value=0, max_value=params.max_flagged),
     ]

@@ -15,7 +15,7 @@ def judge(
 ) -> list[VerdictRecord]:
     """Verdict and reasons of every image, from thresholds alone."""
     checks = {
-        "drift": scores.percentile > params.accept_percentile,
+        "drift": scores.tolerated > params.accept_percentile,
         "other_class": (scores.strangeness > params.accept_percentile) & (scores.margin < 0),
         "blurred": scores.look.sharpness < limits.sharpness[0],
         "noisy": scores.look.sharpness > limits.sharpness[1],
@@ -47,6 +47,7 @@ def judge(
                 copy_similarity=rounded(scores.similarity[i]),
                 verdict=flagged if reasons else "accept",
                 reasons=";".join(reasons),
+                tolerated=float(scores.tolerated[i]) if params.tolerated else None,
             )
         )
     return verdicts

@@ -38,7 +38,10 @@ def write_page(
     generated = any(isinstance(row, AugmentedRecord) for row in rows)
     kind: SourceType | None = "compositeWithTrainedAlgorithmicMedia" if generated else None
     for name, failed in (("flagged", True), ("accepted", False)):
-        chosen = sorted((v for v in verdicts if bool(v.reasons) == failed), key=lambda v: (v.percentile, v.path))
+        chosen = sorted(
+            (v for v in verdicts if bool(v.reasons) == failed),
+            key=lambda v: (v.percentile, v.drift if v.tolerated is not None else 0.0, v.path),
+        )
         cells = [_cell(v, records[v.path], sources, root) for v in spread(chosen, SHEET)]
         sheet = contact_sheet(cells, f"{results['set']}: no {name} picture")
         write_bytes_atomic(page / f"{name}.png", png_bytes(sheet, source_type=kind))
@@ -52,7 +55,8 @@ def _cell(
     verdict: VerdictRecord, record: RealRecord | AugmentedRecord, sources: Mapping[str, RealRecord], root: Path
 ) -> Cell:
     source = read_image(root, sources[verdict.source]) if verdict.source else None
-    state = f"{record.state or '-'}  p {verdict.percentile:.3f}"
+    drift = f"p {verdict.percentile:.3f}" if verdict.tolerated is None else f"drift {verdict.drift:.1f} sd"
+    state = f"{record.state or '-'}  {drift}"
     return source, read_image(root, record), [verdict.class_name, state, verdict.reasons.replace(";", ", ")]
 
 

@@ -66,10 +66,11 @@ class Probes:
         )  # what is missing is said before anything is measured
         parts = real_parts(real)
         self._embed, self._neighbours = Encoder(reference, root), quality.neighbours
-        known, views = measure_real(parts, quality.calibration, root, self._embed)
-        self._bank, self.calibration = calibrated(parts, known.features, quality.neighbours, views)
+        known, views = measure_real(parts, quality, root, self._embed)
+        self._bank, self.calibration = calibrated(parts, known.features, quality, views)
+        self.tolerated = self.calibration.drift + quality.tolerated  # what drift's thresholds are percentiles of
         try:
-            self.ends = band(augmentation, self.calibration.drift)
+            self.ends = band(augmentation, self.tolerated)
         except ValueError:
             self.ends = (-np.inf, np.inf)  # `limits` says so
         self._cache = self._embed.folder / "probes" / f"{set_name}.safetensors"
@@ -85,7 +86,7 @@ class Probes:
         names, classes, groups = columns(rows)
         distances = class_distances(features, names, groups, self._bank, self._neighbours)  # (N, C)
         drifts = drift_scores(distances, classes, self._bank.kinds, self.calibration)  # (N,)
-        percentiles = conformal_percentiles(drifts, self.calibration.drift)  # (N,)
+        percentiles = conformal_percentiles(drifts, self.tolerated)  # (N,)
         low, high = self._augmentation.target
         cap = np.inf if self._augmentation.cap is None else self._augmentation.cap
         inside = (percentiles > low) & (percentiles <= high) & (drifts <= cap)

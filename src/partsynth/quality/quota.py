@@ -90,7 +90,7 @@ class _Judged:
         self._order, self._materials, self._method, self._params = order, materials, method, params
         self._embed = Encoder(reference, root)
         self._parts = real_parts(real)
-        self._real, self._views = measure_real(self._parts, params.calibration, root, self._embed)
+        self._real, self._views = measure_real(self._parts, params, root, self._embed)
         self._cache = self._embed.folder / "attempts" / f"{order.set_name}.safetensors"
         self._known = read_cache(self._cache, COLUMNS)
         self._painted = Painted(Layout(root).attempts(order.set_name))

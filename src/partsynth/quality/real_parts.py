@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from partsynth.config.quality import Quality
 from partsynth.core.drift import calibration as drift_calibration
+from partsynth.core.drift import leave_out
 from partsynth.core.drift.calibration import Calibration
 from partsynth.core.drift.distances import Bank
 from partsynth.errors import UserError
@@ -36,33 +37,41 @@ def real_parts(real: Path) -> list[RealRecord]:
 
 
 def measure_real(
-    rows: Sequence[RealRecord], calibration: Literal["views", "pictures"], root: Path, embed: Encoder
+    rows: Sequence[RealRecord], params: Quality, root: Path, embed: Encoder
 ) -> tuple[Measured, np.ndarray | None]:
     """What was measured of the real images and, for ``calibration: views``, the validation images' views (n, D)."""
     size = embed.reference.batch_size
     measured = measure(rows, root, embed, size, embed.folder / "real.safetensors")
-    if calibration != "views":
+    if params.calibration != "views":
         return measured, None
     return measured, seen_in_views([r for r in rows if r.split == "val"], root, embed, size, embed.folder)
 
 
 def calibrated(
-    rows: Sequence[RealRecord], features: np.ndarray, neighbours: int, views: np.ndarray | None
+    rows: Sequence[RealRecord], features: np.ndarray, params: Quality, views: np.ndarray | None
 ) -> tuple[Bank, Calibration]:
     """The real images' ``features`` (N, D) as the yardstick of drift.
 
-    ``views`` (n, D), where given, are the validation images' features through training's views: they calibrate drift,
-    so that what a classifier is taught to overlook is no drift. Which class an image looks like is calibrated on the
-    images as they are.
+    Each validation image is measured without a training group of its class, as an edit is without its source's: one
+    drawn by the image's path, or, with ``calibration: views`` and ``pictures``, the nearest. ``views`` (n, D), where
+    given, are the validation images' features through training's views, and calibrate drift; which class an image looks
+    like is calibrated on the images as they are.
     """
     training = [i for i, r in enumerate(rows) if r.split == "train"]
     held_out = [i for i, r in enumerate(rows) if r.split == "val"]
     names, classes, groups = columns(rows)
     bank = Bank(features[training], names[training], classes[training], groups[training])
-    calibration = drift_calibration.calibrate(bank, features[held_out], classes[held_out], neighbours)
+
+    def calibration_of(seen: np.ndarray) -> Calibration:
+        if params.calibration == "images":
+            left_out = leave_out.drawn(names[held_out], classes[held_out], bank)
+        else:
+            left_out = leave_out.nearest(seen, classes[held_out], bank)
+        return drift_calibration.calibrate(bank, seen, classes[held_out], params.neighbours, left_out)
+
+    calibration = calibration_of(features[held_out])
     if views is not None:
-        tolerant = drift_calibration.calibrate(bank, views, classes[held_out], neighbours)
-        calibration = replace(calibration, drift=tolerant.drift)
+        calibration = replace(calibration, drift=calibration_of(views).drift)
     return bank, calibration
 
 

@@ -38,6 +38,7 @@ class Scores:
 
     drift: np.ndarray  # (N,) class standard deviations
     percentile: np.ndarray  # (N,) in (0, 1], of drift
+    tolerated: np.ndarray  # (N,) in (0, 1], of drift less the tolerance
     strangeness: np.ndarray  # (N,) in (0, 1], percentile of how much nearer another class is
     calibration_n: int
     nearest: np.ndarray  # (N,) class names
@@ -69,15 +70,16 @@ def score(
     ----------
     rows, measured : the images to score
     real_rows, real_measured : training and validation images
-    views : (n, D) features of the validation images through training's views, which calibrate drift (see
+    views : (n, D) features of the validation images through training's views, for ``calibration: views`` (see
         ``real_parts.calibrated``); None = the images as they are
     """
     real_names, real_classes, _ = columns(real_rows)
-    bank, calibration = calibrated(real_rows, real_measured.features, params.neighbours, views)
+    bank, calibration = calibrated(real_rows, real_measured.features, params, views)
     limits = _limits(_look(real_measured.stats, real_classes, real_measured.stats, real_classes), params)
     if not rows:
         none = np.zeros(0)
-        return Scores(none, none, none, len(calibration.drift), none, none, none, Look(none, none, none)), limits
+        look = Look(none, none, none)
+        return Scores(none, none, none, none, len(calibration.drift), none, none, none, look), limits
 
     sources, classes, groups = columns(rows)
     distances = class_distances(measured.features, sources, groups, bank, params.neighbours)  # (N, C)
@@ -90,6 +92,7 @@ def score(
     return Scores(
         drift=drifts,
         percentile=conformal_percentiles(drifts, calibration.drift),
+        tolerated=conformal_percentiles(drifts - params.tolerated, calibration.drift),
         strangeness=conformal_percentiles(strangeness, calibration.strangeness),
         calibration_n=len(calibration.drift),
         nearest=nearest,

@@ -127,7 +127,7 @@ class VerdictRecord(Record):
     set_name: str
     source: ImagePath = ""
     drift: float  # class-standardised distance from the real parts of its class, own source's group left out
-    percentile: Finite  # conformal (r + 1) / (n + 1) of drift among real validation images, in (0, 1]
+    percentile: Finite  # conformal (r + 1) / (n + 1) of drift among real images of the class, in (0, 1]
     calibration_n: int
     nearest_class: str
     class_margin: float  # distance to the nearest other class minus that to its own; > 0 where its own is nearest
@@ -137,6 +137,16 @@ class VerdictRecord(Record):
     copy_similarity: float  # to its own source, in [-1, 1]; 1 = a copy
     verdict: VerdictName
     reasons: str  # semicolon-separated names of the failed checks, empty where none failed
+    tolerated: float | None = None  # the percentile of drift less ``quality.tolerance``, where there is a tolerance
+
+    @property
+    def judged(self) -> float:
+        """The percentile that thresholds on drift apply to, in (0, 1]."""
+        return self.percentile if self.tolerated is None else self.tolerated
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        return [name for name in super().columns() if name != "tolerated"]
 
 
 class SelectedRecord(Record):

@@ -124,7 +124,7 @@ def _best(firm: Sequence[VerdictRecord], wanted: np.ndarray, weight: np.ndarray,
 
     All other checks stay as they are: a blurred image does not pass, whatever the threshold.
     """
-    percentile = np.array([v.percentile for v in firm])
+    percentile = np.array([v.judged for v in firm])
     sound = np.array([set(filter(None, v.reasons.split(";"))) <= {"drift"} for v in firm], dtype=bool)
     cuts = [0.0, *np.unique(percentile[sound]).tolist()]
     found = [

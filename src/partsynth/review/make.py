@@ -57,4 +57,12 @@ def _about(root: Path, params: Params, set_name: str, graph: object, seed: int) 
         if (chosen := params.select.get(setup)) is not None
     ]
     key = project_id(root) or sha256_bytes(str(root.resolve()).encode())[:12]
-    return About(name=root.resolve().name, key=key, limit=params.quality.accept_percentile, uses=uses, seed=seed)
+    quality = params.quality
+    return About(
+        name=root.resolve().name,
+        key=key,
+        limit=quality.accept_percentile,
+        tolerance=quality.tolerated,
+        uses=uses,
+        seed=seed,
+    )

@@ -47,6 +47,7 @@ class About:
     name: str
     key: str  # the same in every clone
     limit: float  # drift percentile above which the gate flags
+    tolerance: float  # class standard deviations that it allows beyond
     uses: list[Use]
     seed: int
 
@@ -120,7 +121,7 @@ def _told(one: Shown, page: Page, placed: Any) -> dict[str, Any]:
         "caption": row.caption,
         "verdict": verdict.verdict,
         "reasons": [reason for reason in verdict.reasons.split(";") if reason],
-        "percentile": verdict.percentile,
+        "percentile": verdict.judged,
         "drift": verdict.drift,
         "nearest_class": verdict.nearest_class,
         "source": placed(page.sources[row.origin_path]) if row.origin_path in page.sources else None,

@@ -49,15 +49,16 @@ def is_fit(verdict: VerdictRecord) -> bool:
 
 
 def nearest_per_class(candidates: Sequence[Candidate], most: int | None) -> list[Candidate]:
-    """At most ``most`` of each class, the lowest percentiles; of images without any those that come first by hash."""
+    """At most ``most`` of each class, those of the least drift; of images without any those that come first by hash."""
     if most is None:
         return list(candidates)
 
-    def place(candidate: Candidate) -> tuple[float, str, str]:
-        image = candidate.image
-        if math.isnan(image.percentile):
-            return 0.0, image.sha256, image.path
-        return image.percentile, "", image.path
+    def place(candidate: Candidate) -> tuple[float, float, str, str]:
+        image, verdict = candidate.image, candidate.verdict
+        if verdict is None or math.isnan(image.percentile):
+            return 0.0, 0.0, image.sha256, image.path
+        # beyond all real images and within a tolerance percentiles are equal: drift itself tells
+        return image.percentile, 0.0 if verdict.tolerated is None else verdict.drift, "", image.path
 
     return [c for members in by_class(candidates).values() for c in sorted(members, key=place)[:most]]
 

@@ -94,7 +94,7 @@ def _strengths(inputs: Inputs, rows: Sequence[RealRecord]) -> Strengths:
         tokens=inputs.tokens,
         root=inputs.root,
     )
-    near, far = limits(augmentation, name, probes.calibration.drift)
+    near, far = limits(augmentation, name, probes.tolerated)
     aim = round((near + far) / 2, DIGITS)
     trails = search(classes, aim, inputs.params, probes.measure)
     probes.keep_only_used()

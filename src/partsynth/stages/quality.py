@@ -63,7 +63,7 @@ def run(inputs: Inputs) -> None:
     shutil.rmtree(inputs.page / "data_docs", ignore_errors=True)
 
     embed = Encoder(inputs.reference, root)
-    real_measured, views = measure_real(real_rows, params.calibration, root, embed)
+    real_measured, views = measure_real(real_rows, params, root, embed)
     if set_name == REAL:
         measured = real_measured.take([i for i, r in enumerate(real_rows) if r.split == "train"])
     else:

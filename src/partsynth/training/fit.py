@@ -185,7 +185,7 @@ def train_step(
         )
     own = drawn.part(rank, world)
     # every process draws the numbers of the whole batch: the views do not depend on how many processes there are
-    draws = views.draw(2 * len(drawn), seed_from("views", seed, step)).view(2, len(drawn), -1)
+    draws = drawn_views(drawn, seed, step)
     rows = slice(rank * len(own), (rank + 1) * len(own))
     pairs = torch.from_numpy(np.concatenate([own.first, own.second])).to(pixels.device)
     seen = views.augment(encoders.to_float(pixels[pairs]), draws[:, rows].flatten(0, 1), kind=params.augment)
@@ -239,6 +239,15 @@ def train_step(
     optimizer.step()
     term = float(found["term"]) if "term" in found else None
     return float(found["loss"]), term, outputs[: len(seen), : params.embedding]
+
+
+def drawn_views(drawn: Step, seed: int, step: int) -> Tensor:
+    """The random numbers of both views, (2, N, DRAWS): those of in-distribution samples are the same with negatives
+    beside them as without, so that setups with and without negatives are compared on the same views."""
+    negatives = int(drawn.is_negative.sum())
+    parts = [("views", len(drawn) - negatives), ("negatives' views", negatives)]  # negatives come last
+    draws = [views.draw(2 * count, seed_from(what, seed, step)).view(2, count, -1) for what, count in parts if count]
+    return torch.cat(draws, dim=1)
 
 
 def make_batches(images: TrainingImages, params: Train, seed: int) -> Batches:

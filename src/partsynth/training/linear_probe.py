@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ def _features(
     network: encoders.Encoder,
     images: Tensor,
     draws: Tensor | None = None,
-    kind: Literal["standard", "randaugment"] = "standard",
+    kind: views.Kind = "standard",
 ) -> Tensor:
     """Features (n, D) of uint8 images (n, S, S, 3), or of a random view of each where ``draws`` are given."""
     device, parts = next(network.parameters()).device, []

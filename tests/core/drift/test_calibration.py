@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.clouds import cloud, unit
+from helpers.clouds import cloud
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partsynth.core.drift import calibration as drift_calibration
+from partsynth.core.drift import leave_out
 from partsynth.core.drift.calibration import (
     Calibration,
     band_scores,
@@ -21,7 +22,7 @@ from partsynth.core.drift.distances import Bank, class_distances, own
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=30), st.floats(0, 1), st.floats(0, 1))
 def test_band_scores_are_where_the_percentiles_lie_in_the_band(values, one, two):
     calibration, low, high = np.array(values, float), min(one, two), max(one, two)
-    scores = np.arange(-4, 4.25, 0.25)
+    scores = np.arange(-4.125, 4.25, 0.25)  # none equals a calibration score: those have percentiles of their own
     percentiles = conformal_percentiles(scores, calibration)
     inside = (percentiles > low) & (percentiles <= high)
     try:
@@ -29,7 +30,7 @@ def test_band_scores_are_where_the_percentiles_lie_in_the_band(values, one, two)
     except ValueError:
         assert not inside.any()
         return
-    assert np.array_equal(inside, (scores >= near) & (scores < far))
+    assert np.array_equal(inside, (scores > near) & (scores < far))
 
 
 scores = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=0, max_size=50)
@@ -41,10 +42,10 @@ def test_conformal_percentiles(values, calibration):
     percentiles = conformal_percentiles(values, calibration)
     n = len(calibration)
     for value, percentile in zip(values, percentiles, strict=True):
-        r = sum(c <= value for c in calibration)
+        r = sum((c < value) + (c == value) / 2 for c in calibration)
         assert percentile == pytest.approx((r + 1) / (n + 1))
         assert 0 < percentile <= 1
-        if n and value >= calibration.max():
+        if n and value > calibration.max():
             assert percentile == 1
     order = np.argsort(values, kind="stable")
     assert (np.diff(percentiles[order]) >= 0).all()
@@ -61,7 +62,11 @@ def test_false_alarms_stay_within_the_promise(seed, n, threshold):
 
 
 def calibrated(bank: Bank, held_out: Bank, k: int = 3) -> Calibration:
-    return drift_calibration.calibrate(bank, held_out.features, held_out.classes, k)
+    return drift_calibration.calibrate(bank, held_out.features, held_out.classes, k, left_out(held_out, bank))
+
+
+def left_out(held_out: Bank, bank: Bank) -> tuple[np.ndarray, np.ndarray]:
+    return leave_out.drawn([f"new/{name}" for name in held_out.names], held_out.classes, bank)
 
 
 def test_scores_are_comparable_across_classes():
@@ -74,7 +79,8 @@ def test_scores_are_comparable_across_classes():
     names = np.concatenate([wide.names, narrow.names[keep]])
     train, val = np.arange(len(names)) % 2 == 0, np.arange(len(names)) % 2 == 1
     bank = Bank(features[train], names[train], classes[train], names[train])
-    calibration = drift_calibration.calibrate(bank, features[val], classes[val], 3)
+    held_out = Bank(features[val], names[val], classes[val], names[val])
+    calibration = calibrated(bank, held_out)
     distances = class_distances(features[val], names[val], names[val], bank, 3)
     to_own = own(distances, classes[val], bank.kinds)
     raw = [np.median(to_own[classes[val] == kind]) for kind in bank.kinds]
@@ -96,14 +102,19 @@ def test_a_small_class_borrows_the_pooled_scale():
     assert calibration.scale[0] > 0.3 * np.median(calibration.scale[1:])
 
 
-def test_calibration_leaves_the_nearest_group_out():
-    """As for an edit of a training image, which is measured without the part it was made from."""
-    bank = cloud(np.random.default_rng(5))
-    shift = 1e-3 * np.random.default_rng(6).normal(size=bank.features.shape)
-    calibration = drift_calibration.calibrate(bank, unit(bank.features + shift), bank.classes, 3)
-    edits = class_distances(unit(bank.features + shift), bank.names, bank.groups, bank, 3)
+def test_equal_scores_share_the_middle_of_their_ranks():
+    """Ties: a score that equals all others lies in their middle, not beyond them."""
+    assert conformal_percentiles(np.array([2.0]), np.full(99, 2.0))[0] == pytest.approx(0.5, abs=0.01)
+    assert conformal_percentiles(np.array([2.0]), np.array([1.0, 2.0, 2.0, 3.0]))[0] == pytest.approx(3 / 5)
+
+
+def test_validation_images_are_measured_as_edits_of_what_they_leave_out():
+    bank, held_out = cloud(np.random.default_rng(5)), cloud(np.random.default_rng(6))
+    names, groups = left_out(held_out, bank)
+    calibration = drift_calibration.calibrate(bank, held_out.features, held_out.classes, 3, (names, groups))
+    edits = class_distances(held_out.features, names, groups, bank, 3)
     expected = drift_scores(edits, bank.classes, bank.kinds, calibration)
-    np.testing.assert_allclose(calibration.drift, np.sort(expected), atol=1e-6)
+    np.testing.assert_array_equal(calibration.drift, np.sort(expected))
 
 
 def test_strangeness_ranks_the_images_of_other_classes_highest():

@@ -182,6 +182,17 @@ def test_randaugment_draws_every_operation_alike_and_keeps_the_standard_views():
     )
 
 
+def test_randaugment_joins_jitter_and_grey():
+    """kind both: RandAugment by numbers of its own, then the standard colours."""
+    x, u = pictures(64), draw(64, 2)
+    own = u * views.FINE % 1
+    without_jitter = augment(x, u, Views(**STILL), kind="both")
+    torch.testing.assert_close(without_jitter, augment(x, own, Views(**STILL), kind="randaugment"), rtol=0, atol=1e-5)
+    grey = augment(x, u, Views(**(STILL | {"grey": 1.0})), kind="both")
+    torch.testing.assert_close(grey[:, 0], grey[:, 2], rtol=0, atol=1e-4)
+    assert abs(torch.corrcoef(torch.stack([u.flatten(), own.flatten()]))[0, 1]) < 0.1
+
+
 def test_a_flat_picture_survives_every_operation():
     x = torch.full((14 * 2, 3, 16, 16), 0.4)
     u = draw(28, 0)

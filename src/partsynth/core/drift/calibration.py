@@ -21,12 +21,18 @@ class Calibration:
     strangeness: np.ndarray  # (n,) sorted strangeness scores
 
 
-def calibrate(bank: Bank, features: np.ndarray, classes: np.ndarray, k: int) -> Calibration:
+def calibrate(
+    bank: Bank, features: np.ndarray, classes: np.ndarray, k: int, left_out: tuple[np.ndarray, np.ndarray]
+) -> Calibration:
     """Calibration from the bank's own leave-group-out distances and from real validation images (n, D).
 
     A class's scale is 1.4826 times its median absolute deviation, its variance averaged with the pooled one, weighted
-    n to PRIOR. For each validation image the group of its nearest training image is left out: an edit is measured
-    without the part it was made from, its nearest, and has to be compared with real images that lack theirs.
+    n to PRIOR.
+
+    Parameters
+    ----------
+    left_out : names and groups (n,) of the training images that the validation images are taken to come from, and are
+        measured without (see ``leave_out``), as an edit is measured without its source's group.
     """
     kinds = bank.kinds
     inside = own(class_distances(bank.features, bank.names, bank.groups, bank, k), bank.classes, kinds)  # (N,)
@@ -38,20 +44,12 @@ def calibrate(bank: Bank, features: np.ndarray, classes: np.ndarray, k: int) -> 
     within = np.array([_scale(deviation[index == c]) for c in range(len(kinds))])
     scale = np.sqrt((counts * within**2 + PRIOR * pooled**2) / (counts + PRIOR))
     blank = Calibration(centre, np.maximum(scale, 1e-6), np.zeros(0), np.zeros(0))
-    names, groups = _nearest(features, classes, bank)
-    distances = class_distances(features, names, groups, bank, k)
+    distances = class_distances(features, *left_out, bank, k)
     return replace(
         blank,
         drift=np.sort(drift_scores(distances, classes, kinds, blank)),
         strangeness=np.sort(strangeness_scores(distances, classes, kinds, blank)),
     )
-
-
-def _nearest(features: np.ndarray, classes: np.ndarray, bank: Bank) -> tuple[np.ndarray, np.ndarray]:
-    """Name and group of the nearest training image of each image's own class."""
-    likeness = np.where(classes[:, None] == bank.classes[None], features @ bank.features.T, -np.inf)
-    nearest = likeness.argmax(axis=1)
-    return bank.names[nearest], bank.groups[nearest]
 
 
 def _scale(deviation: np.ndarray) -> float:
@@ -76,18 +74,21 @@ def strangeness_scores(
 
 
 def conformal_percentiles(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
-    """(r + 1) / (n + 1), r = how many of the n calibration scores are <= the score: in [1 / (n + 1), 1].
+    """(r + 1) / (n + 1), r = how many of the n calibration scores are below the score, equal ones counting half.
 
-    Beyond all calibration scores it is 1. A score exchangeable with the calibration scores exceeds t with a probability
-    of at most 1 - t + 1 / (n + 1), whatever their distribution (conformal prediction, Vovk et al. 2005). n counts
-    images: where several show one part, the share differs more from draw to draw than n suggests.
+    In [1 / (n + 1), 1]; beyond all calibration scores it is 1. A score exchangeable with the calibration scores is
+    uniform over that grid where no two are equal, and exceeds t with a probability of at most 1 - t + 1 / (n + 1),
+    whatever their distribution (conformal prediction, Vovk et al. 2005). Equal scores share the middle of their ranks:
+    where all are equal the percentile is about one half, not 1. n counts images: where several show one part, the
+    share differs more from draw to draw than n suggests.
     """
     ordered = np.sort(calibration)
-    return (np.searchsorted(ordered, scores, side="right") + 1) / (len(ordered) + 1)
+    below, upto = (np.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
+    return (below + (upto - below) / 2 + 1) / (len(ordered) + 1)
 
 
 def band_scores(low: float, high: float, calibration: np.ndarray) -> tuple[float, float]:
-    """Scores from the first (itself included) up to the second have conformal percentiles in (low, high].
+    """Scores between the two, themselves apart, have conformal percentiles in (low, high].
 
     Infinite where an end has no limit.
 
@@ -96,10 +97,10 @@ def band_scores(low: float, high: float, calibration: np.ndarray) -> tuple[float
     ValueError
         where so few calibration scores have no percentile in between.
     """
-    ordered = np.sort(calibration)
-    grid = (np.arange(len(ordered) + 1) + 1) / (len(ordered) + 1)  # of a score above r calibration scores
+    edges = np.unique(calibration)  # between two of them all scores have the same percentile
+    begins, ends = np.append(-np.inf, edges), np.append(edges, np.inf)
+    grid = (np.searchsorted(np.sort(calibration), ends, side="left") + 1) / (len(calibration) + 1)
     (inside,) = np.nonzero((grid > low) & (grid <= high))
     if not len(inside):
-        raise ValueError(f"{len(ordered)} calibration images have no percentile above {low} and at most {high}")
-    first, last = inside[0], inside[-1]
-    return float(ordered[first - 1] if first else -np.inf), float(ordered[last] if last < len(ordered) else np.inf)
+        raise ValueError(f"{len(calibration)} calibration images have no percentile above {low} and at most {high}")
+    return float(begins[inside[0]]), float(ends[inside[-1]])

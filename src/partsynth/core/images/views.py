@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 DRAWS = 12  # random numbers per view
+Kind = Literal["standard", "randaugment", "both"]  # colours of a view
+FINE = 4096  # numbers' digits beyond a 4096th are numbers of their own: RandAugment's, where jitter takes the others
 GREY = (0.299, 0.587, 0.114)  # Rec. 601 luma
 # RGB <-> YIQ (NTSC): hue is a rotation of the IQ plane
 _YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
@@ -19,7 +21,8 @@ _YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.5
 
 @dataclass(frozen=True)
 class Views:
-    """Strengths of the augmentations; the defaults are SupContrast's and the original study's."""
+    """Strengths of the augmentations. Of the defaults jitter and grey are SupContrast's (Khosla et al. 2020); its crops
+    go down to 0.2 of the area and it rotates nothing: a part must stay whole in its view."""
 
     scale: tuple[float, float] = (0.6, 1.0)  # share of the image's area in the crop
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width : height of the crop, log-uniform
@@ -69,7 +72,7 @@ def augment(
     draws: Tensor,
     views: Views = Views(),
     size: int | None = None,
-    kind: Literal["standard", "randaugment"] = "standard",
+    kind: Kind = "standard",
     rand: RandAugment = RandAugment(),
 ) -> Tensor:
     """One random view of each image: crop, mirror and rotation, then the colours of ``kind``.
@@ -79,8 +82,9 @@ def augment(
     images : (B, 3, H, W) float in [0, 1].
     draws : (B, DRAWS) uniform numbers, each row one image's (see ``draw``): a view depends on its own row alone.
     size : pixels per side of the views; None = the images' own.
-    kind : "standard": jitter and greying; "randaugment": RandAugment instead of them. Its geometric operations join
-        the crop in one resampling, before its others; what lies outside is mirrored, as in every view.
+    kind : "standard": jitter and greying; "randaugment": RandAugment instead of them; "both": RandAugment, then them.
+        RandAugment's geometric operations join the crop in one resampling, before its others; what lies outside is
+        mirrored, as in every view.
 
     Returns
     -------
@@ -89,7 +93,8 @@ def augment(
     """
     u = draws.to(images.device, images.dtype).unbind(1)
     size = size or images.shape[2]
-    geometry, chosen = _geometry(u, views), _chosen(draws, rand) if kind == "randaugment" else []
+    geometry = _geometry(u, views)
+    chosen = [] if kind == "standard" else _chosen(draws if kind == "randaugment" else draws * FINE % 1, rand)
     for operation, sign in chosen:
         geometry = _compose(geometry, operation, sign, rand.magnitude)
     x = F.grid_sample(
@@ -99,9 +104,9 @@ def augment(
         padding_mode="reflection",
         align_corners=False,
     )
+    for operation, sign in chosen:
+        x = _recolour(x, operation, sign, rand.magnitude)
     if kind == "randaugment":
-        for operation, sign in chosen:
-            x = _recolour(x, operation, sign, rand.magnitude)
         return x.clamp_(0, 1)
     matrix, contrast = _colour(u, views)  # (B, 3, 3), (B,)
     mean = (torch.einsum("c,bcd,bd->b", x.new_tensor(GREY), matrix, x.mean((2, 3))) * (1 - contrast))[:, None, None]

@@ -8,7 +8,7 @@ from partsynth.selection.rule import Rule, is_fit
 
 
 class Band(Rule):
-    """First < percentile <= second of ``select.band``, and drift of at most ``select.cap``, whatever the verdict on
+    """First < percentile <= second of ``select.band`` (of drift less ``quality.tolerance``), and drift of at most ``select.cap``, whatever the verdict on
     drift; but no blurred, blank or otherwise unfit image."""
 
     def takes(self, params: SelectSetup, verdict: VerdictRecord | None) -> bool:
@@ -17,7 +17,7 @@ class Band(Rule):
 
 def in_band(params: SelectSetup, verdict: VerdictRecord) -> bool:
     low, high = params.band
-    return low < verdict.percentile <= high and (params.cap is None or verdict.drift <= params.cap)
+    return low < verdict.judged <= high and (params.cap is None or verdict.drift <= params.cap)
 
 
 MEMBER = Band()
