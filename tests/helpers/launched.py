@@ -1,11 +1,12 @@
 """A stage in several processes, started as a launcher starts them: by the variables that it sets.
 
-``python launched.py stages`` is one process of several that run five stages in the current folder; ``python launched.py
-launch 2 ARGUMENTS`` is a launcher as others are: it ends all processes where one fails, and says much about it.
+``python launched.py stages`` is one process of several that run five stages in the current folder. ``launch`` is a
+launcher as others are: it ends all processes where one fails, and says much about it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 CLI = ["-m", "partsynth.cli"]
+EVALUATED = "evaluated"  # the folder of a project whose models are evaluated
 
 
 class Ended(NamedTuple):
@@ -26,21 +28,28 @@ class Ended(NamedTuple):
     errors: list[str]
 
 
-def start(root: Path, count: int, words: Sequence[str], **pipes: int) -> list[subprocess.Popen]:
-    """``python WORDS`` in ``count`` processes in the folder ``root``."""
+SLURM = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}
+SLURM |= {"LOCAL_WORLD_SIZE": "SLURM_NTASKS_PER_NODE", "MASTER_ADDR": "SLURM_LAUNCH_NODE_IPADDR"}
+
+
+def start(root: Path, count: int, words: Sequence[str], slurm: bool = False, **pipes: int) -> list[subprocess.Popen]:
+    """``python WORDS`` in ``count`` processes in the folder ``root``; with ``slurm`` the variables that srun sets."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     started = []
     for rank in range(count):
         names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
-        environment = os.environ | {name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"}
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+        told = {name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"}
+        if slurm:
+            told = {SLURM[name]: value for name, value in told.items() if name in SLURM}
+            told["SLURM_JOB_ID"] = str(port - 20000)
+        environment = os.environ | told | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
         started.append(subprocess.Popen([sys.executable, *words], cwd=root, env=environment, text=True, **pipes))
     return started
 
 
-def wait(started: list[subprocess.Popen], seconds: float = 300) -> Ended:
+def wait(started: list[subprocess.Popen], seconds: float = 540) -> Ended:
     """All have to end by themselves."""
     try:
         told = [process.communicate(timeout=seconds) for process in started]
@@ -55,13 +64,14 @@ def run(root: Path, count: int, words: Sequence[str]) -> Ended:
 
 
 def stages(root: Path) -> None:
-    """Tokens, a calibrated set with a quota, its verdicts, and an evaluation, with few steps on the CPU."""
+    """Tokens, a calibrated set with a quota, its verdicts, and an evaluation of other models, on the CPU."""
     from helpers import tiny_sd
+    from helpers.evaluated_project import Project
     from partsynth.augmentation.methods.sdedit import SdeditSet
     from partsynth.config.generation import Calibrate, Generate
     from partsynth.config.models import Diffusion, Reference
     from partsynth.config.quality import Quality
-    from partsynth.stages import calibrate, generate, quality
+    from partsynth.stages import calibrate, evaluate, generate, quality
 
     diffusion, judge = Diffusion(device="cpu"), Quality(calibration="views")
     reference = Reference(model="encoder", batch_size=8, device="cpu")
@@ -75,10 +85,12 @@ def stages(root: Path) -> None:
     generate.run(generate.Inputs(params=settings, **given, strengths=strengths, out=images, root=root))
     told = {"images": images, "real": real, "out": root / "data/quality/id.csv", "page": root / "reports/quality/id"}
     quality.run(quality.Inputs(params=judge, reference=reference, set_name="id", **told, root=root))
+    with contextlib.chdir(root / EVALUATED):
+        evaluate.run(Project(Path()).inputs())
 
 
-def launch(count: int, words: Sequence[str]) -> int:
-    started = start(Path.cwd(), count, [*CLI, *words])
+def launch(count: int, words: Sequence[str], slurm: bool = False) -> int:
+    started = start(Path.cwd(), count, words, slurm)
     while all(process.poll() is None for process in started):
         time.sleep(0.05)
     while any(process.poll() is None for process in started):
@@ -92,8 +104,6 @@ def launch(count: int, words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "launch":
-        sys.exit(launch(int(sys.argv[2]), sys.argv[3:]))
     from partsynth.store import workers
 
     stages(Path.cwd())

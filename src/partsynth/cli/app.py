@@ -46,7 +46,7 @@ class Commands(TyperGroup):
         except Exception as error:
             sentence = fault_for_people(error)
             if sentence is None:
-                if workers.joined():
+                if workers.joined() and not isinstance(error, typer.Exit):
                     workers.here().fail(f"a process of this stage broke down: {type(error).__name__}: {error}")
                 raise
             _tell(sentence)

@@ -18,10 +18,6 @@ from partsynth.config.training import Evaluate, Matrix, Report, SelectSetup, Tra
 class Params(Section):
     """The whole of params.yaml."""
 
-    launch: Annotated[str, unless("")] = ""
-    """What starts several processes for each of the stages tokens, calibrate, generate, quality and evaluate, such as
-    ``accelerate launch --multi_gpu --num_processes 2 -m partsynth.cli``; empty = one process. Their products' bytes do
-    not depend on it, so DVC does not watch this key. $NAMES in it are the environment's."""
     render: Render = Render()
     ingest: Ingest = Ingest()
     ood: Ood = Ood()
@@ -40,6 +36,10 @@ class Params(Section):
     report: Report = Report()
     study: Study = Study()
     benchmark: Benchmark = Benchmark()
+    launch: Annotated[str, unless("")] = ""
+    """What starts several processes for each of the stages tokens, calibrate, generate, quality and evaluate, such as
+    ``accelerate launch --multi_gpu --num_processes 2 -m partsynth.cli``; empty = one process. Their products' bytes do
+    not depend on it, so DVC does not watch this key. $NAMES in it are the environment's."""
 
     @field_validator("sets", "select")
     @classmethod

@@ -61,11 +61,14 @@ def _command(line: str, params: Path) -> list[str]:
 
 def _run(command: list[str]) -> int:
     """The launcher's exit status. What it says of processes that ended by a fault is left out: the fault says more."""
+    environment = dict(os.environ)
+    if Path(command[0]).name == "srun":
+        environment[workers.SRUN] = "1"
     with draft_folder(Layout(Path.cwd()).work / "launch") as folder:
         fault = folder.absolute() / "fault"
         with (
             stoppable(),
-            subprocess.Popen(command, env=os.environ | {workers.FAULT: str(fault)}, stderr=subprocess.PIPE) as process,
+            subprocess.Popen(command, env=environment | {workers.FAULT: str(fault)}, stderr=subprocess.PIPE) as process,
         ):
             assert process.stderr is not None
             try:

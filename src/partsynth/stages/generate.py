@@ -6,7 +6,7 @@ Every image is made from its manifest row and nothing else (``augmentation.again
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +22,15 @@ from partsynth.config.generation import Generate
 from partsynth.config.models import Diffusion
 from partsynth.config.sets import AugmentationSet, StrengthSet
 from partsynth.errors import UserError
-from partsynth.records.manifest import read_manifest, write_manifest
+from partsynth.records.image_set import ImageSet
+from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import AugmentedRecord, RealRecord
 from partsynth.records.strengths import Strength, read_strengths
 from partsynth.seams import METHODS
-from partsynth.store.files import prune
-from partsynth.store.hashing import sha256_file
+from partsynth.store import workers
 from partsynth.store.layout import MANIFEST, Layout
 from partsynth.store.png import is_current, write_png
+from partsynth.store.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class Inputs:
 def run(inputs: Inputs) -> None:
     """Write ``out/<class>/<source>-v<variant>.png`` for every training image of ``real``, then ``out/manifest.csv``.
 
+    With ``storage: shards`` the images lie in ``out/shard-*.tar``, beside ``out/manifest.parquet`` with the same rows.
+    Several processes each make a range of the images, the first of them the manifest when all are done.
     An image that carries the wanted fingerprint and IPTC's mark of generated images is kept, so a killed run goes on
     and gives the same set.
 
@@ -63,7 +66,7 @@ def run(inputs: Inputs) -> None:
         where there is nothing to edit, where calibrate found no strength for a class, or where something is missing
         that the method makes its images from.
     """
-    out, root, name = inputs.out, inputs.root, inputs.set_name
+    out, root, name, here = inputs.out, inputs.root, inputs.set_name, workers.here()
     (out / MANIFEST).unlink(missing_ok=True)
     method: Method = METHODS[inputs.augmentation.method]
     real = read_manifest(inputs.real / MANIFEST, RealRecord)
@@ -80,21 +83,25 @@ def run(inputs: Inputs) -> None:
         folder=Layout(root).relative(out),
     )
     rows = _rows(inputs, order, materials, method)
-    paths = {row.path: root / row.path for row in rows}
+    images = ImageSet(root, out, inputs.params.storage, inputs.params.shard_size)
+    if here.first:
+        images.recover(rows)
+    here.barrier()
     kind = method.source_type
-    missing = [row for row in rows if not is_current(paths[row.path], row.fingerprint, kind)]
+    missing = _missing(rows, lambda row: is_current(images.file(row), row.fingerprint, kind), here)
     print(f"generate {name}: {len(rows)} images, {len(rows) - len(missing)} of them kept")
     if missing:
         start = time.monotonic()
         with Progress(*_columns(), transient=True) as progress:
-            task = progress.add_task(f"generating {name}", total=len(missing))
-            for row, image in _images(missing, Painted(Layout(root).attempts(name)), method, materials):
-                write_png(paths[row.path], image, row.fingerprint, kind)
-                progress.advance(task)
+            task, tally = progress.add_task(f"generating {name}", total=len(missing)), here.tally()
+            for row, image in _images(here.mine(missing), Painted(Layout(root).attempts(name)), method, materials):
+                write_png(images.file(row), image, row.fingerprint, kind)
+                progress.update(task, completed=tally.add())
+            here.barrier(lambda: progress.update(task, completed=tally.sum()))
         print(f"generate {name}: {len(missing) / (time.monotonic() - start):.1f} images/s")
-    prune(out, paths.values())
-    made = [row.model_copy(update={"sha256": sha256_file(paths[row.path])}) for row in rows]
-    write_manifest(out / MANIFEST, made, method.Row)
+    if not here.first:
+        return
+    images.finish(rows, method.Row)
 
 
 def _rows(inputs: Inputs, order: Order, materials: Materials, method: Method) -> list[AugmentedRecord]:
@@ -106,6 +113,14 @@ def _rows(inputs: Inputs, order: Order, materials: Materials, method: Method) ->
         again = f"dvc repro calibrate@{inputs.set_name}"
         raise UserError(f"{inputs.strengths} has no attempts for the quota of {', '.join(lacking)}: {again}")
     return first_attempts(order, materials, method, found)
+
+
+def _missing(
+    rows: Sequence[AugmentedRecord], is_there: Callable[[AugmentedRecord], bool], here: Workers
+) -> list[AugmentedRecord]:
+    """Those whose image is not there: each process looks for its range, and all are told."""
+    found = here.gather(bytes(is_there(row) for row in here.mine(rows)))
+    return [row for row, there in zip(rows, b"".join(found), strict=True) if not there]
 
 
 def _images(

@@ -25,6 +25,7 @@ from partsynth.store.process import identity, is_dead
 
 T = TypeVar("T")
 FAULT = "PARTSYNTH_FAULT"  # names the file that takes a fault's sentence, for the command that started the launcher
+SRUN = "PARTSYNTH_SRUN"  # the launcher is Slurm's srun, which has other names for its variables
 JOIN = 600.0  # seconds for all processes to start: machines of a cluster come at different times
 LOST = 120.0  # seconds without a sign of life, after which a process of another machine is taken for ended
 BEAT = 0.5  # seconds between two signs of life
@@ -275,6 +276,8 @@ def here() -> Workers:
     UserError
         where the launcher's variables are not complete, or not all processes come.
     """
+    if SRUN in os.environ:
+        _as_slurm_says()
     count = int(os.environ.get("WORLD_SIZE", 1))
     if count == 1:
         return Workers()
@@ -302,6 +305,23 @@ def here() -> Workers:
     if rank > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
     return Joined(PrefixStore("partsynth", store), rank, count)
+
+
+def _as_slurm_says() -> None:
+    """Give the variables of a Slurm step the names that other launchers use. The first process runs where srun was
+    called, on the first machine."""
+    told = {
+        "RANK": os.environ.get("SLURM_PROCID"),
+        "LOCAL_RANK": os.environ.get("SLURM_LOCALID"),
+        "WORLD_SIZE": os.environ.get("SLURM_NTASKS"),
+        "LOCAL_WORLD_SIZE": os.environ.get("SLURM_NTASKS_PER_NODE"),
+        "MASTER_ADDR": os.environ.get("SLURM_LAUNCH_NODE_IPADDR"),
+        "MASTER_PORT": str(20000 + int(os.environ.get("SLURM_JOB_ID", 0)) % 20000),
+        "OMP_NUM_THREADS": os.environ.get("SLURM_CPUS_PER_TASK"),
+    }
+    for name, value in told.items():
+        if value is not None:
+            os.environ.setdefault(name, value)
 
 
 def _left_behind(sentence: str) -> bool:
