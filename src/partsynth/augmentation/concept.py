@@ -35,6 +35,8 @@ class Lesson:
     """Each class's first word."""
     marks: Mapping[str, str]
     """Each class's fingerprint."""
+    work: Path
+    """The folder of this process's checkpoints: nothing else lies in it."""
     root: Path
 
 
@@ -65,7 +67,7 @@ class Concept(ABC):
 
     @abstractmethod
     def learn(self, lesson: Lesson) -> Iterator[Learned]:
-        """The lesson's classes, each as soon as it is learned; a killed run's checkpoint lies in ``root/.work/tokens``.
+        """The lesson's classes, each as soon as it is learned; a killed run's checkpoint lies in the lesson's ``work``.
 
         What was yielded is written before the next is asked for. A class's tensors depend on its own images, word and
         settings alone.

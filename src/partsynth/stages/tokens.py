@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from partsynth.errors import UserError
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
 from partsynth.seams import CONCEPTS
+from partsynth.store import workers
 from partsynth.store.files import prune, write_json
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import MANIFEST, Layout
@@ -40,7 +42,8 @@ def run(inputs: Inputs) -> None:
     """Write ``out/<class>.safetensors`` for every class of ``real``'s training split, then ``out/manifest.json``.
 
     A file holds the method's tensors and, as metadata, what it was learned from and how prompts write the class;
-    diffusers' ``load_textual_inversion(file, token=...)`` or ``load_lora_weights(file)`` reads it. A class whose
+    diffusers' ``load_textual_inversion(file, token=...)`` or ``load_lora_weights(file)`` reads it. Several processes
+    deal the classes out among them, and the first writes the manifest when all are learned. A class whose
     images, parameters and base model are unchanged keeps its file, so one more class is learned alone. A killed run
     goes on from its last checkpoint in ``root/.work/tokens`` and ends with the same bytes.
 
@@ -51,6 +54,7 @@ def run(inputs: Inputs) -> None:
         class, the base model cannot be loaded, or its tokenizer does not know a word or cannot hold a prompt.
     """
     params, diffusion, out, layout = inputs.params, inputs.diffusion, inputs.out, Layout(inputs.root)
+    here, work = workers.here(), layout.work / "tokens"
     (out / "manifest.json").unlink(missing_ok=True)
     model = find_base(diffusion, inputs.root)
     base = model.identity
@@ -61,14 +65,17 @@ def run(inputs: Inputs) -> None:
     files = {name: out / f"{name}.safetensors" for name in classes}
     stale = [name for name in classes if (safetensors_metadata(files[name]) or {}).get("fingerprint") != marks[name]]
     print(f"tokens: {len(classes)} classes, {len(classes) - len(stale)} of them kept")
-    if stale:
+    here.barrier()  # all have seen which are stale, before one of them is learned
+    dealt = here.dealt(list(classes))  # by all classes: a killed process finds its own again
+    if own := [name for name in stale if name in dealt]:
         lesson = Lesson(
             params=params,
             diffusion=diffusion,
             base=model,
-            classes={name: classes[name] for name in stale},
+            classes={name: classes[name] for name in own},
             words=words,
             marks=marks,
+            work=work if here.count == 1 else work / f"{here.rank}-of-{here.count}",
             root=inputs.root,
         )
         for learned in concept.learn(lesson):
@@ -85,6 +92,11 @@ def run(inputs: Inputs) -> None:
                 **({"method": concept.name} if concept.name != DEFAULT_METHOD else {}),
             }
             write_safetensors(files[name], learned.tensors, metadata)
+    here.barrier()
+    if not here.first:
+        return
+    if stale:
+        shutil.rmtree(work, ignore_errors=True)
     prune(out, files.values())
     write_json(out / "manifest.json", {"base_sha256": base, "tokens": {n: _entry(p, layout) for n, p in files.items()}})
 

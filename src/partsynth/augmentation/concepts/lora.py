@@ -14,7 +14,6 @@ from partsynth.errors import UserError
 from partsynth.records.images import read_image
 from partsynth.store.files import prune
 from partsynth.store.hashing import seed_from
-from partsynth.store.layout import Layout
 from partsynth.store.state import SavedState
 
 if TYPE_CHECKING:
@@ -46,12 +45,11 @@ class Lora(Concept):
 
         # adapters are learned in full precision whatever the edits' is
         model = load_model(lesson.base, lesson.diffusion.model_copy(update={"dtype": "float32"}))
-        folder = Layout(lesson.root).work / "tokens"
         priors: dict[str, tuple[Tensor, str]] = {}
         for name in lesson.classes:
             mark = lesson.marks[name]
-            state = SavedState(folder / f"{mark}.safetensors", mark)
-            prune(folder, [state.path])
+            state = SavedState(lesson.work / f"{mark}.safetensors", mark)
+            prune(lesson.work, [state.path])
             try:
                 latents, prompts = _examples(
                     model, lesson, name, images[name], self.written(name, lesson.words[name], lesson.params)

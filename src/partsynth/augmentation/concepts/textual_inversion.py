@@ -10,7 +10,6 @@ from partsynth.augmentation.concept import Concept, Learned, Lesson
 from partsynth.augmentation.learning import prepare, token_of, train
 from partsynth.config.generation import Tokens
 from partsynth.store.hashing import fingerprint
-from partsynth.store.layout import Layout
 from partsynth.store.state import SavedState
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class TextualInversion(Concept):
 
     def learn(self, lesson: Lesson) -> Iterator[Learned]:
         identity = fingerprint([lesson.marks[name] for name in lesson.classes])
-        state = SavedState(Layout(lesson.root).work / "tokens" / f"{identity}.safetensors", identity)
+        state = SavedState(lesson.work / f"{identity}.safetensors", identity)
         training = prepare(lesson.params, lesson.diffusion, lesson.base, lesson.classes, lesson.words, lesson.root)
         train(training, state)
         vectors = training.result()
