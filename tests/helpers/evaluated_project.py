@@ -7,6 +7,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from partsynth.records.rows import RealRecord, SelectedRecord, VerdictRecord
 from partsynth.store.files import write_json
 from partsynth.store.hashing import seed_from
 from partsynth.store.png import write_png
+
+if TYPE_CHECKING:
+    from partsynth.stages.evaluate import Inputs
 
 SETS = {"id": 0.2, "near_ood": 0.5, "far_ood": 0.9}
 STATES = ("used", "rusty", "dirty", "broken", "brand new")
@@ -224,20 +228,26 @@ class Project:
         """Run the stage in the current folder, which must be ``root``."""
         from partsynth.stages import evaluate
 
-        return evaluate.run(
-            evaluate.Inputs(
-                params=params or Evaluate(k=[1, 3]),
-                matrix=Matrix(setups=list(self.setups), seeds=list(self.seeds)),
-                models=Path("models/supcon"),
-                real=Path("data/real"),
-                ood=Path("data/ood"),
-                augmented=Path("data/augmented"),
-                selected=Path("data/selected"),
-                quality=Path("data/quality"),
-                out=Path("reports/metrics"),
-                plots=Path("reports/plots"),
-                root=Path(),
-            )
+        found = evaluate.run(self.inputs(params))
+        assert found is not None  # by the only process
+        return found
+
+    def inputs(self, params: Evaluate | None = None) -> Inputs:
+        """Of the stage in the current folder."""
+        from partsynth.stages.evaluate import Inputs
+
+        return Inputs(
+            params=params or Evaluate(k=[1, 3]),
+            matrix=Matrix(setups=list(self.setups), seeds=list(self.seeds)),
+            models=Path("models/supcon"),
+            real=Path("data/real"),
+            ood=Path("data/ood"),
+            augmented=Path("data/augmented"),
+            selected=Path("data/selected"),
+            quality=Path("data/quality"),
+            out=Path("reports/metrics"),
+            plots=Path("reports/plots"),
+            root=Path(),
         )
 
     def report(self, params: Report | None = None) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from partsynth.config.evaluation import Evaluate
 from partsynth.core import devices
-from partsynth.core.evaluation.ood import Known, neighbours, unconfidence, unit, vote
+from partsynth.core.evaluation.ood import Known, Scorer, neighbours, unconfidence, unit, vote
 from partsynth.errors import UserError
 from partsynth.evaluation.looks import Look
 from partsynth.evaluation.plot_data import MapPoint, Points
@@ -19,9 +19,11 @@ from partsynth.evaluation.predictions import Prediction
 from partsynth.evaluation.results import Choice, EvaluatedRun
 from partsynth.evaluation.runs import ModelRun
 from partsynth.evaluation.saliency import looks
-from partsynth.evaluation.scoring import Seen, embed, fit, scorers
+from partsynth.evaluation.scoring import Seen, embed, fit, scorers, told
+from partsynth.evaluation.together import OfRun, evaluated_together
 from partsynth.records.rows import ImageRecord
 from partsynth.store.hashing import sha256_file
+from partsynth.store.layout import Layout
 
 if TYPE_CHECKING:
     from partsynth.core.contrastive.encoder import Classifier
@@ -45,49 +47,78 @@ class Predicted:
 def predict(params: Evaluate, runs: Iterable[ModelRun], parts: Parts, root: Path) -> Predicted:
     """Predictions of every model, with the choices that were made on validation images.
 
+    Several processes deal the models out among them; the first one has all results, the others have their own.
+
     Raises
     ------
     UserError
         where a model's classes are not the images', its outputs are not finite, an image is not its manifest's, or the
         device is not there.
     """
-    from rich.progress import track
-
-    from partsynth.training import classifier
-    from partsynth.training.frozen import FrozenFeatures
-
     try:
         device = devices.pick(params.device)
     except ValueError as error:
         raise UserError(f"evaluate.{error}") from None
-    images: dict[int, dict[str, np.ndarray]] = {}
+    runs, images = list(runs), dict[int, dict[str, np.ndarray]]()
+    firsts = {run.setup: run for run in reversed(runs)}
+
+    def evaluate(run: ModelRun) -> OfRun:
+        return _of_run(params, run, run == firsts[run.setup], parts, images, device, root)
+
     found = Predicted([], {}, {}, [], [])
-    for run in track(list(runs), description="evaluating", transient=True):
-        model, config = classifier.load(run.folder, device)
-        classes = list(config["classes"])
-        _check_classes(run.folder, classes, parts)
-        if model.size not in images:
-            images[model.size] = _load(parts, model.size, root)
-        kept = None
-        if config.get("train", {}).get("trainable") == "none":
-            model.encoder.memory = kept = FrozenFeatures(model.encoder, root)
-        seen = embed(model, images[model.size], params.batch_size)
-        if kept:
-            kept.keep()
-        _check_finite(run.folder, seen)
-        labels = {part: np.array([classes.index(row.class_name) for row in parts[part]]) for part in ("train", "val")}
-        known, choice = fit(params, model, seen, labels["train"], labels["val"])
-        found.choices.setdefault(run.setup, {})[str(run.seed)] = _with_views(choice, model, config)
-        found.rows.extend(_predictions(run, parts, seen, known, classes))
-        if run.setup not in found.maps:
-            found.maps[run.setup] = _points(run.seed, parts, seen)
-            model.encoder.memory = None  # what is remembered has no gradient
-            test, logits = images[model.size]["test"], seen["test"].logits
-            found.looks.extend(looks(run, model, classes, parts["test"], test, logits, params.saliency, root))
-        about = {key: value for key, value in config.items() if key != "classes"}
-        digests = {p.name: sha256_file(p) for p in sorted(run.folder.glob("*.safetensors"))}
-        found.runs.append(EvaluatedRun(setup=run.setup, seed=run.seed, config=about, sha256=digests))
+    for one in evaluated_together(runs, Layout(root).work / "evaluate", evaluate):
+        setup = one.run.setup
+        found.choices.setdefault(setup, {})[str(one.run.seed)] = one.choice
+        found.rows.extend(one.rows)
+        if one.points is not None:
+            found.maps[setup] = one.points
+        found.looks.extend(one.looks)
+        found.runs.append(one.run)
     return found
+
+
+def _of_run(
+    params: Evaluate,
+    run: ModelRun,
+    mapped: bool,
+    parts: Parts,
+    images: dict[int, dict[str, np.ndarray]],
+    device: str,
+    root: Path,
+) -> OfRun:
+    """One model's results, with what is drawn where it is ``mapped``; ``images``, by size, are read once for all."""
+    from partsynth.training import classifier
+    from partsynth.training.frozen import FrozenFeatures
+
+    model, config = classifier.load(run.folder, device)
+    classes = list(config["classes"])
+    _check_classes(run.folder, classes, parts)
+    if model.size not in images:
+        images[model.size] = _load(parts, model.size, root)
+    kept = None
+    if config.get("train", {}).get("trainable") == "none":
+        model.encoder.memory = kept = FrozenFeatures(model.encoder, root)
+    seen = embed(model, images[model.size], params.batch_size)
+    if kept:
+        kept.keep()
+    _check_finite(run.folder, seen)
+    labels = {part: np.array([classes.index(row.class_name) for row in parts[part]]) for part in ("train", "val")}
+    known, choice = fit(params, model, seen, labels["train"], labels["val"], classes)
+    points, seen_by = None, list[Look]()
+    if mapped:
+        points = _points(run.seed, parts, seen)
+        model.encoder.memory = None  # what is remembered has no gradient
+        test, logits = images[model.size]["test"], seen["test"].logits
+        seen_by = looks(run, model, classes, parts["test"], test, logits, params.saliency, root)
+    about = {key: value for key, value in config.items() if key != "classes"}
+    digests = {p.name: sha256_file(p) for p in sorted(run.folder.glob("*.safetensors"))}
+    return OfRun(
+        run=EvaluatedRun(setup=run.setup, seed=run.seed, config=about, sha256=digests),
+        choice=_with_views(choice, model, config),
+        rows=list(_predictions(run, parts, seen, scorers(known, told(params)), known, classes)),
+        points=points,
+        looks=seen_by,
+    )
 
 
 def _with_views(choice: Choice, model: Classifier, config: Mapping[str, Any]) -> Choice:
@@ -128,9 +159,10 @@ def _check_finite(folder: Path, seen: Seen) -> None:
             )
 
 
-def _predictions(run: ModelRun, parts: Parts, seen: Seen, known: Known, classes: list[str]) -> Iterator[Prediction]:
+def _predictions(
+    run: ModelRun, parts: Parts, seen: Seen, fitted: Mapping[str, Scorer], known: Known, classes: list[str]
+) -> Iterator[Prediction]:
     """Of one model, part by part; training images are what scores are fitted to, so they have none."""
-    fitted = scorers(known)
     for part, embedded in seen.items():
         if part == "train":
             continue

@@ -22,6 +22,7 @@ from partsynth.evaluation.results import Summary
 from partsynth.evaluation.runs import ModelRun, describe, model_runs, read_parts, read_selected, set_folders
 from partsynth.evaluation.summary import summarise
 from partsynth.evaluation.verdict import changes
+from partsynth.store import workers
 from partsynth.store.files import write_json, write_text_atomic
 from partsynth.store.hashing import sha256_bytes
 from partsynth.store.layout import Layout
@@ -47,8 +48,10 @@ class Inputs:
     root: Path
 
 
-def run(inputs: Inputs) -> Summary:
+def run(inputs: Inputs) -> Summary | None:
     """Evaluate the models of the matrix; returns what is written to summary.json.
+
+    Several processes deal the models out among them. The first one writes; the others return None.
 
     Raises
     ------
@@ -62,6 +65,8 @@ def run(inputs: Inputs) -> Summary:
     print(f"evaluate: {len(runs)} models on {sum(map(len, parts.values()))} images")
 
     predicted = predict(params, runs, parts, inputs.root)
+    if not workers.here().first:
+        return None
     text = to_csv(predicted.rows)
     table = read_predictions(io.StringIO(text))
     trained = {run.setup: run.config.get("train", {}) for run in predicted.runs}
