@@ -11,9 +11,10 @@ from partsynth.cli.app import PARAMS, PIPELINE, Commands, ParamsFile, app
 from partsynth.cli.evaluate import instead_of_evaluate
 
 
-def stage(name: str, path: Path, *sections: str) -> list[Any]:
+def stage(name: str, path: Path, *sections: str, **recorded: Path) -> list[Any]:
     """What a stage does before its heavy imports: share it with other processes where params.yaml says so, read its
-    parameters, refuse to mix two versions' products."""
+    parameters, refuse to mix two versions' products. ``recorded``: options whose paths manifests and runs keep, which
+    must lie in the project."""
     from partsynth.config import load as config_load
     from partsynth.errors import UserError
     from partsynth.project.code import require_current
@@ -21,7 +22,7 @@ def stage(name: str, path: Path, *sections: str) -> list[Any]:
 
     if name in SHARED and (status := share(path, Commands.arguments)) is not None:
         raise typer.Exit(status)
-    loaded, faults = [], []
+    loaded, faults = [], _elsewhere(recorded)
     for section in sections:
         try:
             loaded.append(config_load.load(section, path))
@@ -31,6 +32,19 @@ def stage(name: str, path: Path, *sections: str) -> list[Any]:
         raise UserError("\n".join(dict.fromkeys(faults)))
     require_current(Path.cwd(), name)
     return loaded
+
+
+def _elsewhere(recorded: dict[str, Path]) -> list[str]:
+    from partsynth.errors import UserError
+    from partsynth.store.layout import Layout
+
+    faults = []
+    for option, given in recorded.items():
+        try:
+            Layout(Path.cwd()).relative(given)
+        except UserError as error:
+            faults.append(f"--{option}: {error}")
+    return faults
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -52,7 +66,7 @@ def ingest(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Frame photographs alike, draw splits by group, find unreadable and duplicate images."""
-    section, ood_section = stage("ingest", params, "ingest", "ood")
+    section, ood_section = stage("ingest", params, "ingest", "ood", real=real, ood=ood)
     from partsynth.stages import ingest as step
 
     step.run(step.Inputs(params=section, ood_params=ood_section, raw=raw, real=real, ood=ood, root=Path.cwd()))
@@ -65,7 +79,7 @@ def adapt(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Tune the base model on training images, where diffusion.adapt asks for it; measured on validation images."""
-    (diffusion,) = stage("adapt", params, "diffusion")
+    (diffusion,) = stage("adapt", params, "diffusion", out=out)
     from partsynth.stages import adapt as step
 
     step.run(step.Inputs(diffusion=diffusion, real=real, out=out, root=Path.cwd()))
@@ -78,7 +92,7 @@ def tokens(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Learn one Stable Diffusion token per class from its training images (textual inversion)."""
-    section, diffusion = stage("tokens", params, "tokens", "diffusion")
+    section, diffusion = stage("tokens", params, "tokens", "diffusion", out=out)
     from partsynth.stages import tokens as step
 
     step.run(step.Inputs(params=section, diffusion=diffusion, real=real, out=out, root=Path.cwd()))
@@ -124,7 +138,7 @@ def generate(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Make one augmentation set of real training images, by the set's method (SDEdit by default)."""
-    section, diffusion, augmentation = stage("generate", params, "generate", "diffusion", f"sets.{set_name}")
+    section, diffusion, augmentation = stage("generate", params, "generate", "diffusion", f"sets.{set_name}", out=out)
     from partsynth.stages import generate as step
 
     step.run(
@@ -216,7 +230,7 @@ def train(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Train one encoder by supervised contrastive learning, then a linear probe on it (one MLflow run)."""
-    shared, chosen = stage("train", params, "train", f"select.{setup}")
+    shared, chosen = stage("train", params, "train", f"select.{setup}", real=real, selected=selected)
     from partsynth.stages import train as step
 
     step.run(
