@@ -106,6 +106,8 @@ def test_a_graph_is_of_this_moment_and_tells_what_disagrees(project: Path, tmp_p
         b"stages: {a: {params: {params.yaml: [1]}}}",
         b"stages: {a: {outs: [{path: 3}]}}",
         b"stages: {a: {outs: [{md5: x}]}}",
+        b"stages: {a: {outs: [{path: x, md5: /etc/passwd}]}}",
+        b"stages: {a: {deps: [{path: x, md5: ../../x.dir}]}}",
         b"\xff\xfes",
         b"a: [",
         b"[" * 100_000,  # takes the parser in C down, and the process with it

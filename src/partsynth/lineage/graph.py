@@ -7,6 +7,7 @@ running stage with the hash of each dependency and output, and its parameters' v
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, NotRequired, TypedDict
@@ -62,6 +63,7 @@ class StageGraph(TypedDict):
 
 
 DEEP = 500
+HASH = re.compile(r"\w+(\.dir)?")  # names a file of the cache
 
 
 def read_lock(root: Path) -> Stages:
@@ -81,8 +83,8 @@ def read_lock(root: Path) -> Stages:
             if not all(isinstance(values, dict) for values in stage.get("params", {}).values()):
                 raise TypeError("parameters that are no mapping")
             for entry in [*stage.get("deps", []), *stage.get("outs", [])]:
-                if not isinstance(entry["path"], str) or not isinstance(entry.get("md5", ""), str):
-                    raise TypeError("a path or hash that is no text")
+                if not isinstance(entry["path"], str) or not HASH.fullmatch(entry.get("md5", "0")):
+                    raise TypeError(f"a path that is no text, or no hash: {str(entry)[:80]}")
     except FileNotFoundError:
         return {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
