@@ -128,6 +128,15 @@ def test_stopped_while_it_is_packed_it_goes_on(tmp_path, monkeypatch, step) -> N
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
+def test_the_images_of_a_damaged_shard_are_made_again(tmp_path) -> None:
+    draw(tmp_path, "shards")
+    whole = files(tmp_path)
+    shard = tmp_path / FOLDER / "shard-00000.tar"
+    shard.write_bytes(shard.read_bytes()[:3000])
+    assert draw(tmp_path, "shards") == len(ROWS)
+    assert files(tmp_path) == whole
+
+
 def test_an_altered_image_in_a_shard_is_refused(tmp_path) -> None:
     draw(tmp_path, "shards")
     row, other = read(tmp_path)[:2]

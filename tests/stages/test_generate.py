@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -23,9 +24,12 @@ from partsynth.config.models import Diffusion
 from partsynth.core.diffusion.images import to_images, to_tensor
 from partsynth.core.diffusion.loading import load
 from partsynth.errors import UserError
+from partsynth.records.images import read_image
 from partsynth.records.manifest import read_manifest, write_manifest
+from partsynth.records.parquet import parquet_faults
 from partsynth.records.rows import RealRecord
 from partsynth.records.strengths import ClassStrength, Strengths
+from partsynth.store import shards
 from partsynth.store.files import write_json
 from partsynth.store.hashing import sha256_bytes, sha256_file
 from partsynth.store.png import TERMS, XMP_KEY, png_fingerprint, write_png
@@ -363,3 +367,32 @@ def test_a_killed_run_goes_on_and_gives_the_same_set(project, tmp_path) -> None:
     assert shas(make(project, variants=8)) == shas(whole)
     assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
     assert len([p for p in folder.rglob("*") if p.is_file()]) == len(whole) + 1
+
+
+def test_a_set_in_shards_has_the_same_images_and_goes_from_files_to_shards_and_back(project, monkeypatch) -> None:
+    in_shards = Generate(steps=6, batch_size=4, storage="shards")
+    whole = make(project)
+    plain = {p.name: p.read_bytes() for p in (project / "data/augmented/id").rglob("*.png")}
+    monkeypatch.setattr(materials, "load_model", lambda *a, **k: pytest.fail("an image was made again"))
+    packed = make(project, settings=in_shards)
+    out = project / "data/augmented/id"
+    assert sorted(p.name for p in out.iterdir()) == ["manifest.csv", "manifest.parquet", "shard-00000.tar"]
+    assert not (project / ".work/packing/id").exists()
+    assert shas(packed) == shas(whole)
+    for name, row in packed.items():
+        assert row.path == f"data/augmented/id/shard-00000.tar/{row.class_name}/{name}"
+        assert shards.as_file(row.path) == whole[name].path and row.fingerprint == whole[name].fingerprint
+        assert shards.read(project, row.path) == plain[name]
+        assert read_image(project, row).size == (64, 64)
+        told = json.loads(shards.read(project, row.path.replace(".png", ".json")))
+        assert SdeditRecord.model_validate(told | {"path": row.path}) == row
+    first = {p.name: p.read_bytes() for p in out.iterdir()}
+    rows = read_manifest(out / "manifest.csv", SdeditRecord)
+    assert parquet_faults(out / "manifest.parquet", rows) == []
+    assert parquet_faults(out / "manifest.parquet", [rows[0].model_copy(update={"seed": 1}), *rows[1:]])
+
+    make(project, settings=in_shards)  # again, with nothing to do
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == first
+    assert make(project) == whole
+    assert {p.name: p.read_bytes() for p in out.rglob("*.png")} == plain
+    assert not list(out.glob("*.tar")) and not (out / "manifest.parquet").exists()

@@ -8,6 +8,7 @@ import io
 from typing import Any, NamedTuple
 
 from partsynth.audit.result import Fault
+from partsynth.audit.rows import part_with
 from partsynth.audit.runs import RunRecord
 from partsynth.audit.versions import read_object
 from partsynth.errors import UserError
@@ -31,7 +32,7 @@ def trained_on(objects: Objects, runs: list[RunRecord], sha256: str, faults: lis
     return [
         run.brief() | {"role": row.role}
         for run in runs
-        for row in trained_images(objects, run, faults)
+        for row in trained_images(objects, run, faults, sha256)
         if row.sha256 == sha256
     ]
 
@@ -56,22 +57,24 @@ def table_bytes(objects: Objects, run: RunRecord) -> bytes:
 
 
 @functools.lru_cache(maxsize=16)
-def _parsed(table: bytes) -> tuple[TrainedImage, ...]:
+def _parsed(table: str) -> tuple[TrainedImage, ...]:
     """Raises ValueError where it is no training table."""
-    reader = csv.DictReader(io.StringIO(table.decode()))
+    reader = csv.DictReader(io.StringIO(table))
     if lacking := set(TrainedImage._fields) - set(reader.fieldnames or ()):
         raise ValueError(f"it has no column {', '.join(sorted(lacking))}")
     return tuple(TrainedImage(*(row[name] for name in TrainedImage._fields)) for row in reader)
 
 
-def trained_images(objects: Objects, run: RunRecord, faults: list[Fault]) -> tuple[TrainedImage, ...]:
-    """A run's training images; a table that cannot be read is a fault, not an empty one."""
+def trained_images(objects: Objects, run: RunRecord, faults: list[Fault], needle: str = "") -> tuple[TrainedImage, ...]:
+    """A run's training images, or those whose rows hold ``needle``; a table that cannot be read is a fault, not an
+    empty one."""
     if run.training_table is None:
         if run.status == "FINISHED":
             faults.append(Fault(run.run_id, f"run {run.name} names no training table: nobody can tell what it saw"))
         return ()
     try:
-        return _parsed(table_bytes(objects, run))
+        table = table_bytes(objects, run)
+        return _parsed((part_with(table, needle) or table.partition(b"\n")[0].decode()) if needle else table.decode())
     except (UserError, ValueError) as error:
         faults.append(Fault(run.run_id, f"the training table of run {run.name} cannot be read: {error}"))
         return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from partsynth.store.hashing import sha256_bytes
 from partsynth.store.layout import AUGMENTED, MANIFEST, REVIEW, SELECTED
 from partsynth.store.shards import index, read_member, split_name
 from partsynth.tracking.query import read_artifact
+
+Table = bytes | mmap.mmap
+LARGE = 16_000_000  # bytes: few objects of this size are kept in memory
 
 
 class Version:
@@ -66,6 +70,16 @@ class Version:
                     return None
                 return _member(self._objects, inner, member) if member else read_object(self._objects, inner)
         return self._kept(path)
+
+    def table(self, path: str) -> Table | None:
+        """As ``read``; a file of the workspace is not copied into memory, so that a large one is searched at once."""
+        if not self.is_workspace:
+            return self.read(path)
+        try:
+            with open(self.root / path, "rb") as file:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):  # the last: an empty file
+            return self.read(path)
 
     def members(self, shard: str) -> list[str]:
         """The names of what lies in a shard; none where this version has no such file. Raises as ``read`` does."""
@@ -125,10 +139,19 @@ def distinct_versions(root: Path, objects: Objects, runs: Sequence[RunRecord]) -
             yield run, version_of(root, objects, run)
 
 
-@functools.lru_cache(maxsize=64)
 def read_object(objects: Objects, md5: str) -> bytes:
     """A file by its hash, fetched where the cache lacks it. Raises UserError where nobody has it."""
-    _fetched(objects, md5)
+    large = _fetched(objects, md5).stat().st_size > LARGE
+    return (_read_large if large else _read)(objects, md5)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(objects: Objects, md5: str) -> bytes:
+    return objects.read(md5)
+
+
+@functools.lru_cache(maxsize=2)
+def _read_large(objects: Objects, md5: str) -> bytes:
     return objects.read(md5)
 
 

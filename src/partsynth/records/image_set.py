@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from partsynth.errors import UserError
 from partsynth.records.manifest import write_manifest
 from partsynth.records.parquet import PARQUET, write_parquet
 from partsynth.records.rows import AugmentedRecord
@@ -51,10 +53,11 @@ class ImageSet:
         wanted = {row.path: self.file(row) for row in rows}
         for tar in sorted(self.folder.glob("shard-*.tar")):
             name = Layout(self.root).relative(tar)
-            for member, data in shards.members(tar):
-                target = wanted.get(shards.as_file(f"{name}/{member}"))
-                if target is not None and not target.is_file():
-                    write_bytes_atomic(target, data)
+            with contextlib.suppress(UserError):  # a damaged one: its images are made again
+                for member, data in shards.members(tar):
+                    target = wanted.get(shards.as_file(f"{name}/{member}"))
+                    if target is not None and not target.is_file():
+                        write_bytes_atomic(target, data)
         if self.storage == "shards":
             for path, target in wanted.items():
                 if not target.is_file() and (self.root / path).is_file():
