@@ -72,6 +72,7 @@ def stages(root: Path) -> None:
     from partsynth.config.models import Diffusion, Reference
     from partsynth.config.quality import Quality
     from partsynth.stages import calibrate, evaluate, generate, quality
+    from partsynth.store import workers
 
     diffusion, judge = Diffusion(device="cpu"), Quality(calibration="views")
     reference = Reference(model="encoder", batch_size=8, device="cpu")
@@ -80,9 +81,13 @@ def stages(root: Path) -> None:
     real, tokens, strengths = root / "data/real", tiny_sd.learn_tokens(root), root / "data/strengths/id.json"
     given = {"diffusion": diffusion, "augmentation": wanted, "set_name": "id", "real": real, "tokens": tokens}
     search = {"params": Calibrate(sources=3, rounds=2), "generate": settings, "quality": judge, "reference": reference}
+    barrier = workers.here().barrier  # what one stage's first process writes, the next stage's read
+    barrier()
     calibrate.run(calibrate.Inputs(**search, **given, out=strengths, root=root))
+    barrier()
     images = root / "data/augmented/id"
     generate.run(generate.Inputs(params=settings, **given, strengths=strengths, out=images, root=root))
+    barrier()
     told = {"images": images, "real": real, "out": root / "data/quality/id.csv", "page": root / "reports/quality/id"}
     quality.run(quality.Inputs(params=judge, reference=reference, set_name="id", **told, root=root))
     with contextlib.chdir(root / EVALUATED):

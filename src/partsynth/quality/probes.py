@@ -20,9 +20,11 @@ from partsynth.quality.cache import Row, read_cache, write_cache
 from partsynth.quality.features import Encoder, embed_batch
 from partsynth.quality.real_parts import calibrated, columns, measure_real, real_parts
 from partsynth.quality.strength_search import DIGITS, band
+from partsynth.quality.together import measured_together
 from partsynth.records.rows import AugmentedRecord, RealRecord
 from partsynth.records.strengths import Probe
 from partsynth.seams import METHODS
+from partsynth.store import workers
 
 COLUMNS = ("features",)
 
@@ -120,13 +122,18 @@ class Probes:
         """Paint and measure."""
         if not rows:
             return
+        self._features |= measured_together({r.fingerprint: r for r in rows}, self._cache, COLUMNS, self._made)
+        self._keep(self._features)
+
+    def _made(self, rows: Sequence[AugmentedRecord]) -> dict[str, Row]:
         made = list(self._method.paint_probes(rows, self._materials))
-        size = self._embed.reference.batch_size
+        size, found = self._embed.reference.batch_size, dict[str, Row]()
         for start in range(0, len(made), size):
             batch = made[start : start + size]
             features = embed_batch(self._embed, [image for _, image in batch], size)
-            self._features |= {row.fingerprint: (feature,) for (row, _), feature in zip(batch, features, strict=True)}
-        self._keep(self._features)
+            found |= {row.fingerprint: (feature,) for (row, _), feature in zip(batch, features, strict=True)}
+        return found
 
     def _keep(self, features: Mapping[str, Row]) -> None:
-        write_cache(self._cache, COLUMNS, {key: features[key] for key in sorted(features)})
+        if workers.here().first:
+            write_cache(self._cache, COLUMNS, {key: features[key] for key in sorted(features)})

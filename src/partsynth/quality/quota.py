@@ -25,9 +25,11 @@ from partsynth.quality.judge import judge
 from partsynth.quality.measure import COLUMNS, Measured
 from partsynth.quality.real_parts import measure_real, real_parts
 from partsynth.quality.score import score
+from partsynth.quality.together import measured_together
 from partsynth.records.rows import AugmentedRecord
 from partsynth.records.strengths import Attempts
 from partsynth.seams import METHODS
+from partsynth.store import workers
 from partsynth.store.layout import Layout
 
 
@@ -111,6 +113,8 @@ class _Judged:
 
     def keep_only(self, drawn: Mapping[str, int]) -> None:
         """Drop what was painted and measured beyond these attempts."""
+        if not workers.here().first:
+            return
         rows = self._rows(drawn)
         self._painted.keep_only(rows)
         self._write({row.fingerprint: self._known[row.fingerprint] for row in rows})
@@ -122,17 +126,24 @@ class _Judged:
         """Paint what a killed run did not paint yet, and measure."""
         if not rows:
             return
+        self._known |= measured_together({r.fingerprint: r for r in rows}, self._cache, COLUMNS, self._made)
+        if workers.here().first:
+            self._write(self._known)
+
+    def _made(self, rows: Sequence[AugmentedRecord]) -> dict[str, Row]:
         if missing := [row for row in rows if self._painted.image(row) is None]:
-            print(f"calibrate {self._order.set_name}: {len(missing)} attempts for the quota")
+            here = workers.here()
+            part = f" (one of {here.count} parts)" if here.count > 1 else ""
+            print(f"calibrate {self._order.set_name}: {len(missing)} attempts for the quota{part}")
             for row, made in self._method.paint(missing, self._materials):
                 self._painted.keep(row, made)
-        size = self._embed.reference.batch_size
+        size, found = self._embed.reference.batch_size, dict[str, Row]()
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
             images = [image for row in batch if (image := self._painted.image(row)) is not None]
             for row, image, feature in zip(batch, images, embed_batch(self._embed, images, size), strict=True):
-                self._known[row.fingerprint] = (feature, *stats.measure(image))
-        self._write(self._known)
+                found[row.fingerprint] = (feature, *stats.measure(image))
+        return found
 
     def _write(self, known: Mapping[str, Row]) -> None:
         write_cache(self._cache, COLUMNS, {key: known[key] for key in sorted(known)})

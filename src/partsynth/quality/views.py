@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from partsynth.quality.cache import read_cache, write_cache
+from partsynth.quality.cache import Row, read_cache, write_cache
 from partsynth.quality.features import Embed, embed_batch
+from partsynth.quality.together import measured_together
 from partsynth.records.images import read_image
 from partsynth.records.rows import RealRecord
+from partsynth.store import workers
 from partsynth.store.hashing import fingerprint, seed_from, sha256_file
 
 COLUMNS = ("features",)
@@ -25,14 +27,21 @@ def seen_in_views(rows: Sequence[RealRecord], root: Path, embed: Embed, batch_si
     mark = fingerprint([sha256_file(Path(views.__file__)), [r.sha256 for r in rows]])
     cache = folder / f"views-{mark[:16]}.safetensors"
     known = read_cache(cache, COLUMNS)
-    if not known:
-        for start in range(0, len(rows), batch_size):
-            batch = rows[start : start + batch_size]
+
+    def seen(some: Sequence[RealRecord]) -> dict[str, Row]:
+        found: dict[str, Row] = {}
+        for start in range(0, len(some), batch_size):
+            batch = some[start : start + batch_size]
             images = in_views([read_image(root, row) for row in batch], [row.sha256 for row in batch])
-            known |= {r.sha256: (f,) for r, f in zip(batch, embed_batch(embed, images, batch_size), strict=True)}
-        for stale in folder.glob("views-*.safetensors"):
-            stale.unlink()
-        write_cache(cache, COLUMNS, known)
+            found |= {r.sha256: (f,) for r, f in zip(batch, embed_batch(embed, images, batch_size), strict=True)}
+        return found
+
+    if not known:
+        known = measured_together({row.sha256: row for row in rows}, cache, COLUMNS, seen)
+        if workers.here().first:
+            for stale in folder.glob("views-*.safetensors"):
+                stale.unlink()
+            write_cache(cache, COLUMNS, known)
     return np.stack([known[row.sha256][0] for row in rows])
 
 

@@ -25,6 +25,7 @@ from partsynth.quality.strength_search import DIGITS, chosen, limits, messages, 
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
 from partsynth.records.strengths import Attempts, ClassStrength, Strengths
+from partsynth.store import workers
 from partsynth.store.files import write_json
 from partsynth.store.layout import AUGMENTED, MANIFEST
 
@@ -52,6 +53,8 @@ class Inputs:
 def run(inputs: Inputs) -> None:
     """Write the set's strength for every class of ``real`` to ``out``, and the attempts that its quota takes.
 
+    Several processes make and measure the edits together, and each searches alike; the first one writes.
+
     Raises
     ------
     UserError
@@ -63,7 +66,8 @@ def run(inputs: Inputs) -> None:
     if inputs.augmentation.quota is not None:
         inputs.out.unlink(missing_ok=True)
         strengths = strengths.model_copy(update={"attempts": _attempts(inputs, rows, strengths)})
-    write_json(inputs.out, strengths)
+    if workers.here().first:
+        write_json(inputs.out, strengths)
 
 
 def _strengths(inputs: Inputs, rows: Sequence[RealRecord]) -> Strengths:

@@ -25,6 +25,7 @@ from partsynth.quality.score import score
 from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import write_manifest
 from partsynth.records.rows import AugmentedRecord, ImageRecord, RealRecord, VerdictRecord
+from partsynth.store import workers
 from partsynth.store.layout import MANIFEST
 
 REAL = "real"  # the set of the real training images themselves
@@ -44,6 +45,8 @@ class Inputs:
 
 def run(inputs: Inputs) -> None:
     """Judge the images of ``images/manifest.csv``; write the table ``out`` and the folder ``page``.
+
+    Several processes measure the images together; the first one judges.
 
     The set ``real`` is the real training images themselves, each against the parts of the other groups.
 
@@ -68,6 +71,8 @@ def run(inputs: Inputs) -> None:
         measured = real_measured.take([i for i, r in enumerate(real_rows) if r.split == "train"])
     else:
         measured = measure(rows, root, embed, inputs.reference.batch_size, embed.folder / f"{set_name}.safetensors")
+    if not workers.here().first:
+        return
     scores, limits = score(rows, measured, real_rows, real_measured, params, views)
     verdicts = judge(rows, measured.stats, scores, limits, params, set_name)
 
