@@ -140,7 +140,7 @@ def load_plugins() -> None:
 SCORES = Registry(
     "OOD score",
     "partsynth.core.evaluation.scores",
-    ["knn", "max_softmax", "energy", "mahalanobis", "relative_mahalanobis", "vim", "prototype_cosine"],
+    ["knn", "knn_by_class", "max_softmax", "energy", "mahalanobis", "relative_mahalanobis", "vim", "prototype_cosine"],
 )
 METHODS = Registry("augmentation method", "partsynth.augmentation.methods", ["sdedit"])
 CONCEPTS = Registry(

@@ -15,7 +15,7 @@ from partsynth.core.evaluation.ood import unconfidence
 from partsynth.errors import UserError
 from partsynth.evaluation.predict import MAP_IMAGES, predict
 from partsynth.evaluation.runs import ModelRun, read_parts
-from partsynth.seams import SCORES
+from partsynth.evaluation.scoring import told
 
 FOLDERS = (Path("data/real"), Path("data/ood"), Path("data/augmented"))
 
@@ -32,7 +32,7 @@ def test_each_image_of_each_part_has_a_prediction_of_each_model_but_training_ima
     found = predict(Evaluate(k=[1, 3]), [run], parts, root)
     wanted = [(part, row.path) for part, rows in parts.items() if part != "train" for row in rows]
     assert [(row.part, row.path) for row in found.rows] == wanted
-    assert all(list(row.scores) == list(SCORES) for row in found.rows)
+    assert all(list(row.scores) == told(Evaluate()) for row in found.rows)
     assert all(row.confidence == 1 - row.scores["max_softmax"] for row in found.rows)
     assert found.choices["real"]["0"].k in (1, 3)
     (about,) = found.runs

@@ -10,7 +10,8 @@ import pytest
 from partsynth.config.evaluation import Evaluate
 from partsynth.core.evaluation.metrics import auroc
 from partsynth.core.evaluation.ood import known, neighbours
-from partsynth.evaluation.scoring import Embedded, choose_k, scorers, validation_auroc
+from partsynth.errors import UserError
+from partsynth.evaluation.scoring import Embedded, choose_k, families_of, scorers, told, validation_auroc
 from partsynth.seams import SCORES
 
 LABELS = np.arange(30) % 2
@@ -66,3 +67,20 @@ def test_studies_see_the_headline_score_on_validation_images(world, name):
     expected = auroc(*(score(seen[part].features, seen[part].logits) for part in ("val", "far_val")))
     assert found["far_ood_auroc"] == expected
     assert math.isnan(found["near_ood_auroc"])
+
+
+def test_a_score_that_is_not_told_always_is_told_where_it_is_named():
+    usual = told(Evaluate())
+    assert "knn_by_class" not in usual and {"knn", "energy"} <= set(usual)
+    for asked in (Evaluate(headline_score="knn_by_class"), Evaluate(more_scores=["knn_by_class"])):
+        assert set(told(asked)) == {*usual, "knn_by_class"}
+    assert Evaluate().model_dump().keys().isdisjoint({"more_scores", "families"})
+
+
+def test_families_are_classes_of_one_pattern():
+    names = ["gear_a", "gear_b", "nut", "pump_a", "pump_b"]
+    found = families_of(Evaluate(families={"gear_*": "gear", "pump_*": "pump"}), names)
+    assert found.tolist() == [0, 0, 2, 3, 3]
+    assert families_of(Evaluate(families={"*_a": "x", "*_b": "x"}), names).tolist() == [0, 0, 2, 0, 0]
+    with pytest.raises(UserError, match=r"evaluate\.families: 'bolt_\*' matches no class; there are gear_a, "):
+        families_of(Evaluate(families={"bolt_*": "bolt"}), names)

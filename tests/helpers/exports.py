@@ -57,7 +57,9 @@ def bank(seed: int = 0, size: int = 16, test_views: Fixed = "none") -> tuple[enc
         torch.nn.init.normal_(model.classifier.bias)
     features, _ = encoder.embed(model, images)
     weight, bias = (p.detach().double().numpy() for p in (model.classifier.weight, model.classifier.bias))
-    return model.eval(), known(features.double().numpy(), np.arange(24) % 3, weight, bias, k=2), images
+    other = encoder.embed(model, rng.integers(0, 256, (9, size, size, 3), dtype=np.uint8))[0].double().numpy()
+    held_out = other, np.arange(9) % 3
+    return model.eval(), known(features.double().numpy(), np.arange(24) % 3, weight, bias, 2, held_out=held_out), images
 
 
 def network(threshold: float = 0.05, least: float = 0.1, test_views: Fixed = "none") -> Deployed:

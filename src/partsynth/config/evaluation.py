@@ -18,6 +18,12 @@ class Evaluate(Section):
     headline_score: Annotated[str, member_of(SCORES, also=(AUTO,))] = "knn"
     """OOD score of the headline figures, declared before results are seen; auto = the one with the best mean AUROC on
     near and far OOD validation images, over all models (ties: the first named here)."""
+    more_scores: Annotated[list[Annotated[str, member_of(SCORES)]], unless([])] = []
+    """OOD scores that are told (and that auto chooses among) beside the usual ones: knn_by_class = the kNN distance
+    divided by its median among validation images of the predicted class. headline_score may name it alone."""
+    families: Annotated[dict[str, str], unless({})] = {}
+    """Score knn_by_class: classes whose name matches a pattern, as in {gear_*: gear}, share one median; others have
+    their own."""
     accuracy: Annotated[Literal["images", "classes"], unless("images")] = "images"
     """What weighs alike in accuracy: images; or classes, whatever their number of images (balanced accuracy)."""
     k: list[Count] = [1, 3, 5, 10]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import numpy as np
 from partsynth.config.evaluation import AUTO, Evaluate
 from partsynth.core.evaluation.metrics import accuracy, auroc
 from partsynth.core.evaluation.ood import Known, Score, Scorer, known, neighbours, vote
+from partsynth.errors import UserError
 from partsynth.evaluation.results import Choice
 from partsynth.seams import SCORES
 
@@ -42,7 +44,12 @@ def embed(model: Classifier, images: Mapping[str, np.ndarray], batch_size: int) 
 
 
 def fit(
-    params: Evaluate, model: Classifier, seen: Seen, train_labels: np.ndarray, val_labels: np.ndarray
+    params: Evaluate,
+    model: Classifier,
+    seen: Seen,
+    train_labels: np.ndarray,
+    val_labels: np.ndarray,
+    classes: Sequence[str] = (),
 ) -> tuple[Known, Choice]:
     """What scores are fitted to, and how its number of neighbours was chosen.
 
@@ -50,10 +57,45 @@ def fit(
     ----------
     seen : at least "train" and "val", real images alone; near_val and far_val where there are OOD validation images.
     train_labels, val_labels : (n,) class indices.
+    classes : names of the classes, for ``evaluate.families``.
+
+    Raises
+    ------
+    UserError
+        where a pattern of ``evaluate.families`` matches no class.
     """
     weight, bias = (p.detach().cpu().double().numpy() for p in (model.classifier.weight, model.classifier.bias))
     choice = choose_k(params.k, known(seen["train"].features, train_labels, weight, bias), seen, val_labels)
-    return known(seen["train"].features, train_labels, weight, bias, choice.k), choice
+    fitted = known(
+        seen["train"].features,
+        train_labels,
+        weight,
+        bias,
+        choice.k,
+        held_out=(seen["val"].features, val_labels),
+        families=families_of(params, classes) if classes else None,
+    )
+    return fitted, choice
+
+
+def families_of(params: Evaluate, classes: Sequence[str]) -> np.ndarray:
+    """(C,) the index of the first class of each class's family.
+
+    Raises
+    ------
+    UserError
+        where a pattern matches no class.
+    """
+    for pattern in params.families:
+        if not fnmatch.filter(classes, pattern):
+            raise UserError(f"evaluate.families: {pattern!r} matches no class; there are {', '.join(classes)}")
+    named = [next((("", f) for p, f in params.families.items() if fnmatch.fnmatchcase(c, p)), (c, "")) for c in classes]
+    return np.array([named.index(name) for name in named])
+
+
+def told(params: Evaluate) -> list[str]:
+    """The scores that are computed: the usual ones and those that the parameters name."""
+    return [name for name in SCORES if SCORES[name].always or name in (params.headline_score, *params.more_scores)]
 
 
 def scorers(fitted: Known, names: Iterable[str] = SCORES) -> dict[str, Scorer]:
@@ -95,7 +137,7 @@ def validation_auroc(params: Evaluate, fitted: Known, seen: Seen) -> dict[str, f
     With the headline score "auto" by the one whose mean is best. Named as the metrics of test images; NaN where there
     are no such images.
     """
-    names = SCORES.names if params.headline_score == AUTO else (params.headline_score,)
+    names = told(params) if params.headline_score == AUTO else (params.headline_score,)
     tried = [_aurocs(scorer, seen) for scorer in scorers(fitted, names).values()]
     return max(tried, key=lambda found: np.nansum([*found.values()]))  # the first of equals
 

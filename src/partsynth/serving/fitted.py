@@ -48,7 +48,7 @@ def fit_all(
     classes : in the order of the logits.
     """
     labels = {part: np.array([classes.index(row.class_name) for row in parts[part]]) for part in ("train", "val")}
-    known, choice = fit(params, model, seen, labels["train"], labels["val"])
+    known, choice = fit(params, model, seen, labels["train"], labels["val"], classes)
     name, val = params.headline_score, seen["val"]
     scores = scorers(known, [name])[name](val.features, val.logits)
     temperature = fit_temperature(val.logits, labels["val"])

@@ -33,6 +33,17 @@ class Knn(nn.Module):
         return nearest(features, self.bank, self.k)[1][:, -1]
 
 
+class KnnByClass(Knn):
+    typical: Tensor
+
+    def __init__(self, known: Known) -> None:
+        super().__init__(known)
+        self.register_buffer("typical", to_tensor(known.typical))
+
+    def forward(self, features: Tensor, logits: Tensor) -> Tensor:
+        return super().forward(features, logits) / self.typical[logits.argmax(1)]
+
+
 class MaxSoftmax(nn.Module):
     def __init__(self, known: Known) -> None:
         super().__init__()
@@ -113,6 +124,7 @@ class PrototypeCosine(nn.Module):
 
 GRAPHS: dict[str, Callable[[Known], nn.Module]] = {
     "knn": Knn,
+    "knn_by_class": KnnByClass,
     "max_softmax": MaxSoftmax,
     "energy": Energy,
     "mahalanobis": Mahalanobis,

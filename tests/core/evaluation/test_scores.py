@@ -6,10 +6,20 @@ import torch
 from pytorch_ood.detector import KNN, RMD, EnergyBased, Mahalanobis, MaxSoftmax, ViM
 from scipy.stats import spearmanr
 
+from partsynth.core.evaluation import ood
 from partsynth.core.evaluation.metrics import auroc
 from partsynth.seams import SCORES
 
-NAMES = ("knn", "max_softmax", "energy", "mahalanobis", "relative_mahalanobis", "vim", "prototype_cosine")
+NAMES = (
+    "knn",
+    "knn_by_class",
+    "max_softmax",
+    "energy",
+    "mahalanobis",
+    "relative_mahalanobis",
+    "vim",
+    "prototype_cosine",
+)
 
 
 @pytest.fixture
@@ -91,3 +101,54 @@ def test_confidence_near_one_keeps_its_order(world):
     logits = np.array([[40.0, 0, 0, 0], [45.0, 0, 0, 0]])
     found = world.scores(np.ones((2, 16)), logits)["max_softmax"]
     assert 0 < found[1] < found[0]
+
+
+def wedges(widths, seed=0, count=30):
+    """Unit features (2 count, 4) of two classes, each spread by its width in a plane of its own, and labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(2 * count) % 2
+    angle = np.asarray(widths)[labels] * rng.uniform(-1, 1, 2 * count)
+    features = np.zeros((2 * count, 4))
+    features[np.arange(2 * count), 2 * labels] = np.cos(angle)
+    features[np.arange(2 * count), 2 * labels + 1] = np.sin(angle)
+    return features, labels
+
+
+def by_class(widths, **changes):
+    """The score of other images of both classes, (60,), and their classes."""
+    features, labels = wedges(widths)
+    about = {"held_out": wedges(widths, 1), **changes}
+    fitted = ood.known(features, labels, np.eye(4)[[0, 2]], np.zeros(2), k=3, **about)
+    queries, own = wedges(widths, 2)
+    return SCORES["knn_by_class"].fit(fitted)(queries, np.eye(2)[own]), own, fitted
+
+
+def test_knn_by_class_does_not_depend_on_the_width_of_a_class():
+    narrow, _, _ = by_class([0.02, 0.02])
+    mixed, own, fitted = by_class([0.02, 0.1])
+    plain = SCORES["knn"].fit(fitted)(wedges([0.02, 0.1], 2)[0], np.eye(2)[own])
+    np.testing.assert_allclose(mixed, narrow, rtol=0.01)  # an arc is not quite its chord
+    assert np.median(plain[own == 1]) > 3 * np.median(plain[own == 0])  # one threshold would not fit both
+
+
+def test_knn_by_class_is_one_at_the_median_of_each_class_or_family():
+    features, labels = wedges([0.02, 0.1], 1)
+    _, _, fitted = by_class([0.02, 0.1])
+    own = SCORES["knn_by_class"].fit(fitted)(features, np.eye(2)[labels])
+    assert [round(float(np.median(own[labels == c])), 9) for c in (0, 1)] == [1, 1]
+    _, _, pooled = by_class([0.02, 0.1], families=[0, 0])
+    together = SCORES["knn_by_class"].fit(pooled)(features, np.eye(2)[labels])
+    assert round(float(np.median(together)), 9) == 1 and pooled.typical[0] == pooled.typical[1]
+
+
+def test_knn_by_class_without_validation_images_of_a_class():
+    features, labels = wedges([0.02, 0.1], 1)
+    first = labels == 0
+    _, _, one = by_class([0.02, 0.1], held_out=(features[first], labels[first]))
+    assert one.typical[1] == one.typical[0]  # the median of all there are
+    score, own, none = by_class([0.02, 0.1], held_out=None)
+    np.testing.assert_array_equal(score, SCORES["knn"].fit(none)(wedges([0.02, 0.1], 2)[0], np.eye(2)[own]))
+    with pytest.raises(ValueError, match="validation features"):
+        by_class([0.02, 0.1], held_out=(features[:, :3], labels))
+    with pytest.raises(ValueError, match="2 classes, families"):
+        by_class([0.02, 0.1], families=[0])

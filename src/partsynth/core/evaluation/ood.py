@@ -28,6 +28,8 @@ class Score:
     """A row of the report."""
     fit: Callable[[Known], Scorer]
     """Makes the scorer from what is known of the distribution."""
+    always: bool = True
+    """Whether every evaluation tells it; otherwise it is told where the parameters name it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Known:
     bias: Array  # (C,)
     k: int  # of nearest neighbours, chosen on validation images
     shrink: bool  # Ledoit-Wolf covariances, not empirical ones
+    held_out: tuple[Array, Array] | None = None  # features (V, D) and labels (V,) of in-distribution validation images
+    families: Array | None = None  # (C,) what classes are pooled by, integers; None = each is alone
 
     @property
     def one_hot(self) -> Array:
@@ -57,6 +61,21 @@ class Known:
         return unit(self.features)
 
     @cached_property
+    def typical(self) -> Array:
+        """(C,) median kNN distance of the validation images of each class's family, at least 1e-6.
+
+        A family without validation images has the median of all; where there are none at all, it is 1.
+        """
+        families = np.arange(len(self.bias)) if self.families is None else self.families
+        if self.held_out is None or not len(self.held_out[0]):
+            return np.ones(len(families))
+        features, labels = self.held_out
+        distance = neighbours(self, features, self.k)[0][:, -1]  # (V,)
+        own = families[labels]
+        medians = [np.median(distance[own == f] if (own == f).any() else distance) for f in families]
+        return np.maximum(medians, 1e-6)
+
+    @cached_property
     def classes(self) -> Gaussian:
         """One Gaussian per class, with a tied covariance."""
         means = self.one_hot.T @ self.features / self.sizes  # (C, D)
@@ -70,7 +89,14 @@ class Known:
 
 
 def known(
-    features: ArrayLike, labels: ArrayLike, weight: ArrayLike, bias: ArrayLike, k: int = 1, shrink: bool = True
+    features: ArrayLike,
+    labels: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike,
+    k: int = 1,
+    shrink: bool = True,
+    held_out: tuple[ArrayLike, ArrayLike] | None = None,
+    families: ArrayLike | None = None,
 ) -> Known:
     """What scores are fitted to, checked.
 
@@ -81,6 +107,8 @@ def known(
     weight, bias : (C, D) and (C,), the linear probe's.
     k : nearest neighbours, at most N.
     shrink : Ledoit-Wolf covariances (Ledoit & Wolf 2004), needed where N is not far above D; False = empirical ones.
+    held_out : features (V, D) and labels (V,) of in-distribution validation images, for scores that compare with them.
+    families : (C,) integers: classes of one number are compared with their common validation images.
 
     Raises
     ------
@@ -97,7 +125,13 @@ def known(
     present = np.unique(labels)
     if present.tolist() != list(range(len(bias))):
         raise ValueError(f"{len(bias)} classes, but the known images show {present.tolist()}")
-    return Known(features, labels, weight, bias, k, shrink)
+    kept = None if held_out is None else (np.asarray(held_out[0], dtype=np.float64), np.asarray(held_out[1]))
+    if kept is not None and kept[0].shape != (len(kept[1]), dims):
+        raise ValueError(f"validation features {kept[0].shape}, labels {kept[1].shape}")
+    pooled = None if families is None else np.asarray(families)
+    if pooled is not None and pooled.shape != (len(bias),):
+        raise ValueError(f"{len(bias)} classes, families {pooled.shape}")
+    return Known(features, labels, weight, bias, k, shrink, kept, pooled)
 
 
 @dataclass(frozen=True)
