@@ -483,7 +483,8 @@ def study_params(rule: str = "accepted", steps: int = 6, **settings: object):
         eval_every=max(2, steps // 4),
         classifier_steps=10,
     )
-    wanted = {"trials": 4, "storage": ".work/study.journal", "min_ood_auroc": 0.0, "heartbeat": 1} | settings
+    wanted = {"trials": 4, "storage": ".work/study.journal", "min_ood_auroc": 0.0, "heartbeat": 1}
+    wanted |= {"retrain": 0} | settings
     return Params(select=select, train=small, study=Study(**wanted))
 
 

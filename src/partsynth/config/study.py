@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from partsynth.config.base import Count, Fraction, Positive, Section, Seed
 
@@ -52,6 +52,11 @@ class Study(Section):
     """A journal file, or an Optuna RDB URL (postgresql://...)."""
     seed: Seed = 0
     """Of the sampler and the trainings."""
+    retrain: Annotated[int, Field(ge=0)] = 3
+    """The best trials that are trained again on new seeds, once the study has its trials; 0 = none. The best of many
+    figures is too good by chance: what is found then is what the parameters are worth, and `study apply` goes by it."""
+    retrain_seeds: Count = 2
+    """New seeds for each of them."""
     heartbeat: Count = 15
     """Seconds between signs of life on an RDB; a trial silent for three of them is given to another worker."""
     space: StudySpace = StudySpace()

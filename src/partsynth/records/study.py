@@ -14,6 +14,14 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Retrained(_Model):
+    """A trial's parameters trained again on seeds that the search did not use; means of validation figures."""
+
+    seeds: list[int]
+    val_accuracy: float
+    near_ood_auroc: float | None = None
+
+
 class TrialResult(_Model):
     """One trial; figures are of validation images, and those that it did not come to are left out of the file."""
 
@@ -33,6 +41,8 @@ class TrialResult(_Model):
     mlflow_run_id: str | None
     retry_of: int | None
     """Number of the trial whose parameters it tries again."""
+    retrained: Retrained | None = None
+    """Of one of the best; its own figure is the best of many, and too good by chance."""
 
     @property
     def complete(self) -> bool:
@@ -66,12 +76,20 @@ class StudyResults(_Model):
     counts: dict[str, int]
     """State, in small letters -> trials."""
     best: int | None
+    """By the search's own figures."""
+    chosen: int | None = None
+    """By those of the retrained ones, where the best have been trained again."""
     pareto: list[int]
     """Numbers of the trials at the front of accuracy and near-OOD AUROC; empty in constrained mode."""
     importance: dict[str, float]
     """Share of the accuracy's variation that each parameter explains."""
     history: list[HistoryPoint]
     trials: list[TrialResult]
+
+    @property
+    def answer(self) -> int | None:
+        """The trial to take."""
+        return self.best if self.chosen is None else self.chosen
 
     def plain(self) -> dict[str, Any]:
         """As it stands in the file."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from partsynth.config.params import Params
 from partsynth.errors import UserError
-from partsynth.records.study import StudyResults, TrialResult
+from partsynth.records.study import Retrained, StudyResults, TrialResult
 from partsynth.store.files import write_text_atomic
 from partsynth.store.layout import Layout
 from partsynth.store.yaml_rule import dump_yaml, load_yaml
@@ -16,7 +16,8 @@ from partsynth.study.results import results
 
 
 def apply(params: Params, root: Path, out: Path, trial: int | None = None) -> Path:
-    """Write params.yaml with a trial's parameters (the best one's by default) to a new preset file ``out``.
+    """Write params.yaml with a trial's parameters to a new preset file ``out``; by default those of the best of the
+    trials that were trained again on new seeds, or, where none was, of the best trial.
 
     params.yaml itself is left alone: compare the two files, then copy.
 
@@ -33,18 +34,31 @@ def apply(params: Params, root: Path, out: Path, trial: int | None = None) -> Pa
     found = results(params, root)
     chosen = _choose(found, trial)
     content = _tuned(load_yaml(source.read_text()), params, found, chosen)
-    near = "" if chosen.near_ood_auroc is None else f", near-OOD AUROC {chosen.near_ood_auroc:.4f}"
     head = (
         f"# Trial {chosen.number} of study {found.study} ({found.setup}, {found.mode}): validation accuracy "
-        f"{chosen.val_accuracy:.4f}{near}.\n"
+        f"{_figures(chosen)}.\n{_again(chosen)}"
         f"# MLflow run {chosen.mlflow_run_id}. Made by partsynth study apply from params.yaml.\n"
     )
     write_text_atomic(target, head + dump_yaml(content, width=120))
     return target
 
 
+def _figures(told: TrialResult | Retrained) -> str:
+    near = "" if told.near_ood_auroc is None else f", near-OOD AUROC {told.near_ood_auroc:.4f}"
+    return f"{told.val_accuracy:.4f}{near}"
+
+
+def _again(chosen: TrialResult) -> str:
+    """What the parameters are worth, where they were trained again."""
+    if (again := chosen.retrained) is None:
+        return ""
+    return (
+        f"# Chosen among many by that, it is too good by chance: on {len(again.seeds)} new seeds {_figures(again)}.\n"
+    )
+
+
 def _choose(found: StudyResults, trial: int | None) -> TrialResult:
-    number = found.best if trial is None else trial
+    number = found.answer if trial is None else trial
     if number is None:
         raise UserError(f"no trial of study {found.study} keeps the limits: more trials, or other limits")
     complete = {t.number: t for t in found.trials if t.complete}

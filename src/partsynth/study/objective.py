@@ -78,9 +78,31 @@ class Objective:
         drawn = self._draw(trial)
         return self._tell(trial, drawn, self._train(trial, frozen, drawn))
 
+    def again(self, trial: FrozenTrial, seed: int) -> dict[str, float]:
+        """Figures of a complete trial's parameters, trained on another seed.
+
+        Raises
+        ------
+        NonFinite
+            where the loss becomes no number.
+        """
+        drawn = self._drawn(trial.params)
+        name = f"{self.params.study.name}-trial{trial.number}-seed{seed}"
+        spec = self._spec(trial.number, None, drawn, seed=seed, name=name, tags={"retrained": trial.number})
+        with training_run(self.root, spec) as run:
+            if drawn.table is not None:
+                run.log_file(TABLE, drawn.table)
+            figures = self.measure(drawn.train, drawn.rows, self._logs(run), seed)
+            run.log_metrics({name: value for name, value in figures.items() if not math.isnan(value)})
+        return figures
+
     def _draw(self, trial: optuna.Trial) -> Drawn:
         limits = space.ranges(self.params, self.data)
-        values = {name: trial.suggest_float(name, low, high, log=log) for name, (low, high, log) in limits.items()}
+        return self._drawn(
+            {name: trial.suggest_float(name, low, high, log=log) for name, (low, high, log) in limits.items()}
+        )
+
+    def _drawn(self, values: dict[str, float]) -> Drawn:
         train, select = space.settings(self.params, values)
         if self.data.band is None or self.params.study.space.band is None:
             digest = self.data.digests[self.data.table]
@@ -108,7 +130,7 @@ class Objective:
     def _train(self, trial: optuna.Trial, frozen: FrozenTrial, drawn: Drawn) -> dict[str, float]:
         """Figures of the training, in an MLflow run that takes the place of that of an earlier attempt."""
         before = frozen.user_attrs.get("mlflow_run_id")  # inherited from the attempt that this one repeats
-        with training_run(self.root, self._spec(trial, original(frozen), drawn)) as run:
+        with training_run(self.root, self._spec(trial.number, original(frozen), drawn)) as run:
             trial.set_user_attr("mlflow_run_id", run.run_id)
             if before:
                 end_run(self.root, before, "KILLED", {"superseded_by": run.run_id})
@@ -117,7 +139,7 @@ class Objective:
             figures: dict[str, float] | None = None
             why = ""
             try:
-                figures = self.measure(drawn.train, drawn.rows, self._listener(trial, run))
+                figures = self.measure(drawn.train, drawn.rows, self._listener(trial, run), self.params.study.seed)
             except (optuna.TrialPruned, NonFinite) as stop:  # pruned, so that the sampler keeps away from there
                 why = str(stop)
                 run.status = "KILLED"
@@ -130,24 +152,34 @@ class Objective:
             raise optuna.TrialPruned(why)
         return figures
 
-    def _spec(self, trial: optuna.Trial, origin: int | None, drawn: Drawn) -> RunSpec:
-        """``origin`` is the number of the trial that this one repeats."""
+    def _spec(
+        self,
+        trial: int,
+        origin: int | None,
+        drawn: Drawn,
+        *,
+        seed: int | None = None,
+        name: str = "",
+        tags: dict[str, Any] | None = None,
+    ) -> RunSpec:
+        """``origin`` is the number of the trial that this one repeats; ``seed`` that of a training on another one."""
         study = self.params.study
-        number = trial.number if origin is None else origin
+        number = trial if origin is None else origin
+        other = [] if seed is None else [seed]
         params: dict[str, Any] = {
             "train": drawn.train.model_dump(mode="json"),
             "setup": study.setup,
-            "seed": study.seed,
+            "seed": study.seed if seed is None else seed,
         }
         if drawn.table is not None:
             params["select"] = drawn.select.model_dump(mode="json")
-        tags = {"study": study.name, "trial": trial.number} | ({} if origin is None else {"retry_of": origin})
+        told = tags or {"trial": trial} | ({} if origin is None else {"retry_of": origin})
         table = self.data.table if drawn.table is None else TABLE
         return RunSpec(
             stage="study",
             setup=study.setup,
-            seed=study.seed,
-            fingerprint=fingerprint([study.name, number, drawn.train, drawn.select, drawn.digest]),
+            seed=study.seed if seed is None else seed,
+            fingerprint=fingerprint([study.name, number, drawn.train, drawn.select, drawn.digest, *other]),
             params=params,
             inputs=[
                 DataInput("real", REAL),
@@ -158,17 +190,24 @@ class Objective:
                     for name, role in self.data.sets
                 ),
             ],
-            tags=tags,
+            tags={"study": study.name} | told,
             parent_run_id=self.parent,
             experiment=STUDIES,
-            name=f"{study.name}-trial{trial.number}",
+            name=name or f"{study.name}-trial{trial}",
         )
+
+    def _logs(self, run: TrainingRun) -> Callable[[Measurement], None]:
+        def measured(m: Measurement) -> None:
+            run.log_metrics({"val_accuracy_knn": m.val_accuracy_knn, "loss": m.loss}, m.step)
+
+        return measured
 
     def _listener(self, trial: optuna.Trial, run: TrainingRun) -> Callable[[Measurement], None]:
         """Logs the state of a training, and ends one that falls behind."""
+        log = self._logs(run)
 
         def measured(m: Measurement) -> None:
-            run.log_metrics({"val_accuracy_knn": m.val_accuracy_knn, "loss": m.loss}, m.step)
+            log(m)
             if self.params.study.mode == "constrained":
                 trial.report(m.val_accuracy_knn, m.step)
                 if trial.should_prune():

@@ -14,6 +14,8 @@ from partsynth.store.files import write_json
 from partsynth.store.layout import STUDIES
 from partsynth.study.results import results
 
+AGAIN = ("again: accuracy", "again: AUROC")  # of trials that were trained again on new seeds
+
 
 def show(params: Params, root: Path) -> Path:
     """Print table, importance, Pareto front and history, and write them to ``reports/studies/<name>.json``."""
@@ -32,7 +34,7 @@ def print_results(found: StudyResults) -> None:
     rows = [_row(found, trial, names) for trial in order]
     counts = ", ".join(f"{n} {state}" for state, n in found.counts.items())
     table = Table(title=f"study {found.study}: {found.setup}, {found.mode} ({counts})")
-    told = ("trial", "state", "val accuracy", "near AUROC", "drift", "limits kept", *names)
+    told = ("trial", "state", "val accuracy", "near AUROC", "drift", "limits kept", *AGAIN, *names)
     heads = [name.replace("_", " ") for name in told]
     cells = zip(*rows, strict=True) if rows else [()] * len(heads)
     # headings break between words, never within; a terminal too narrow folds lines, but nothing is cut off
@@ -44,6 +46,8 @@ def print_results(found: StudyResults) -> None:
     console = Console(width=max(Console().width, sum(widths) + 3 * len(widths) + 1))
     console.print(table)
     best = "no trial keeps the limits" if found.best is None else f"best: trial {found.best} (*)"
+    if found.chosen is not None:
+        best += f"; trained again on new seeds: trial {found.chosen} (+), which `study apply` takes"
     console.print(best + (f"; Pareto front: {', '.join(map(str, found.pareto))} (p)" if found.pareto else ""))
     for name, share in sorted(found.importance.items(), key=lambda item: -item[1]):
         console.print(f"  {name:22s} {'#' * round(40 * share)} {share:.2f}")
@@ -53,10 +57,13 @@ def print_results(found: StudyResults) -> None:
 
 def _row(found: StudyResults, trial: TrialResult, names: list[str]) -> list[str]:
     mark = "*" if trial.number == found.best else "p" if trial.number in found.pareto else ""
+    mark += "+" if trial.number == found.chosen else ""
+    again = trial.retrained
     kept = {True: "yes", False: "no", None: ""}[trial.feasible]
     figures = [_number(value) for value in (trial.val_accuracy, trial.near_ood_auroc, trial.drift)]
+    second = ["", ""] if again is None else [_number(again.val_accuracy), _number(again.near_ood_auroc)]
     drawn = [_number(trial.params.get(name)) for name in names]
-    return [f"{trial.number}{mark}", trial.state.lower(), *figures, kept, *drawn]
+    return [f"{trial.number}{mark}", trial.state.lower(), *figures, kept, *second, *drawn]
 
 
 def _number(value: float | None) -> str:

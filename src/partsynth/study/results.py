@@ -10,8 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from partsynth.config.params import Params
-from partsynth.config.study import Study
-from partsynth.records.study import HistoryPoint, Limits, StateName, StudyResults, TrialResult
+from partsynth.records.study import HistoryPoint, Limits, Retrained, StateName, StudyResults, TrialResult
+from partsynth.study import retrain
 from partsynth.study.retries import original
 from partsynth.study.storage import load_study
 
@@ -29,36 +29,29 @@ def results(params: Params, root: Path) -> StudyResults:
     study = load_study(params.study, root)
     trials = [t for t in study.get_trials(deepcopy=False) if not t.user_attrs.get("surplus")]
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    feasible = [t for t in complete if all(value <= 0 for value in t.constraints.values())]
-    keeping = {t.number for t in feasible}
+    keeping = {t.number for t in retrain.keeping(study)}
     pareto = len(study.directions) > 1
     front = study.best_trials if pareto else []
-    identity = study.user_attrs.get("identity", {})
+    answers = retrain.answers(study, params.study)
+    attributes = study.user_attrs
+    identity = attributes.get("identity", {})
+    again = retrain.retrained(study, params.study, attributes)
+    chosen = retrain.choice(study, params.study, again)
     return StudyResults(
         study=params.study.name,
         setup=identity.get("setup"),
         mode="pareto" if pareto else "constrained",
         limits=Limits(near_ood_auroc=params.study.min_ood_auroc, drift=params.study.max_drift),
-        mlflow_run_id=study.user_attrs.get("mlflow_run_id"),
+        mlflow_run_id=attributes.get("mlflow_run_id"),
         data=identity.get("data"),
         counts={state.name.lower(): n for state in TrialState if (n := sum(t.state == state for t in trials))},
-        best=_best(_answers(front, params.study) if pareto else feasible),
+        best=answers[0].number if answers else None,
+        **({} if chosen is None else {"chosen": chosen}),
         pareto=[t.number for t in front],
         importance=_importance(study, complete),
         history=_history(complete, keeping),
-        trials=[_trial(t, t.number in keeping) for t in trials],
+        trials=[_trial(t, t.number in keeping, again.get(t.number)) for t in trials],
     )
-
-
-def _answers(front: list[FrozenTrial], settings: Study) -> list[FrozenTrial]:
-    """Of a front, those that keep the constrained mode's limit, where there are any: one answer is wanted."""
-    return [t for t in front if t.values[1] >= settings.min_ood_auroc] or front
-
-
-def _best(trials: list[FrozenTrial]) -> int | None:
-    """The most accurate; of equals that of the higher second value, then the first."""
-    best = max(trials, key=lambda t: (t.values[0], t.values[-1], -t.number), default=None)
-    return None if best is None else best.number
 
 
 def _history(complete: list[FrozenTrial], keeping: set[int]) -> list[HistoryPoint]:
@@ -85,11 +78,12 @@ def _importance(study: optuna.Study, complete: list[FrozenTrial]) -> dict[str, f
     return {name: float(value) for name, value in found.items()}
 
 
-def _trial(trial: FrozenTrial, feasible: bool) -> TrialResult:
+def _trial(trial: FrozenTrial, feasible: bool, again: Retrained | None) -> TrialResult:
     seconds = None
     if trial.datetime_complete and trial.datetime_start:
         seconds = round((trial.datetime_complete - trial.datetime_start).total_seconds(), 1)
     kept: dict[str, Any] = {name: trial.user_attrs[name] for name in KEPT if name in trial.user_attrs}
+    kept |= {} if again is None else {"retrained": again}
     return TrialResult(
         number=trial.number,
         state=cast(StateName, trial.state.name),

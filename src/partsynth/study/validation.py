@@ -30,7 +30,7 @@ class ValidatedTraining:
         self._ood: dict[int, dict[str, np.ndarray]] = {}  # by pixels a side, which a setup may have of its own
 
     def __call__(
-        self, train: Train, rows: Sequence[SelectedRecord], on_measure: Callable[[Measurement], None]
+        self, train: Train, rows: Sequence[SelectedRecord], on_measure: Callable[[Measurement], None], seed: int
     ) -> dict[str, float]:
         """``val_accuracy``, and ``near_ood_auroc`` and ``far_ood_auroc`` (NaN where there are no such images).
 
@@ -42,14 +42,14 @@ class ValidatedTraining:
         images = load_images(rows, self.data.validation, train.size, self.root)
         accelerator = make_accelerator(train)
         torch.set_num_threads(self.threads)
-        seed, root = self.params.study.seed, self.root
+        root = self.root
         fitted = fit.fit(images, train, seed, accelerator=accelerator, on_measure=on_measure, root=root)
         evaluate, real = self.params.evaluate, np.flatnonzero(images.is_real)
         shown = {"train": images.images.numpy()[real], "val": images.val_images.numpy(), **self._unknown(train.size)}
         seen = scoring.embed(fitted.model, shown, evaluate.batch_size)
         if isinstance(kept := fitted.model.encoder.memory, FrozenFeatures):
             kept.keep()  # for the next trial
-        known, _ = scoring.fit(evaluate, fitted.model, seen, images.labels[real], images.val_labels)
+        known, _ = scoring.fit(evaluate, fitted.model, seen, images.labels[real], images.val_labels, images.classes)
         return {"val_accuracy": fitted.metrics["val_accuracy"]} | scoring.validation_auroc(evaluate, known, seen)
 
     def _unknown(self, size: int) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ from partsynth.lineage.status import outdated_stages
 from partsynth.records.study import StudyResults
 from partsynth.store import process
 from partsynth.store.hashing import seed_from
-from partsynth.study import space
+from partsynth.study import retrain, space
 from partsynth.study.create import open_or_create
 from partsynth.study.objective import Objective, Surplus
 from partsynth.study.results import results
@@ -36,6 +36,7 @@ from partsynth.study.retries import put_back, revive
 from partsynth.study.storage import is_database, load_study, shown
 from partsynth.tracking.studies import end_run
 from partsynth.tracking.views import Status
+from partsynth.training.result import NonFinite
 
 POLL = 1.0  # seconds between looks at what other workers are at
 PATIENCE = 60.0  # seconds that interrupted workers have to put their trials back
@@ -153,12 +154,28 @@ def _work(worker: Worker, stop: process.Stop) -> None:
         revive(study, heartbeats=is_database(settings))
         states = [t.state for t in study.get_trials(deepcopy=False)]
         if states.count(TrialState.COMPLETE) >= settings.trials:
+            _retrain(study, objective, worker, stop)
             return
         if states.count(TrialState.COMPLETE) + states.count(TrialState.RUNNING) >= settings.trials:
             time.sleep(POLL)  # others are at the last trials; should they die, theirs come here
             continue
         _refuse_endless_pruning(states, settings)
         failures = _one(study, objective, settings.name, failures, stop)
+
+
+def _retrain(study: optuna.Study, objective: Objective, worker: Worker, stop: process.Stop) -> None:
+    """Train the best trials again on new seeds; what is done stays done, whoever is killed."""
+    settings = worker.params.study
+    for trial, seed in retrain.open_jobs(study, settings, worker.index):
+        stop.obey()
+        try:
+            figures = objective.again(trial, seed)
+        except NonFinite as error:
+            print(f"study {settings.name}: trial {trial.number} on seed {seed}: {error}")
+            figures = {"val_accuracy": 0.0, "near_ood_auroc": 0.0}
+        study.set_user_attr(retrain.key(trial, seed), retrain.plain(figures))
+        told = f"accuracy {figures['val_accuracy']:.3f} ({trial.values[0]:.3f} before)"
+        print(f"study {settings.name}: trial {trial.number} on a new seed: {told}")
 
 
 def _refuse_endless_pruning(states: Sequence[TrialState], settings: Study) -> None:

@@ -19,6 +19,7 @@ def about(study: dict[str, Any]) -> dict[str, Any]:
     return {
         "study": study,
         "complete": complete,
+        "again": next((len(t["retrained"]["seeds"]) for t in complete if t.get("retrained")), 0),
         "drawn": figures.study(study) if complete else None,
         "parameters": sorted({name for t in study["trials"] for name in t["params"]}),
     }
