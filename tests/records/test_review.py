@@ -9,7 +9,8 @@ from helpers.rows import decision
 
 from partsynth.errors import UserError
 from partsynth.records.manifest import write_manifest
-from partsynth.records.review import ReviewRecord, contradictions, decided, read_review
+from partsynth.records.review import ReviewRecord, contradictions, decided, image_of, read_review
+from partsynth.selection.reviewed import obeyed
 
 
 def written(folder: Path, rows: list[ReviewRecord]) -> Path:
@@ -83,3 +84,14 @@ def test_the_decision_that_counts_is_a_firm_one_with_the_class_named_the_first_o
         "a": ("carl", "other_class (disc)"),
         "b": ("carl", "accept"),
     }
+
+
+def test_a_decision_stays_with_its_image_when_the_set_goes_into_shards(tmp_path: Path) -> None:
+    as_file = decision("a", "drop")
+    folder = as_file.path.split("/gear/")[0]
+    packed = as_file.model_copy(update={"path": f"{folder}/shard-00003.tar/gear/a.png"})
+    assert as_file.path == f"{folder}/gear/a.png"
+    assert packed.image == as_file.image and packed.key == as_file.key
+    assert image_of(packed.model_copy(update={"sha256": "f" * 64})) != packed.image
+    assert contradictions([as_file, packed.model_copy(update={"decision": "accept", "reviewer": "another"})])
+    assert obeyed([as_file], [packed]) == {packed.path: as_file}

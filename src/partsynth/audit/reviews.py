@@ -13,7 +13,7 @@ from partsynth.config.training import SelectSetup
 from partsynth.errors import UserError
 from partsynth.lineage.graph import StageEntry, Stages, covers
 from partsynth.records.manifest import read_manifest
-from partsynth.records.review import ReviewRecord, read_review
+from partsynth.records.review import ReviewRecord, image_of, read_review
 from partsynth.records.rows import AugmentedRecord, SelectedRecord
 from partsynth.selection.reviewed import keeps_out, obeyed
 from partsynth.store.layout import AUGMENTED, NO_REVIEW, REVIEW, SELECTED
@@ -55,7 +55,8 @@ def check_reviews(
     for stage in stages.values():
         faults += _table_faults(space, stage, reviews, synthetic)
     rows = [row for table in reviews.values() for row in table]
-    stale = sum(row.path not in synthetic or synthetic[row.path].sha256 != row.sha256 for row in rows)
+    present = {image_of(row) for row in synthetic.values()}
+    stale = sum(row.image not in present for row in rows)
     counts = {"decisions": len(rows)} if rows else {}
     return counts | ({"decisions on other bytes, not obeyed": stale} if stale else {}), faults
 

@@ -174,4 +174,6 @@ def _fetched(objects: Objects, md5: str) -> Path:
     path = objects.path(md5)
     if not path.is_file():
         objects.fetch([md5])
+        if not path.is_file():
+            objects.read(md5)  # it says what lacks
     return path

@@ -16,6 +16,7 @@ from pydantic import StringConstraints, field_validator, model_validator
 from partsynth.errors import UserError, listed
 from partsynth.records.manifest import parse_manifest, read_text
 from partsynth.records.rows import Record
+from partsynth.store.shards import as_file
 
 Decision = Literal["accept", "drop", "other_class", "unsure"]
 DECISIONS: dict[Decision, str] = {
@@ -39,11 +40,11 @@ class ReviewRecord(Record):
 
     @property
     def key(self) -> tuple[str, ...]:
-        return (self.path, self.reviewer)
+        return (as_file(self.path), self.reviewer)
 
     @property
     def image(self) -> Image:
-        return self.path, self.sha256
+        return image_of(self)
 
     @property
     def told(self) -> str:
@@ -64,6 +65,11 @@ class ReviewRecord(Record):
         if self.other_class == self.class_name:
             raise ValueError(f"other_class is the image's own class {self.class_name!r}: that is the decision accept")
         return self
+
+
+def image_of(row: Record) -> Image:
+    """What a decision is about: bytes at a path, that of a file, so that it stays when its set goes into shards."""
+    return as_file(row.path), row.sha256
 
 
 def read_review(path: Path) -> list[ReviewRecord]:

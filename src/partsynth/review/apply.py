@@ -72,7 +72,7 @@ def apply(root: Path, file: Path, overrule: bool = False) -> list[Applied]:
     merged: dict[str, tuple[list[ReviewRecord], list[ReviewRecord], list[ReviewRecord]]] = {}
     for name, decisions in by_set.items():
         manifest = layout.augmentation_set(name) / MANIFEST
-        known = {row.path: row for row in read_augmented(manifest)} if manifest.is_file() else {}
+        known = {shards.as_file(row.path): row for row in read_augmented(manifest)} if manifest.is_file() else {}
         faults += _image_faults(root, decisions, known)
         faults += _class_faults(decisions, classes)
         before = read_review(layout.review(name)) if layout.review(name).is_file() else []
@@ -125,12 +125,12 @@ def _image_faults(root: Path, rows: Sequence[ReviewRecord], known: Mapping[str, 
     faults = []
     for path in dict.fromkeys(row.path for row in rows):
         decisions = [row for row in rows if row.path == path]
-        image = known.get(path)
+        image = known.get(shards.as_file(path))
         if image is None or any(row.class_name != image.class_name for row in decisions):
             faults.append(f"{path} ({decisions[0].class_name}) is no image of any set here")
         elif any(row.sha256 != image.sha256 for row in decisions):
             faults.append(f"{path} was made anew since it was reviewed (other bytes): review it again")
-        elif not shards.exists(root, path) or sha256_bytes(shards.read(root, path)) != image.sha256:
+        elif not shards.exists(root, image.path) or sha256_bytes(shards.read(root, image.path)) != image.sha256:
             faults.append(f"{path} is missing or altered here, so the decision cannot be checked: dvc checkout")
     return faults
 
@@ -151,11 +151,11 @@ def _merge(
 
     Decisions on other bytes of an image give way to any on its present ones.
     """
-    keys, images, paths = {row.key for row in new}, by_image(new), {row.path for row in new}
+    keys, images, paths = {row.key for row in new}, by_image(new), {row.image[0] for row in new}
     kept: list[ReviewRecord] = []
     gone: list[ReviewRecord] = []
     for row in before:
-        if row.key in keys or (row.path in paths and row.image not in images):
+        if row.key in keys or (row.image[0] in paths and row.image not in images):
             continue
         if overrule and contradictions([row, *images.get(row.image, [])]):
             gone.append(row)

@@ -13,10 +13,10 @@ from partsynth.config.models import Reference
 from partsynth.errors import UserError
 from partsynth.quality.features import Encoder
 from partsynth.quality.measure import measure
-from partsynth.quality.real_parts import measure_real, real_parts
+from partsynth.quality.real_parts import real_parts
 from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
-from partsynth.records.review import ReviewRecord, decided, read_review
+from partsynth.records.review import ReviewRecord, decided, image_of, read_review
 from partsynth.records.rows import AugmentedRecord, RealRecord, VerdictRecord
 from partsynth.store.hashing import seed_from, sha256_file
 from partsynth.store.layout import MANIFEST, Layout
@@ -85,8 +85,7 @@ def collect(root: Path, set_name: str, reference: Reference, accepted: int, seed
         set_name=set_name,
         version=sha256_file(manifest)[:VERSION],
         shown=[
-            Shown(row, verdicts[row.path], own[row.path], others[row.path], final.get((row.path, row.sha256)))
-            for row in wanted
+            Shown(row, verdicts[row.path], own[row.path], others[row.path], final.get(image_of(row))) for row in wanted
         ],
         sources={row.path: row for row in train},
         classes=known_classes(layout),
@@ -133,7 +132,7 @@ def _nearest(
     features = measure(
         rows, root, embed, reference.batch_size, embed.folder / f"{set_name}.safetensors"
     ).features  # (N, D)
-    measured, _ = measure_real(real, "pictures", root, embed)
+    measured = measure(real, root, embed, reference.batch_size, embed.folder / "real.safetensors")
     training = [i for i, row in enumerate(real) if row.split == "train"]
     train = [real[i] for i in training]
     bank = measured.features[training].astype(np.float64)  # (M, D)

@@ -21,14 +21,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from partsynth.config.training import SelectSetup
-from partsynth.records.review import ReviewRecord, decided
+from partsynth.records.review import ReviewRecord, decided, image_of
 from partsynth.records.rows import Record, VerdictRecord
 
 
 def obeyed(rows: Sequence[ReviewRecord], images: Iterable[Record]) -> dict[str, ReviewRecord]:
     """Path of an image -> the decision on it; decisions on other bytes than the image has are left out."""
     final = decided(rows)
-    return {i.path: decision for i in images if (decision := final.get((i.path, i.sha256))) is not None}
+    return {i.path: decision for i in images if (decision := final.get(image_of(i))) is not None}
 
 
 def keeps_out(decision: ReviewRecord, params: SelectSetup) -> bool:

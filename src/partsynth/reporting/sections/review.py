@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from partsynth.records.review import ReviewRecord, decided
+from partsynth.records.review import ReviewRecord, decided, image_of
 from partsynth.reporting.agreement import Agreement, agreement
 from partsynth.reporting.inputs import Contents
 from partsynth.reporting.thumbnails import Thumbnail, thumbnail
@@ -29,7 +29,7 @@ def reviewed(contents: Contents, name: str) -> Reviewed | None:
     """None where no decision is on an image as it is now."""
     verdicts = contents.verdicts.get(name, {})
     final = decided(contents.reviews[name])
-    decisions = {v.path: final[v.path, v.sha256] for v in verdicts.values() if (v.path, v.sha256) in final}
+    decisions = {v.path: final[image_of(v)] for v in verdicts.values() if image_of(v) in final}
     if not decisions:
         return None
     judged = sorted(verdicts.values(), key=lambda v: (-v.percentile, -v.drift, v.path))
