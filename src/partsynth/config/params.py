@@ -39,7 +39,7 @@ class Params(Section):
     launch: Annotated[str, unless("")] = ""
     """What starts several processes for each of the stages tokens, calibrate, generate, quality and evaluate, such as
     ``accelerate launch --multi_gpu --num_processes 2 -m partsynth.cli``; empty = one process. Their products' bytes do
-    not depend on it, so DVC does not watch this key. $NAMES in it are the environment's."""
+    not depend on it (docs/scaling.md), so DVC does not watch this key. $NAMES in it are the environment's."""
 
     @field_validator("sets", "select")
     @classmethod
