@@ -137,7 +137,9 @@ def _load(parts: Parts, size: int, root: Path) -> dict[str, np.ndarray]:
 
     loaded = {}
     for part, rows in track(parts.items(), description="reading", transient=True):
-        loaded[part] = np.stack([load_image(root, row, size) for row in rows])
+        loaded[part] = np.zeros((len(rows), size, size, 3), dtype=np.uint8)
+        for i, row in enumerate(rows):
+            loaded[part][i] = load_image(root, row, size)
     return loaded
 
 
