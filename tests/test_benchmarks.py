@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import base_model
+import growth
 import numpy as np
 import probes
 import pytest
@@ -123,3 +124,27 @@ def test_states_asked_for_are_balanced() -> None:
     states = base_model.asked_states(100)
     assert {states.count(s) for s in base_model.STATES} == {20}
     assert len({states[i] for i in range(0, 100, 2)}) == 5
+
+
+def test_growth_is_told_per_ten_times_as_many_images_and_for_a_million() -> None:
+    made = [
+        {"step": "select", "storage": kept, "images": n, "seconds": t, "peak_mb": mb, "files": n, "set_mb": 1.0}
+        for kept, taken in (("files", (2.0, 11.0, 200.0)), ("shards", (2.0, 10.0, 90.0)))
+        for n, t, mb in zip((1_000, 10_000, 100_000), taken, (100, 100, 150), strict=True)
+    ]
+    told = {(g["storage"], g["from"]): g for g in growth.growth(made, "seconds")}
+    assert told["files", 1_000]["time_for_10x"] == 5.5 and told["files", 1_000]["met"]
+    assert told["files", 10_000]["time_for_10x"] == 18.18 and not told["files", 10_000]["met"]
+    assert told["shards", 10_000]["million_seconds"] == 890 and told["shards", 1_000]["million_seconds"] is None
+    assert told["shards", 10_000]["memory"] == 1.5
+    shown = growth.table(
+        {
+            "command": "c",
+            "commit": "a",
+            "machine": "m",
+            "clock": "seconds",
+            "results": made,
+            "growth": list(told.values()),
+        }
+    )
+    assert "| select | shards | 2.0 / 100 | 10.0 / 100 | 90.0 / 150 | 9.0 x time, 1.5 x memory | 890 s |" in shown
