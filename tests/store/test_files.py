@@ -11,7 +11,7 @@ import pytest
 
 from partsynth.errors import UserError
 from partsynth.store import files
-from partsynth.store.files import read_json, write_json, write_text_atomic
+from partsynth.store.files import inside, read_json, write_json, write_text_atomic
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,3 +114,9 @@ def test_dvc_s_own_links_are_inside_and_others_are_not(tmp_path: Path) -> None:
     for name in ("data/b.png", "data/c.png", f"data/folder/{cached.name}"):
         with pytest.raises(UserError, match="leaves the folder"):
             files.inside(tmp_path / "project", name)
+
+
+def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to("a.png")
+    with pytest.raises(UserError, match=r"a\.png is a link that leads back to itself|leaves the folder"):
+        inside(tmp_path, "a.png")

@@ -90,3 +90,11 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
         found.append((kind, body))
         at += 12 + length
     return found
+
+
+def test_a_header_of_very_many_pixels_is_no_current_image(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    write_png(path, np.zeros((4, 4), np.uint8), "mark", "trainedAlgorithmicMedia")
+    head = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + path.read_bytes()[24:29]
+    path.write_bytes(path.read_bytes()[:12] + head + zlib.crc32(head).to_bytes(4, "big") + path.read_bytes()[33:])
+    assert not is_current(path, "mark", "trainedAlgorithmicMedia")

@@ -17,6 +17,9 @@ from partsynth.lineage.remotes import remote_faults
 from partsynth.store.addresses import masked
 from partsynth.store.files import inside, write_bytes_atomic
 
+SEND = "`partsynth audit push` in a copy of the project that still has it sends it there"
+NO_REMOTE = "no remote is configured: `dvc remote add -d NAME ADDRESS` names one that it was sent to"
+
 
 @dataclass(frozen=True)
 class PipelineStage:
@@ -185,7 +188,7 @@ class Objects:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            where = f"no remote ({', '.join(self.remotes)}) has it" if self.remotes else "no remote is configured"
+            where = f"no remote ({', '.join(self.remotes)}) has it: {SEND}" if self.remotes else NO_REMOTE
             raise UserError(f"object {md5} is missing from the cache ({path}) and {where}") from None
         if md5_bytes(data) != md5.removesuffix(".dir"):
             raise UserError(f"cache file {path} is damaged: its md5 is not its name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ from partsynth.records.manifest import read_manifest
 from partsynth.records.review import ReviewRecord, read_review
 from partsynth.records.rows import AugmentedRecord, RealRecord, VerdictRecord
 from partsynth.store import reading
-from partsynth.store.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,9 +60,9 @@ class Contents:
     card: DataCard | None = None  # what people know of the photographs
     adaptation: Figures | None = None  # of the base model, where it was tuned
 
-    def plot(self, name: str) -> pd.DataFrame:
-        """Data of one plot, as the evaluate stage wrote it."""
-        return read_table(self.inputs.plots / name)
+    def plot(self, name: str, *columns: str) -> pd.DataFrame:
+        """Data of one plot, as the evaluate stage wrote it; ``columns`` of numbers must be there."""
+        return read_table(self.inputs.plots / name, columns)
 
 
 def read_contents(inputs: Inputs) -> Contents:
@@ -89,7 +89,7 @@ def read_contents(inputs: Inputs) -> Contents:
         sets={name: sets[name] for name in [*(n for n in FIRST if n in sets), *(n for n in sets if n not in FIRST)]},
         verdicts={p.stem: {v.path: v for v in read_manifest(p, VerdictRecord)} for p in tables},
         adaptation=read_adaptation(inputs.adapted / "manifest.json") if inputs.adapted else None,
-        studies=[read_json(path) for path in sorted(inputs.studies.glob("*.json"))],
+        studies=[reading.read_object(path) for path in sorted(inputs.studies.glob("*.json"))],
         reviews=_reviews(inputs.review),
         card=read_card(inputs.card) if inputs.card else None,
     )
@@ -100,6 +100,6 @@ def _reviews(folder: Path | None) -> dict[str, list[ReviewRecord]]:
     return {name: rows for name, rows in read.items() if rows}
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     words = dict.fromkeys(["setup", "class_name", "actual", "predicted"], str)
-    return reading.read_table(path, dtype=words, keep_default_na=True)
+    return reading.read_table(path, columns, dtype=words, keep_default_na=True)

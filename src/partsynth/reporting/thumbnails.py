@@ -71,7 +71,7 @@ def _reduced(root: Path, path: str) -> tuple[Image.Image, bool]:
     try:
         with Image.open(io.BytesIO(shards.read(root, path))) as opened:
             image = opened.convert("RGB")
-    except OSError:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise UserError(f"{root / path} is in a manifest but missing or no image: dvc checkout, or dvc repro") from None
     small = max(image.size) <= MAX_SIDE
     if not small:

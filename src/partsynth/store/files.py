@@ -118,9 +118,13 @@ def inside(root: Path, name: str) -> Path:
         raise UserError(f"{name!r} is not a relative path below {root}")
     path = root / pure
     within = root.resolve()
-    if not path.resolve().is_relative_to(within) and not (
-        path.parent.resolve().is_relative_to(within) and _is_cache_link(path)
-    ):
+    try:
+        leaves = not path.resolve().is_relative_to(within) and not (
+            path.parent.resolve().is_relative_to(within) and _is_cache_link(path)
+        )
+    except RuntimeError:  # as Python before 3.13 says it
+        raise UserError(f"{path} is a link that leads back to itself: remove it") from None
+    if leaves:
         raise UserError(f"{name!r} leaves the folder {root}")
     return path
 

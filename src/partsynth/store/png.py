@@ -92,5 +92,5 @@ def _info(path: Path | IO[bytes]) -> dict[str, str]:
         with Image.open(path) as image:
             image.load()
             return {key: str(image.info[key]) for key in (FINGERPRINT_KEY, XMP_KEY) if key in image.info}
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return {}

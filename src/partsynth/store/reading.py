@@ -178,7 +178,7 @@ def read_table(path: Path, columns: Sequence[str] = (), **options: Any) -> pd.Da
         raise UserError(f"{path} is no table (CSV): {' '.join(str(error).split())}; {RUN_STAGE}") from None
     if absent := [column for column in columns if column not in table]:
         raise UserError(f"{path} has no columns {', '.join(absent)}: {RUN_STAGE}")
-    if bad := [column for column in columns if not pd.api.types.is_numeric_dtype(table[column])]:
+    if bad := [column for column in columns if len(table) and not pd.api.types.is_numeric_dtype(table[column])]:
         raise UserError(f"{path} has a text where a number belongs, in column {bad[0]}: {RUN_STAGE}")
     return table
 

@@ -11,7 +11,7 @@ from partsynth.seams import SCORES
 
 
 def values(contents: Contents) -> dict[str, Any]:
-    summary, tables = contents.summary, {kind: contents.plot(f"roc_{kind}.csv") for kind in ("near", "far")}
+    summary, tables = contents.summary, {kind: contents.plot(f"roc_{kind}.csv", "fpr") for kind in ("near", "far")}
     kinds = [kind for kind, table in tables.items() if len(table)]
     measured = {name.split("/")[0] for found in summary.scores.values() for name in found}
     first = [name for name in (summary.headline_score, *SCORES) if name in measured]
