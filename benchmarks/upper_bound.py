@@ -1,9 +1,9 @@
 """What real negatives of other variants would bring: the most that generated ones could.
 
-Renders photographs of unseen variants of the targets' families, gives each class a number of them as negatives on top of
-a finished project's training table, trains as the project does, and compares near-OOD AUROC and accuracy with that table
-alone. The variants are neither targets nor near-OOD ones, and lie at least MARGIN feature steps from each near-OOD
-variant. Each project is a replicate, a benchmark's or a demo's; a second start goes on.
+Renders photographs of unseen variants of the targets' families, gives each class a number of them as negatives on top
+of a finished project's training table, trains as the project does, and compares near-OOD AUROC and accuracy with that
+table alone. The variants are neither targets nor near-OOD ones, and lie at least MARGIN feature steps from each
+near-OOD variant. Each project is a replicate, a benchmark's or a demo's; a second start goes on.
 
     python benchmarks/upper_bound.py --projects .work/benchmark/benchmark/all-seed* --amounts 2 8 32
 
@@ -181,11 +181,11 @@ def page(found: dict[str, Any]) -> str:
         "",
         f"    {found['command']}",
         "",
-        f"Commit {found['git_commit']}; {found['projects']} projects, {found['initialisations']} initialisation(s) of each. "
-        f"Added to `{found['onto']}`: photographs of variants that are neither targets nor near-OOD ones, at least "
-        f"{found['margin']} feature steps from each near-OOD variant, in the same light and wear; scope {found['scope']}, "
-        f"lambda {found['weight']:g}, {found['negatives']} a step. Points, 95 % intervals crossed over trainings and, at the "
-        "same time, over the parts or unseen variants.",
+        f"Commit {found['git_commit']}; {found['projects']} projects, {found['initialisations']} initialisation(s) "
+        f"of each. Added to `{found['onto']}`: photographs of variants that are neither targets nor near-OOD ones, at "
+        f"least {found['margin']} feature steps from each near-OOD variant, in the same light and wear; scope "
+        f"{found['scope']}, lambda {found['weight']:g}, {found['negatives']} a step. Points, 95 % intervals crossed over "
+        "trainings and, at the same time, over the parts or unseen variants.",
         "",
         "| negatives per class | near-OOD AUROC | accuracy, test | accuracy, shifted |",
         "|---|---|---|---|",
