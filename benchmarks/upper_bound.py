@@ -184,8 +184,8 @@ def page(found: dict[str, Any]) -> str:
         f"Commit {found['git_commit']}; {found['projects']} projects, {found['initialisations']} initialisation(s) "
         f"of each. Added to `{found['onto']}`: photographs of variants that are neither targets nor near-OOD ones, at "
         f"least {found['margin']} feature steps from each near-OOD variant, in the same light and wear; scope "
-        f"{found['scope']}, lambda {found['weight']:g}, {found['negatives']} a step. Points, 95 % intervals crossed over "
-        "trainings and, at the same time, over the parts or unseen variants.",
+        f"{found['scope']}, lambda {found['weight']:g}, {found['negatives']} a step. Points, 95 % intervals crossed "
+        "over trainings and, at the same time, over the parts or unseen variants.",
         "",
         "| negatives per class | near-OOD AUROC | accuracy, test | accuracy, shifted |",
         "|---|---|---|---|",
