@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import os
@@ -34,8 +35,9 @@ sys.path.insert(0, os.fspath(ROOT / "tests"))
 
 from helpers import forked, whole_project  # noqa: E402
 from helpers.forked import listing  # noqa: E402
+from helpers.mirrored import Mirror  # noqa: E402
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 600.0  # seconds until a command counts as hanging, on a busy machine too
 MEMORY = 12 << 30  # bytes of address space: what takes more counts as a fault
 Damage = Callable[[bytes, random.Random], bytes]
 
@@ -468,13 +470,16 @@ class Bench:
         self.work, self.until = work, until  # the last stage that is needed; nothing: all
         self.pristine, self.case = work / "pristine", work / "case"
         self.root, self.log = self.case / "project", work / "command.log"
+        self.mirror = Mirror(self.pristine, self.case)
         self.before: dict[str, str] = {}
         self.after: dict[str, dict[str, str]] = {}  # command -> listing after it ran on the undamaged project
+        self.kept = work / f"undamaged-{_code()}.json"  # the same, for when it goes on
+        self.warm: set[str] = set()
 
     def prepare(self) -> None:
-        if not self.until:
-            forked.warm()
         if not (self.work / "prepared").is_file():
+            if not self.until:
+                forked.warm()
             shutil.rmtree(self.work, ignore_errors=True)
             self.work.mkdir(parents=True)
             whole_project.make(self.pristine)
@@ -494,7 +499,10 @@ class Bench:
                 self._must(commands["report"], root)  # with the study
                 subprocess.run([*dvc, "commit", "-f", "-q"], cwd=root, check=True, capture_output=True)
             (self.work / "prepared").touch()
-        self.before = self._listing(self.pristine)
+        self.restore()
+        self.before = self._listing()
+        if self.kept.is_file():
+            self.after = json.loads(self.kept.read_text())
 
     def _mvip(self) -> None:
         """The same photographs in MVIP's layout."""
@@ -525,22 +533,26 @@ class Bench:
         if running.wait() != 0:
             raise SystemExit(f"the undamaged project fails at {' '.join(command)}:\n{running.text()}")
 
-    def _listing(self, folder: Path) -> dict[str, str]:
-        found = listing(folder / "project")
+    def _listing(self) -> dict[str, str]:
+        found = listing(self.root, known=self.mirror.digests)
         return {key: value for key, value in found.items() if not key.startswith(".work/features")}
 
     def restore(self) -> None:
-        shutil.rmtree(self.case, ignore_errors=True)
-        shutil.copytree(self.pristine, self.case, symlinks=True)
+        self.mirror.restore()
 
     def undamaged(self, command: str) -> dict[str, str]:
-        """The listing after the command ran on the whole project."""
+        """The listing after the command ran on the whole project. What it imports is imported here too, once."""
+        modules = self.work / f"modules-{command.replace(' ', '-')}"
         if command not in self.after:
             self.restore()
-            running = forked.forked(spelled(command, self.pristine), self.root, self.log)
+            running = forked.forked(spelled(command, self.pristine), self.root, self.log, modules=os.fspath(modules))
             if running.wait(PATIENCE) != 0:
                 raise SystemExit(f"{command} fails on the undamaged project:\n{running.text()}")
-            self.after[command] = self._listing(self.case)
+            self.after[command] = self._listing()
+            self.kept.write_text(json.dumps(self.after))
+        if command not in self.warm and modules.is_file():
+            forked.warm(modules.read_text().splitlines())
+        self.warm.add(command)
         return self.after[command]
 
     def run(self, target: Target, kind: str, seed: int) -> Outcome:
@@ -548,15 +560,16 @@ class Bench:
         wanted = self.undamaged(target.command)
         self.restore()
         path = damaged(self.root, target.path, kind, random.Random(f"{seed} {target.path} {kind} {target.command}"))
+        self.mirror.changed(path)
         name = os.path.relpath(path, self.root)
-        given = self._listing(self.case)
+        given = self._listing()
         running = forked.forked(spelled(target.command, self.pristine), self.root, self.log, before=_limited)
         code = running.wait(PATIENCE)
         text = running.text()
         if code is None:
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()
-        found = self._listing(self.case)
+        found = self._listing()
         faults = []
         if code is None:
             faults.append("hangs")
@@ -589,6 +602,12 @@ class Bench:
         elif not any(name in text for name in names):
             faults.append("does not name the file")
         return faults
+
+
+def _code() -> str:
+    """A hash of the package's code."""
+    files = sorted((ROOT / "src").rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 def _limited() -> None:
@@ -660,6 +679,14 @@ def drawn(count: int, seed: int) -> list[tuple[Target, str]]:
     return chosen
 
 
+LIGHT = ("summary", "recompute", "select", "upgrade", "check", "audit", "study", "register")  # need no torch
+
+
+def _weight(command: str) -> tuple[bool, str]:
+    """Cases of one command follow one another, those that start quickly come first."""
+    return not command.startswith(LIGHT), command
+
+
 def run(
     work: Path, pairs: Sequence[tuple[Target, str]], seed: int, until: str = "", so_far: bool = False
 ) -> list[Outcome]:
@@ -680,7 +707,7 @@ def run(
             key = kept.pop("case")
             done[key] = Outcome(**kept)
     outcomes = []
-    for target, kind in pairs:
+    for target, kind in sorted(pairs, key=lambda pair: _weight(pair[0].command)):
         key = f"{seed}|{target.path}|{kind}|{target.command}"
         if so_far and key not in done:
             continue

@@ -38,7 +38,7 @@ from helpers.forked import Running, listing  # noqa: E402
 
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGINT": signal.SIGINT}
 COLD = 2  # moments in a program's imports
-PATIENCE = 300.0  # seconds until a command counts as hanging
+PATIENCE = 900.0  # seconds until a command counts as hanging
 NOBODY = 65534
 DVC = [sys.executable, "-m", "dvc"]
 
@@ -291,7 +291,7 @@ class Matrix:
             os.killpg(running.pid, signal.SIGKILL)
         else:
             os.kill(running.pid, signal.SIGKILL)
-        code = running.wait(60)
+        code = running.wait(PATIENCE / 3)
         faults = []
         if code is None:
             os.killpg(running.pid, signal.SIGKILL)
@@ -514,8 +514,9 @@ def cases(matrix: Matrix, wanted: Sequence[Target], moments: int) -> Iterator[tu
     """All cases by a name that says which one it is."""
     for target in wanted:
         yield f"{target.name} control", lambda t=target: matrix.control(t)
-        for name in SIGNALS:
-            for moment in range(moments):
+    for moment in sorted(range(moments), key=lambda m: m not in (0, COLD)):  # where it is stopped, it has some of all
+        for target in wanted:
+            for name in SIGNALS:
                 yield (
                     f"{target.name} {name} {moment}",
                     lambda t=target, n=name, m=moment: matrix.killed(t, n, m, moments),
@@ -604,6 +605,7 @@ def markdown(outcomes: Sequence[Outcome], command: str, commit: str, seed: int, 
         for target in dict.fromkeys(o.target for o in chosen):
             for trouble in troubles:
                 own = [o for o in chosen if (o.target, o.trouble) == (target, trouble)]
+                own.sort(key=lambda o: o.moment)
                 if own and trouble in SIGNALS:
                     rows.append([target, trouble, *map(_cell, own)])
                 elif trouble == "disk":

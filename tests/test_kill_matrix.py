@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,10 +62,13 @@ def test_runs_that_still_run_or_stand_twice_are_seen(tmp_path: Path) -> None:
 
 
 def test_who_lives_on_is_seen(tmp_path: Path) -> None:
-    running = forked.cold(["-c", "sleep 30 & wait"], tmp_path, tmp_path / "log", ("sh",))
-    assert running.wait(0.3) is None and len(forked.session_of(running.pid)) == 2
+    running = forked.cold(["-c", "sleep 300 & wait"], tmp_path, tmp_path / "log", ("sh",))
+    end = time.monotonic() + 60
+    while len(forked.session_of(running.pid)) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert running.wait(0) is None and len(forked.session_of(running.pid)) == 2
     os.kill(running.pid, 9)
-    assert running.wait(5) == -9
+    assert running.wait(60) == -9
     (left,) = forked.session_of(running.pid)
     os.kill(left, 9)
 

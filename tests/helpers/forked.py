@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.mirrored import Mark, mark
+
 WARM = (
     *(f"partsynth.stages.{s}" for s in ("ingest", "tokens", "calibrate", "generate", "quality", "select", "train")),
     *("partsynth.stages.evaluate", "partsynth.stages.report", "partsynth.study.workers", "partsynth.serving.export"),
@@ -144,9 +146,15 @@ def session_of(pid: int) -> list[int]:
 SKIPPED = (".git", ".dvc/cache", ".dvc/tmp", "mlartifacts", "mlflow.db", ".work/benchmark")
 
 
-def listing(root: Path, skipped: Sequence[str] = SKIPPED) -> dict[str, str]:
-    """Every file below a project by its hash, links by where they point. Of a run's record all but the run's id."""
+def listing(
+    root: Path, skipped: Sequence[str] = SKIPPED, known: dict[tuple[str, Mark], str] | None = None
+) -> dict[str, str]:
+    """Every file below a project by its hash, links by where they point. Of a run's record all but the run's id.
+
+    ``known`` : hashes of before, by name and mark; those that are new are added.
+    """
     found = {}
+    known = {} if known is None else known
     for folder, folders, files in os.walk(root):
         within = Path(folder).relative_to(root)
         folders[:] = sorted(f for f in folders if (within / f).as_posix() not in skipped)
@@ -157,14 +165,17 @@ def listing(root: Path, skipped: Sequence[str] = SKIPPED) -> dict[str, str]:
             if path.is_symlink():
                 found[key] = f"-> {os.readlink(path)}"
             else:
-                found[key] = _digest(key, path)
+                where = key, mark(path)
+                if where not in known:
+                    known[where] = _digest(key, path)
+                found[key] = known[where]
     return found
 
 
 def _digest(key: str, path: Path) -> str:
     data = path.read_bytes()
     if key.startswith("models/runs/"):
-        with contextlib.suppress(ValueError, AttributeError):
+        with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):  # a damaged one
             record = json.loads(data)
             record.pop("run_id")
             data = json.dumps(record, sort_keys=True).encode()
