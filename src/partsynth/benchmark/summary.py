@@ -79,8 +79,8 @@ def figures(params: Params, predictions: Path, about: BenchmarkRun) -> Benchmark
     summary = summarise_replicates(table, params.evaluate, changes(params))
     if strange := [name for name in summary.order if name not in params.benchmark.setups]:
         raise UserError(
-            f"{predictions} has setups that the preset does not have ({', '.join(strange)}): run the benchmark again, or "
-            "take the preset as it was then"
+            f"{predictions} has setups that the preset does not have ({', '.join(strange)}): run the benchmark again, "
+            "or take the preset as it was then"
         )
     found = set(summary.pairs())
     best = best_choice(params, table)

@@ -26,10 +26,7 @@ Shown = tuple[Tensor, Tensor]  # features (m, D) of what is of no class, and the
 
 @torch.no_grad()
 def _features(
-    network: encoders.Encoder,
-    images: Tensor,
-    draws: Tensor | None = None,
-    kind: views.Kind = "standard",
+    network: encoders.Encoder, images: Tensor, draws: Tensor | None = None, kind: views.Kind = "standard"
 ) -> Tensor:
     """Features (n, D) of uint8 images (n, S, S, 3), or of a random view of each where ``draws`` are given."""
     device, parts = next(network.parameters()).device, []

@@ -8,8 +8,8 @@ from partsynth.selection.rule import Rule, is_fit
 
 
 class Band(Rule):
-    """First < percentile <= second of ``select.band`` (of drift less ``quality.tolerance``), and drift of at most ``select.cap``, whatever the verdict on
-    drift; but no blurred, blank or otherwise unfit image."""
+    """First < percentile <= second of ``select.band`` (of drift less ``quality.tolerance``), and drift of at most
+    ``select.cap``, whatever the verdict on drift; but no blurred, blank or otherwise unfit image."""
 
     def takes(self, params: SelectSetup, verdict: VerdictRecord | None) -> bool:
         return verdict is not None and is_fit(verdict) and in_band(params, verdict)
