@@ -57,6 +57,16 @@ def test_outside_repeats_the_edge():
     assert (got == pixels[:, [0, 0, 0, 1]]).all()
 
 
+@given(st.tuples(*[st.integers(1, 9)] * 2), st.tuples(*[st.integers(-20, 20)] * 2), st.integers(1, 25))
+def test_every_pixel_of_a_box_is_the_nearest_of_the_image(shape, corner, side):
+    pixels = np.arange(shape[0] * shape[1], dtype=np.uint8).reshape(shape)
+    (top, left), nearest = corner, Image.Resampling.NEAREST
+    got = np.asarray(crop_resize(Image.fromarray(pixels), (left, top, left + side, top + side), side, nearest))
+    rows = np.clip(np.arange(top, top + side), 0, shape[0] - 1)
+    columns = np.clip(np.arange(left, left + side), 0, shape[1] - 1)
+    assert (got == pixels[np.ix_(rows, columns)]).all()
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_crop_keeps_the_mode_and_gives_the_size(mode):
     picture = Image.new(mode, (30, 20), 7 if mode == "L" else (1, 2, 3))
