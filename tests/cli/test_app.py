@@ -11,6 +11,7 @@ import yaml
 from helpers.cli import run
 
 from partsynth.errors import UserError
+from partsynth.store.process import Stop
 
 
 def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -43,6 +44,13 @@ def test_what_a_user_can_mend_is_one_sentence(
     assert exit_code == code
     assert text in err
     assert "Traceback" not in err + out
+
+
+def test_an_interrupt_that_a_library_told_of_as_a_fault_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("partsynth.cli.app.Commands.stop", Stop(asked=True))
+    raising(monkeypatch, ImportError("cannot load module more than once per process"))
+    code, out, err = run("check")
+    assert code == 130 and "stopped" in err and "Traceback" not in err + out
 
 
 def test_our_own_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,3 +65,22 @@ def test_ctrl_c_while_it_starts_is_no_traceback() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_ctrl_c_twice_while_it_works_is_no_traceback() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from partsynth.cli.main import main\n"
+        "import partsynth.project.check as check\n"
+        "def work(*_):\n"
+        "    os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
+        "check.check = work\n"
+        "import typer; echo = typer.echo\n"
+        "def again(*a, **k): os.kill(os.getpid(), signal.SIGINT); echo(*a, **k)\n"
+        "typer.echo = again\n"
+        "sys.argv = ['partsynth', 'check']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130 and "stopped" in done.stderr
+    assert "Traceback" not in done.stderr and "Aborted" not in done.stderr

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from partsynth.store import workers
+from partsynth.store.process import Stop
 
 PIPELINE = "Stages of dvc.yaml in their order (dvc repro runs them all)"
 PROJECT = "Your project"
@@ -21,6 +22,7 @@ class Commands(TyperGroup):
     """Faults that a user can mend end in one sentence on stderr; all others keep their traceback."""
 
     arguments: ClassVar[list[str]] = []  # of this process's command, as they were given
+    stop: ClassVar[Stop] = Stop()
 
     def list_commands(self, ctx: Any) -> list[str]:
         order = [PIPELINE, PROJECT, RESULTS]
@@ -37,13 +39,10 @@ class Commands(TyperGroup):
                 workers.here().leave()
             return returned
         except KeyboardInterrupt:
-            if workers.joined() and (fault := workers.here().fault):  # another process's
-                _tell(fault)
-                raise typer.Exit(1) from None
-            if not workers.launched():
-                typer.echo(f"\npartsynth: {STOPPED}", err=True)
-            raise typer.Exit(130) from None
+            raise _stopped() from None
         except Exception as error:
+            if Commands.stop.asked:  # a library told of the interrupt as of a fault
+                raise _stopped() from None
             sentence = fault_for_people(error)
             if sentence is None:
                 if workers.joined() and not isinstance(error, typer.Exit):
@@ -51,6 +50,16 @@ class Commands(TyperGroup):
                 raise
             _tell(sentence)
             raise typer.Exit(1) from None
+
+
+def _stopped() -> typer.Exit:
+    """How a process ends that was asked to, or that ends because another one of the same stage failed."""
+    if workers.joined() and (fault := workers.here().fault):
+        _tell(fault)
+        return typer.Exit(1)
+    if not workers.launched():
+        typer.echo(f"\npartsynth: {STOPPED}", err=True)
+    return typer.Exit(130)
 
 
 def _tell(sentence: str) -> None:

@@ -14,10 +14,12 @@ __all__ = ["app", "audit", "benchmark", "evaluate", "main", "project", "review",
 def main() -> None:
     import signal
 
-    from partsynth.store.process import keep_memory
+    from partsynth.cli.app import Commands
+    from partsynth.store.process import interruptible, keep_memory
 
-    keep_memory()
     try:
+        Commands.stop = interruptible()
+        keep_memory()
         app()
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do is to end

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import platform
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
+
+AGAIN = 5.0  # seconds within which a further Ctrl-C is the same
 
 
 def identity() -> str:
@@ -54,6 +58,26 @@ class Stop:
         """
         if self.asked:
             raise KeyboardInterrupt
+
+
+def interruptible() -> Stop:
+    """From now on Ctrl-C raises KeyboardInterrupt as before, and it is remembered that it came. Another one within some
+    seconds is the same: it may reach a process from its terminal and from its parent, while it puts things in order.
+
+    A process that was started to ignore Ctrl-C (in the background of a shell) goes on ignoring it.
+    """
+    asked, last = Stop(), -math.inf
+
+    def interrupt(*_: object) -> None:
+        nonlocal last
+        asked.asked = True
+        if (now := time.monotonic()) - last >= AGAIN:
+            last = now
+            raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    return asked
 
 
 @contextlib.contextmanager
