@@ -48,3 +48,25 @@ def test_a_clone_without_the_photographs_is_in_order(tmp_path: Path, photos: Pat
     (own / "dvc.lock").write_text(yaml.safe_dump(lock))
     told = "\n".join(check.check(own, own / "params.yaml"))
     assert "my photos is not here, what ingest made of it is: `dvc repro --allow-missing` runs the rest" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("params.yaml", b"a: &a [*a]\n", "an alias (*) that stands for itself"),
+        (
+            "params.yaml",
+            b"".join(b"l%d: &l%d [%s]\n" % (n, n, b",".join([b"*l%d" % (n - 1) if n else b"x"] * 9)) for n in range(9)),
+            "aliases of aliases",
+        ),
+        ("dvc.yaml", b"# \xe4\n", "is no YAML in UTF-8"),
+        ("dvc.yaml", b"stages: 7\n", "stages must be a mapping"),
+        ("dvc.lock", b"stages: " + b"[" * 3000 + b"]" * 3000, "is no lock file of DVC"),
+    ],
+)
+def test_what_dvc_would_break_on_is_one_sentence(tmp_path: Path, name: str, text: bytes, told: str) -> None:
+    for file, whole in {"params.yaml": b"{}\n", "dvc.yaml": b"stages: {}\n", name: text}.items():
+        (tmp_path / file).write_bytes(whole)
+    with pytest.raises(UserError) as error:
+        check.check(tmp_path, tmp_path / "params.yaml")
+    assert told in str(error.value) and str(tmp_path / name) in str(error.value)

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from partsynth.config.load import load_all
+from partsynth.config.load import load_all, read_yaml
 from partsynth.config.params import Params
 from partsynth.errors import UserError, did_you_mean, listed
 from partsynth.lineage.graph import read_lock
@@ -40,6 +40,8 @@ def check(root: Path, params: Path) -> list[str]:
         _check_backbone(parameters, found)
     except UserError as error:
         found.faults.append(str(error))
+    if damaged := _damaged(root, params):  # DVC would break on them
+        raise UserError("\n".join(dict.fromkeys([*found.faults, *damaged])))
     try:
         _check_code(root, found)
     except UserError as error:
@@ -52,6 +54,25 @@ def check(root: Path, params: Path) -> list[str]:
     if found.faults:
         raise UserError("\n".join(found.faults))
     return found.in_order
+
+
+def _damaged(root: Path, params: Path) -> list[str]:
+    """What is no YAML, or not of the form that DVC wants, of the three files that it reads."""
+    faults = []
+    for read in (lambda: read_yaml(params), lambda: _read_graph(root / "dvc.yaml"), lambda: read_lock(root)):
+        try:
+            read()
+        except UserError as error:
+            faults.append(str(error))
+    return faults
+
+
+def _read_graph(path: Path) -> None:
+    if not path.exists():  # told of by others
+        return
+    stages = read_yaml(path).get("stages", {})
+    if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
+        raise UserError(f"{path}: stages must be a mapping of names to stages: git checkout {path.name}")
 
 
 def _check_study(parameters: Params, found: Findings) -> None:
