@@ -12,6 +12,7 @@ from helpers import cli, exports
 from PIL import Image
 
 from partsynth.errors import UserError
+from partsynth.serving.drift import open_graph
 from partsynth.serving.network import to_onnx
 from partsynth.serving.predict import Inputs, open_station, predict
 from partsynth.store.png import write_png
@@ -108,3 +109,15 @@ def test_what_is_missing_is_told(model, images, tmp_path):
         path.write_bytes(b"")
     with pytest.raises(UserError, match=r"no image below .* can be read"):
         predict(Inputs(folder=images, model=model, out=tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda _: b"version https://git-lfs", lambda _: b""]
+)
+@pytest.mark.parametrize(
+    "opened", [lambda folder: open_station(folder), lambda folder: open_graph(folder / "model.onnx")]
+)
+def test_a_damaged_graph_is_one_sentence(model, tmp_path, damage, opened):
+    (tmp_path / "model.onnx").write_bytes(damage((model / "model.onnx").read_bytes()))
+    with pytest.raises(UserError, match=r"model.onnx is no ONNX file that can be read"):
+        opened(tmp_path)

@@ -41,11 +41,21 @@ class DriftMeter:
 
 
 def open_graph(file: Path) -> Any:
-    """An onnxruntime session on one CPU. Raises UserError where onnxruntime is not installed."""
+    """An onnxruntime session on one CPU. Raises UserError where onnxruntime is not installed, or the file is damaged."""
     runtime = load_extra("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    try:
+        return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of its own for each damage
+        raise damaged(file, error) from None
+
+
+def damaged(file: Path, error: Exception) -> UserError:
+    """What to tell of a graph that cannot be read."""
+    return UserError(
+        f"{file} is no ONNX file that can be read ({type(error).__name__}): export the model again"
+    )
 
 
 def run_graph(session: Any, pixels: Array) -> Array:

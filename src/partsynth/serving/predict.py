@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from partsynth.errors import UserError, listed
-from partsynth.serving.drift import DriftMeter
+from partsynth.serving.drift import DriftMeter, damaged
 from partsynth.serving.extras import load_extra
 from partsynth.serving.patterns import groups_of
 from partsynth.serving.sheet import Tile, contact_sheet, tile
@@ -125,7 +125,7 @@ def open_station(model: Path) -> Station:
     Raises
     ------
     UserError
-        where it is no export, or onnxruntime is not installed.
+        where it is no export, or a damaged one, or onnxruntime is not installed.
     """
     load_extra("onnxruntime")
     file = model / "model.onnx"
@@ -135,6 +135,8 @@ def open_station(model: Path) -> Station:
         return Station(file)
     except KeyError:
         raise UserError(f"{file} is an ONNX file, but none that partsynth export wrote") from None
+    except Exception as error:  # onnxruntime has a class of its own for each damage
+        raise damaged(file, error) from None
 
 
 def images_below(folder: Path, out: Path) -> list[str]:

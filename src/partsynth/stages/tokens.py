@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections import defaultdict
@@ -19,7 +20,7 @@ from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
 from partsynth.seams import CONCEPTS
 from partsynth.store import workers
-from partsynth.store.files import prune, write_json
+from partsynth.store.files import prune, read_json, write_json
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import MANIFEST, Layout
 from partsynth.store.tensors import safetensors_metadata, write_safetensors
@@ -55,7 +56,7 @@ def run(inputs: Inputs) -> None:
     """
     params, diffusion, out, layout = inputs.params, inputs.diffusion, inputs.out, Layout(inputs.root)
     here, work = workers.here(), layout.work / "tokens"
-    (out / "manifest.json").unlink(missing_ok=True)
+    recorded = _recorded(out / "manifest.json")
     model = find_base(diffusion, inputs.root)
     base = model.identity
     classes = _training_images(inputs.real / MANIFEST)
@@ -63,9 +64,10 @@ def run(inputs: Inputs) -> None:
     concept: Concept = CONCEPTS[params.method]
     marks = {name: concept.mark(name, words[name], rows, params, diffusion, base) for name, rows in classes.items()}
     files = {name: out / f"{name}.safetensors" for name in classes}
-    stale = [name for name in classes if (safetensors_metadata(files[name]) or {}).get("fingerprint") != marks[name]]
+    stale = [name for name, file in files.items() if not _is_current(file, marks[name], recorded.get(name))]
     print(f"tokens: {len(classes)} classes, {len(classes) - len(stale)} of them kept")
     here.barrier()  # all have seen which are stale, before one of them is learned
+    (out / "manifest.json").unlink(missing_ok=True)
     dealt = here.dealt(list(classes))  # by all classes: a killed process finds its own again
     if own := [name for name in stale if name in dealt]:
         lesson = Lesson(
@@ -99,6 +101,19 @@ def run(inputs: Inputs) -> None:
         shutil.rmtree(work, ignore_errors=True)
     prune(out, files.values())
     write_json(out / "manifest.json", {"base_sha256": base, "tokens": {n: _entry(p, layout) for n, p in files.items()}})
+
+
+def _recorded(manifest: Path) -> dict[str, str]:
+    """Class -> sha256 of its file when the stage last ended; empty where it did not, or told it otherwise."""
+    with contextlib.suppress(UserError, FileNotFoundError, KeyError, TypeError, AttributeError):
+        return {name: entry["sha256"] for name, entry in read_json(manifest)["tokens"].items()}
+    return {}
+
+
+def _is_current(file: Path, mark: str, sha256: str | None) -> bool:
+    """Whether it was learned from what there is now, and has not been changed since."""
+    found = (safetensors_metadata(file) or {}).get("fingerprint")
+    return found == mark and (sha256 is None or sha256_file(file) == sha256)
 
 
 def _training_images(manifest: Path) -> dict[str, list[RealRecord]]:
