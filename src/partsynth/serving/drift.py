@@ -41,7 +41,7 @@ class DriftMeter:
 
 
 def open_graph(file: Path) -> Any:
-    """An onnxruntime session on one CPU. Raises UserError where onnxruntime is not installed, or the file is damaged."""
+    """An onnxruntime session on one CPU. Raises UserError where onnxruntime is missing, or the file is damaged."""
     runtime = load_extra("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
@@ -53,9 +53,7 @@ def open_graph(file: Path) -> Any:
 
 def damaged(file: Path, error: Exception) -> UserError:
     """What to tell of a graph that cannot be read."""
-    return UserError(
-        f"{file} is no ONNX file that can be read ({type(error).__name__}): export the model again"
-    )
+    return UserError(f"{file} is no ONNX file that can be read ({type(error).__name__}): export the model again")
 
 
 def run_graph(session: Any, pixels: Array) -> Array:
