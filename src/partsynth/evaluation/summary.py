@@ -128,11 +128,11 @@ def _runs(table: pd.DataFrame, params: Evaluate) -> dict[str, dict[int, Run]]:
 
 
 def _absent_scores(run: Run) -> dict[str, str]:
-    """Scores that the predictions do not have, named as in ``_scores``."""
+    """Usual scores that the predictions do not have, named as in ``_scores``."""
     return {
         f"{score}/{kind}_ood_auroc": f"the predictions have no column {score}"
         for score in SCORES
-        if score not in run["test"]
+        if SCORES[score].always and score not in run["test"]
         for kind in KINDS
         if f"{kind}_test" in run.parts
     }
