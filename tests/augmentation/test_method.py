@@ -157,7 +157,7 @@ def test_its_parameters_are_checked_and_explained(mirrored: Path, capsys: pytest
     assert "p.yaml" in told and "sets.flip.strength: unknown key" in told
     assert "method, variants, quota, max_attempts, upside_down" in told
     assert "sets.flip.upside_down: unknown key" in faults(upside_down=True, strength=0.5)  # without a method: SDEdit
-    assert "sets.flip.upside_down: should be a valid boolean" in faults(method="mirror", upside_down="yes")
+    assert "sets.flip.upside_down: should be a valid boolean" in faults(method="mirror", upside_down="maybe")
     told = faults(method="miror")
     assert "sets.flip.method: should be 'sdedit' or 'mirror' (found 'miror', did you mean mirror)" in told
     config_help.show("sets")
