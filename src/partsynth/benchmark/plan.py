@@ -61,8 +61,10 @@ def parameters(raw: dict[str, Any], params: Params, replicate: Replicate) -> dic
     """The replicate's params.yaml from the preset's ``raw`` content: seeds, shots, and what its setups need."""
     tables, sets = needed(params, replicate.setups)
     # DVC wants every section to be there, if only empty
-    sections = [name for name in Params.model_fields if name not in ("benchmark", "study")]
-    made = {name: dict(raw.get(name) or {}) for name in sections}
+    sections = [name for name in Params.model_fields if name not in ("launch", "benchmark", "study")]
+    made: dict[str, Any] = {name: dict(raw.get(name) or {}) for name in sections}
+    if params.launch:
+        made["launch"] = params.launch
     for section in ("render", "ingest", "tokens", "generate"):
         made[section]["seed"] = replicate.seed
     if replicate.shots is not None:
