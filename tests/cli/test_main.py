@@ -70,6 +70,7 @@ def test_ctrl_c_while_it_starts_is_no_traceback() -> None:
 def test_ctrl_c_twice_while_it_works_is_no_traceback() -> None:
     code = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # as in the foreground of a shell\n"
         "from partsynth.cli.main import main\n"
         "import partsynth.project.check as check\n"
         "def work(*_):\n"

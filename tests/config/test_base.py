@@ -24,7 +24,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
 
 def test_a_name_that_is_no_members_is_told_with_those_there_are(tmp_path: Path) -> None:
     text = faults(tmp_path, {"evaluate": {"headline_score": "enrgy"}, "select": {"a": {"rule": "best"}}})
-    assert "evaluate.headline_score: should be 'knn', 'max_softmax', 'energy'" in text
+    assert "evaluate.headline_score: should be 'knn', 'knn_by_class', 'max_softmax', 'energy'" in text
     assert "(found 'enrgy', did you mean energy)" in text
     assert "select.a.rule: should be 'all', 'accepted', 'band' or 'random' (found 'best')" in text
 
