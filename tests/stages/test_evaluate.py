@@ -83,7 +83,9 @@ def test_summary_has_the_shape_that_other_tools_read(evaluated):
         "id positive": 48,
         "near_ood negative": 48,
     }
-    assert set(summary["scores"]["real"]) == {f"{s}/{k}_ood_auroc" for s in SCORES if SCORES[s].always for k in ("near", "far")}
+    assert set(summary["scores"]["real"]) == {
+        f"{s}/{k}_ood_auroc" for s in SCORES if SCORES[s].always for k in ("near", "far")
+    }
     assert set(summary["choices"]["real"]["0"]) == {"k", "from", "tried"}
 
 
