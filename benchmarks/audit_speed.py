@@ -26,6 +26,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import repository
+from repository import ROOT
+
 from partsynth.audit.image import trace_image
 from partsynth.audit.source import trace_source
 from partsynth.lineage.graph import read_lock
@@ -38,7 +41,6 @@ from partsynth.tracking import store as tracking_store
 from partsynth.tracking.inputs import DataInput
 from partsynth.tracking.run import RunSpec, training_run
 
-ROOT = Path(__file__).parents[1]
 SET = "id"
 LOOKUP, COMMAND, STAMP = 15, 1, 75  # times the floor that are allowed
 
@@ -158,11 +160,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = copied(options.project, Path(folder).resolve())
         rows = grow(root, options.rows)
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
         print(
-            f"{len(rows)} rows, {options.repeats} repeats, commit {commit.stdout.strip()}, {platform.machine()} "
+            f"{len(rows)} rows, {options.repeats} repeats, commit {repository.commit()}, {platform.machine()} "
             f"x {len(os.sched_getaffinity(0))}\n"
         )
         print("| | median (ms) | slowest (ms) | times the floor | allowed |\n|---|---|---|---|---|")

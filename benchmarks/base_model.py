@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 import probes
+import repository
 import torch
 from torch import Tensor
 
@@ -747,11 +748,11 @@ LOADING = """
 import time, sys
 import torch
 start = time.perf_counter()
-from partsynth.kernel import diffusion
+from partsynth.core.diffusion.loading import load
 import diffusers, transformers
 from diffusers import StableDiffusionPipeline, DDIMScheduler
 imported = time.perf_counter()
-diffusion.load(sys.argv[1])
+load(sys.argv[1])
 print(imported - start, time.perf_counter() - imported)
 """
 
@@ -940,7 +941,7 @@ def draw(bench: Bench, path: Path, results: dict[str, Any]) -> None:
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    root = Path(__file__).parents[1]
+    root = repository.ROOT
     parser.add_argument("--project", type=Path, default=root, help="a project with data/real and models/tokens")
     parser.add_argument("--base", type=Path, default=root / "models/base")
     parser.add_argument("--work", type=Path, default=root / ".work/benchmark", help="renders, judge, pictures: kept")
@@ -1018,13 +1019,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     take("sdedit", sdedit(bench, own))
     take("gate", gate(bench))
     draw(bench, out / "base_model.png", results)
-    root = Path(__file__).parents[1]
-    commit = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
     about = {
         "command": "python benchmarks/base_model.py" + (" --quick" if args.quick else ""),
-        "commit": commit or "unknown",
+        "commit": repository.commit() or "unknown",
         "base_sha256": sha256,
         "reference_sha256": sha256_tree(args.base / "reference_encoder"),
         "tokens": token_marks(bench),

@@ -30,12 +30,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+import repository
+from repository import ROOT
+
 sys.path.insert(0, os.fspath(ROOT / "tests"))
 
-from helpers import forked, whole_project  # noqa: E402
-from helpers.forked import listing  # noqa: E402
-from helpers.mirrored import Mirror  # noqa: E402
+from helpers import forked, whole_project
+from helpers.forked import listing
+from helpers.mirrored import Mirror
 
 PATIENCE = 600.0  # seconds until a command counts as hanging, on a busy machine too
 MEMORY = 12 << 30  # bytes of address space: what takes more counts as a fault
@@ -131,13 +133,13 @@ def _edited(
     """A damage at a drawn place of a JSON or YAML file whose value fits."""
 
     def damage(data: bytes, draw: random.Random) -> bytes:
-        import yaml
+        from partsynth.store.yaml_rule import dump_yaml, load_yaml
 
         as_json = data.lstrip()[:1] in b"{["
-        value = json.loads(data) if as_json else yaml.safe_load(data)
+        value = json.loads(data) if as_json else load_yaml(data)
         places = _places(value)
         change(*draw.choice([(held, key) for held, key in places if keep(held[key])] or places), draw)
-        return json.dumps(value).encode() if as_json else yaml.safe_dump(value, sort_keys=False).encode()
+        return json.dumps(value).encode() if as_json else dump_yaml(value).encode()
 
     return damage
 
@@ -763,9 +765,8 @@ def main() -> None:
         if given.only in f"{target.path} {kind} {target.command}"
     ]
     outcomes = run(given.work, pairs, given.seed, so_far=given.so_far)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     told = " ".join(["python benchmarks/damages.py", *sys.argv[1:]])
-    given.out.write_text(markdown(outcomes, told, commit.strip(), given.seed, len(pairs)))
+    given.out.write_text(markdown(outcomes, told, repository.commit(), given.seed, len(pairs)))
     bad = sum(o.became == "fault" for o in outcomes)
     print(f"{given.out}: {len(outcomes)} damages, {bad} faults")
     raise SystemExit(1 if bad else 0)

@@ -32,13 +32,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import repository
+from repository import ROOT
+
 STEPS = ("write", "commit", "push", "quality", "select", "load", "features", "verify", "lookup", "checkout")
 STORAGES = ("files", "shards")
 CLASSES = [f"part_{i:02}" for i in range(12)]
 SIDE, TRAIN, VAL = 32, 12, 12  # pixels; real images per class and split
 SHARD = 16  # MB: small, so that the smaller sizes have several too
 GOAL, MILLION = 10.5, 1_000_000
-ROOT = Path(__file__).parents[1]
 DVC_YAML = """stages:
   ingest:
     cmd: "true"
@@ -122,18 +124,13 @@ def measured(work: Path, step: str, storage: str, size: int) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
         "peak_mb": round(used.ru_maxrss / 1024),
-        "commit": commit(),
+        "commit": repository.commit(repository.MARKED),
         **inside,
     }
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(found) + "\n")
     print(f"{storage} {size} {step}: {found['seconds']} s ({found['cpu_seconds']} s CPU), {found['peak_mb']} MB")
     return found
-
-
-def commit() -> str:
-    told = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(told, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def growth(results: list[dict[str, Any]], clock: str) -> list[dict[str, Any]]:

@@ -30,11 +30,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+import repository
+from repository import ROOT
+
 sys.path.insert(0, os.fspath(ROOT / "tests"))
 
-from helpers import forked, whole_project  # noqa: E402
-from helpers.forked import Running, listing  # noqa: E402
+from helpers import forked, whole_project
+from helpers.forked import Running, listing
 
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGINT": signal.SIGINT}
 COLD = 2  # moments in a program's imports
@@ -646,9 +648,8 @@ def main() -> None:
     wanted = [t for t in targets() if given.stages is None or t.name in given.stages]
     outcomes = run(given.work, wanted, given.moments, given.seed, given.only, given.so_far)
     total = sum(1 for _ in cases(Matrix(given.work, given.seed), targets(), given.moments))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     told = " ".join(["python benchmarks/kill_matrix.py", *sys.argv[1:]])
-    given.out.write_text(markdown(outcomes, told, commit.strip(), given.seed, total))
+    given.out.write_text(markdown(outcomes, told, repository.commit(), given.seed, total))
     bad = sum(bool(o.fault) for o in outcomes)
     print(f"{given.out}: {len(outcomes)} cases, {bad} faults")
     raise SystemExit(1 if bad else 0)

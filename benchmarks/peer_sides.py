@@ -27,9 +27,16 @@ def _ours(features: Any, labels: Any) -> Any:
 
 
 def _supcontrast(features: Any, labels: Any) -> Any:
-    from supcon_loss import reference
+    """SupContrast's formula, written plainly: every mask and every product is an (M, M) matrix."""
+    import torch
 
-    return reference(features, labels, TEMPERATURE)
+    same = (labels[:, None] == labels[None, :]).float()
+    logits = features @ features.T / TEMPERATURE
+    logits = logits - logits.max(dim=1, keepdim=True).values.detach()
+    others = 1 - torch.eye(len(labels))
+    positives = same * others
+    log_probability = logits - torch.log((torch.exp(logits) * others).sum(1, keepdim=True))
+    return -((positives * log_probability).sum(1) / positives.sum(1)).mean()
 
 
 def _metric_learning() -> Callable[[Any, Any], Any]:

@@ -29,7 +29,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+import repository
+from repository import ROOT
+
 PHOTOS, PHOTOS_QUICK = 24, 5  # per class
 
 
@@ -200,12 +202,6 @@ def show(told: list[dict]) -> None:
         print(f"| {row['work']} | {row['peer']} | {row['ratio']:.2f} | {low:.2f} - {high:.2f} | {goal} |", flush=True)
 
 
-def head() -> str:
-    return subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -227,7 +223,7 @@ def main() -> int:
 
     work = ROOT / ".work/peers"
     mode = "quick" if options.quick else "full"
-    inputs, kept, commit = work / f"inputs-{mode}", work / mode, head()
+    inputs, kept, commit = work / f"inputs-{mode}", work / mode, repository.commit()
     make_inputs(inputs, PHOTOS_QUICK if options.quick else PHOTOS)
     count = 1 if options.quick else options.rounds
     print(

@@ -166,12 +166,11 @@ def _environment(stage: str) -> dict[str, str]:
 
 def stages(root: Path) -> dict[str, tuple[str, list[Path]]]:
     """Stage -> its command and its outputs' paths, in the order that dvc.lock ran them; the frozen one is left out."""
-    import yaml
+    from partsynth.lineage.graph import read_lock
 
-    lock = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
     return {
         name: (entry["cmd"], [root / out["path"] for out in entry.get("outs", [])])
-        for name, entry in lock.items()
+        for name, entry in read_lock(root).items()
         if name != "base"
     }
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import repository
 
 ORIGIN = "other_variants"  # of these negatives in training tables
 PARTS = ("train", "val", "test", "shifted", "near_val", "near_test", "far_val", "far_test")
@@ -230,10 +231,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def told(one: Any) -> dict[str, float | None]:
         return {"mean": one.mean, "low": one.low, "high": one.high}
 
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     found = {
         "command": shlex.join(["python", os.path.relpath(__file__), *(arguments or sys.argv[1:])]),
-        "git_commit": commit.stdout.strip(),
+        "git_commit": repository.commit(repository.WHOLE),
         "projects": len(args.projects),
         "initialisations": args.initialisations,
         "trainings": len(summary.seeds[args.onto]),
