@@ -48,3 +48,25 @@ def test_without_ood_validation_images_it_is_the_default() -> None:
 def test_a_score_that_was_declared_is_not_questioned() -> None:
     params = Evaluate(headline_score="energy")
     assert resolve(params, table(energy=0.0, knn=3.0)) == (params, None)
+
+
+def test_a_score_whose_number_was_chosen_on_the_same_images_needs_a_lead_of_a_standard_error() -> None:
+    rows = table(knn=1.0, mahalanobis=0.0)
+    noise = np.random.default_rng(1).normal(size=len(rows))
+    close = rows.assign(mahalanobis=rows.knn + 0.2 * noise)
+    params, choice = resolve(AUTO, close)
+    assert choice is not None and choice.tried["knn"] > choice.tried["mahalanobis"]  # else the case shows nothing
+    assert params.headline_score == choice.score == "mahalanobis"
+    assert "knn, with a number chosen on them, leads by less than one standard error" in choice.source
+
+    far_behind = rows.assign(mahalanobis=rows.knn + 3 * noise)
+    params, choice = resolve(AUTO, far_behind)
+    assert choice is not None and params.headline_score == "knn" and "standard error" not in choice.source
+
+
+def test_scores_without_such_a_number_need_no_lead() -> None:
+    rows = table(mahalanobis=1.0)
+    rows["energy"] = rows.mahalanobis + 0.2 * np.random.default_rng(1).normal(size=len(rows))
+    _, choice = resolve(AUTO, rows)
+    assert choice is not None and choice.score == max(choice.tried, key=choice.tried.__getitem__)
+    assert "standard error" not in choice.source

@@ -10,6 +10,7 @@ from partsynth.core.evaluation.metrics import (
     aupr_in,
     aupr_out,
     auroc,
+    auroc_difference_variance,
     ece,
     fpr,
     macro_f1,
@@ -72,6 +73,23 @@ def test_threshold_keeps_the_recall_and_no_lower_one_does(inside, outside, recal
     assert (inside <= cut).mean() >= recall - 1e-9
     assert (inside < cut).mean() < recall
     assert fpr(inside, outside, recall) == pytest.approx((outside <= cut).mean())
+
+
+def test_the_variance_of_a_difference_of_two_aurocs_is_that_of_many_draws():
+    rng, differences, told = np.random.default_rng(0), [], []
+    for _ in range(400):
+        common = rng.normal(size=60) + np.repeat([0.0, 1.0], [40, 20])
+        one, other = common + 0.5 * rng.normal(size=60), common + rng.normal(size=60)
+        pair = (one[:40], one[40:]), (other[:40], other[40:])
+        differences.append(auroc(*pair[0]) - auroc(*pair[1]))
+        told.append(auroc_difference_variance(*pair))
+    assert np.mean(told) == pytest.approx(np.var(differences), rel=0.15)
+
+
+def test_one_score_compared_with_itself_has_no_variance_and_one_image_tells_none():
+    pair = np.arange(5.0), np.arange(2, 6.0)
+    assert auroc_difference_variance(pair, pair) == 0
+    assert np.isnan(auroc_difference_variance((pair[0], pair[1][:1]), (pair[0], pair[1][:1])))
 
 
 def test_fpr_counts_a_tie_with_the_threshold_as_accepted():

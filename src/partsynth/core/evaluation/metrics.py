@@ -31,6 +31,22 @@ def auroc(inside: ArrayLike, outside: ArrayLike) -> float:
     return float(placements(inside, outside).mean())
 
 
+def auroc_difference_variance(one: tuple[ArrayLike, ArrayLike], other: tuple[ArrayLike, ArrayLike]) -> float:
+    """Variance of the difference of two scores' AUROC on the same images (DeLong et al. 1988, eq. 4, for a contrast).
+
+    Parameters
+    ----------
+    one, other : each score's values of the ID images and of the OOD images, in one order of images; NaN where there are
+        fewer than two of either
+    """
+    pairs = [_scores(*one), _scores(*other)]
+    outside = placements(*pairs[0]) - placements(*pairs[1])
+    inside = placements(*reversed(pairs[0])) - placements(*reversed(pairs[1]))
+    if min(len(inside), len(outside)) < 2:
+        return math.nan
+    return float(outside.var(ddof=1) / len(outside) + inside.var(ddof=1) / len(inside))
+
+
 def aupr_in(inside: ArrayLike, outside: ArrayLike) -> float:
     """Average precision with the in-distribution images as positives; equal scores are one step."""
     from sklearn.metrics import average_precision_score

@@ -30,6 +30,8 @@ class Score:
     """Makes the scorer from what is known of the distribution."""
     always: bool = True
     """Whether every evaluation tells it; otherwise it is told where the parameters name it."""
+    tuned: bool = False
+    """Whether a number of it is chosen on OOD validation images, which flatters its AUROC on them."""
 
 
 @dataclass(frozen=True)

@@ -12,4 +12,4 @@ def fit(known: Known) -> Scorer:
     return score
 
 
-MEMBER = Score("knn", "kNN distance", fit)
+MEMBER = Score("knn", "kNN distance", fit, tuned=True)

@@ -16,4 +16,4 @@ def fit(known: Known) -> Scorer:
     return score
 
 
-MEMBER = Score("knn_by_class", "kNN distance by class", fit, always=False)
+MEMBER = Score("knn_by_class", "kNN distance by class", fit, always=False, tuned=True)
