@@ -149,6 +149,23 @@ def test_filters_and_order(chromium: Any, judged: Path, tmp_path: Path) -> None:
     context.close()
 
 
+def test_keys_are_about_the_image_after_a_filter_was_used(reviewing: Reviewing) -> None:
+    """A list that kept the focus would take A for its own choice "accept", a box would swallow the key."""
+    here = reviewing
+    here.page.fill("#reviewer", "ann")
+    here.press("Enter")
+    here.page.focus("#f-decision")
+    here.page.select_option("#f-decision", "none")
+    here.press("a")
+    assert here.page.input_value("#f-decision") == "none" and here.text("#progress").startswith("1 of 48 decided: 1 acc")
+    here.page.click("#blind")
+    here.press("d")
+    assert here.text("#progress").startswith("2 of 48 decided: 1 accept, 1 drop")
+    here.page.focus("#reason")  # where a key is a letter
+    here.press("a")
+    assert here.page.input_value("#reason") == "a" and here.text("#progress").startswith("2 of 48")
+
+
 def test_decisions_belong_to_a_version_of_the_set(chromium: Any, project: Path, tmp_path: Path) -> None:
     """The same address after the set was made anew: nothing of the old decisions is shown."""
     context = chromium.new_context()

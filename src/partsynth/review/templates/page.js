@@ -291,7 +291,11 @@
   }
 
   // --- hands ------------------------------------------------------------------------------------------------------
-  for (const id of ["f-decision", "f-verdict", "f-reason", "f-class", "f-low", "f-high", "f-order"]) $(id).addEventListener("change", filter);
+  for (const id of ["f-decision", "f-verdict", "f-reason", "f-class", "f-low", "f-high", "f-order"])
+    $(id).addEventListener("change", () => {
+      $(id).blur(); // the next key is about the image: a focused list would take A for its own choice "accept"
+      filter();
+    });
   $("blind").addEventListener("change", show);
   $("reset").addEventListener("click", () => {
     for (const id of ["f-decision", "f-verdict", "f-reason", "f-class"]) $(id).value = "";
@@ -335,7 +339,7 @@
   };
   document.addEventListener("keydown", (event) => {
     if ($("classes").open || $("keys").open || event.altKey) return;
-    const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
+    const typing = (event.target instanceof HTMLInputElement && event.target.type !== "checkbox") || event.target instanceof HTMLSelectElement;
     if (typing) {
       if (event.key === "Enter" || event.key === "Escape") event.target.blur();
       return;
