@@ -46,7 +46,10 @@ def project(root: Path, preset: str, models: Path, **changes: dict) -> dict:
     return params
 
 
-@pytest.mark.parametrize("preset", presets())
+ALIKE = {"benchmark-development"}  # the same stages as another preset's, of other renders
+
+
+@pytest.mark.parametrize("preset", [name for name in presets() if name not in ALIKE])
 def test_a_preset_runs_to_its_end(preset: str, tmp_path: Path, models: Path) -> None:
     params, root = project(tmp_path, preset, models), tmp_path / "own"
     check(root, root / "params.yaml")

@@ -41,6 +41,9 @@ class Render(Section):
     """Draws parts, wear, cameras and lamps."""
     test_seed: Seed | None = None
     """Seed of the test, shifted and OOD parts, so that they stay as `seed` changes; null = seed."""
+    roles: Annotated[Literal["benchmark", "development"], unless("benchmark")] = "benchmark"
+    """Which variants are out of distribution and what the shifted part looks like: as in the benchmark, or others, for
+    choices that must not look at its test. Targets are the same."""
     size: Annotated[int, Field(ge=32, le=512)] = 72
     """Pixels per side of the raw image, before the ROI crop."""
     samples: Annotated[int, Field(ge=1)] = 16

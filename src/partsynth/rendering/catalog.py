@@ -169,6 +169,9 @@ DEMO_MATERIAL = {
     "housing": "aluminium",
     "impeller": "aluminium",
     "shaft": "steel",
+    "lever": "cast iron",
+    "bearing": "steel",
+    "exhaust": "cast iron",
 }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from partsynth.config.data import Render
 from partsynth.errors import UserError
-from partsynth.rendering import captions, catalog, geometry, scene
+from partsynth.rendering import captions, catalog, development, geometry, scene
 from partsynth.rendering.pool import pool
 from partsynth.rendering.wear import Wear
 from partsynth.store.hashing import fingerprint, seed_from, sha256_file
@@ -78,15 +78,18 @@ def plan(params: Render) -> list[PlannedImage]:
         raise UserError(f"render.classes: {', '.join(unknown)} unknown; there are: {', '.join(targets)}")
     chosen = [targets[name] for name in (params.classes or targets)]
     counts = params.instances
+    near, far, shift = catalog.NEAR_OOD, catalog.FAR_OOD, catalog.SHIFTED
+    if params.roles == "development":
+        near, far, shift = development.NEAR_OOD, development.FAR_OOD, development.SHIFTED
     batches: list[tuple[Sequence[catalog.Variant], Role, Split, int, catalog.Ranges]] = [
         (chosen, "target", "train", counts.train, catalog.NARROW),
         (chosen, "target", "val", counts.val, catalog.NARROW),
         (chosen, "target", "test", counts.test, catalog.NARROW),
-        (chosen, "target", "shifted", counts.shifted, catalog.SHIFTED),
-        (catalog.NEAR_OOD["val"], "near_ood", "val", counts.near_val, catalog.NARROW),
-        (catalog.NEAR_OOD["test"], "near_ood", "test", counts.near_test, catalog.NARROW),
-        (catalog.FAR_OOD["val"], "far_ood", "val", counts.far_val, catalog.NARROW),
-        (catalog.FAR_OOD["test"], "far_ood", "test", counts.far_test, catalog.NARROW),
+        (chosen, "target", "shifted", counts.shifted, shift),
+        (near["val"], "near_ood", "val", counts.near_val, catalog.NARROW),
+        (near["test"], "near_ood", "test", counts.near_test, catalog.NARROW),
+        (far["val"], "far_ood", "val", counts.far_val, catalog.NARROW),
+        (far["test"], "far_ood", "test", counts.far_test, catalog.NARROW),
     ]
     test_seed = params.seed if params.test_seed is None else params.test_seed
     images = [

@@ -42,7 +42,7 @@ class Shot:
     light_azimuth: float
     light_elevation: float  # 15..85
     light_strength: float  # of the softbox against the hall light, about 1
-    warmth: float  # 0 = daylight, 1 = tungsten
+    warmth: float  # 0 = daylight, 1 = tungsten; below 0 = colder, as in the shade
     ambient: float  # hall light, about 1
     background: str  # one of BACKGROUNDS
     background_seed: int
