@@ -1,8 +1,8 @@
 """Renders to choose on (``render.roles: development``): OOD variants and a shift that the benchmark's do not share.
 
 Targets are the benchmark's, as they are what is trained on. The near-OOD variants lie one feature step from a target, as
-the benchmark's do, hence outside the base model's corpus. So do the far-OOD crankshafts and impellers, here at least two
-steps from the benchmark's; levers, bearings and exhausts lie in the corpus, as no other family is left out of it: the
+those of the benchmark, hence outside the base model's corpus. So do the far-OOD crankshafts and impellers, here at least
+two steps from the benchmark's. Levers, bearings and exhausts lie in the corpus, as no other family is left out of it: the
 base model and the encoder that judges edits know them, an encoder that is trained on the targets does not.
 """
 
@@ -29,12 +29,7 @@ NEAR_OOD = {
     ),
 }
 FAR_OOD = {
-    "val": (
-        variant("crankshaft", 1, 1),
-        variant("crankshaft", 2, 0),
-        variant("lever", 3, 1),
-        variant("lever", 4, 2),
-    ),
+    "val": (variant("crankshaft", 1, 1), variant("crankshaft", 2, 0), variant("lever", 3, 1), variant("lever", 4, 2)),
     "test": (
         variant("impeller", 4, 1),
         variant("impeller", 5, 0),
