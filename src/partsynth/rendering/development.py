@@ -1,9 +1,9 @@
 """Renders to choose on (``render.roles: development``): OOD variants and a shift that the benchmark's do not share.
 
-Targets are the benchmark's, as they are what is trained on. The near-OOD variants lie one feature step from a target, as
-those of the benchmark, hence outside the base model's corpus. So do the far-OOD crankshafts and impellers, here at least
-two steps from the benchmark's. Levers, bearings and exhausts lie in the corpus, as no other family is left out of it: the
-base model and the encoder that judges edits know them, an encoder that is trained on the targets does not.
+Targets are the benchmark's, as they are what is trained on. The near-OOD variants lie one feature step from a target,
+as those of the benchmark, hence outside the base model's corpus. So do the far-OOD crankshafts and impellers, here at
+least two steps from the benchmark's. Levers, bearings and exhausts lie in the corpus, as no other family is left out of
+it: the base model and the encoder that judges edits know them, an encoder that is trained on the targets does not.
 """
 
 from __future__ import annotations
