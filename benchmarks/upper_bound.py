@@ -24,6 +24,7 @@ import repository
 
 ORIGIN = "other_variants"  # of these negatives in training tables
 PARTS = ("train", "val", "test", "shifted", "near_val", "near_test", "far_val", "far_test")
+WORK = ".work/upper_bound"  # of a project: what is made in it
 SHOWN = ("near_ood_auroc", "accuracy_test", "accuracy_shifted")
 
 
@@ -76,7 +77,7 @@ def negatives(root: Path, params: Any, classes: Sequence[str], amount: int) -> l
     rows = []
     for class_name in classes:
         for number in range(amount):
-            path = f".work/upper_bound/images/{class_name}/{number:03d}.png"
+            path = f"{WORK}/images/{class_name}/{number:03d}.png"
             variant, state = photograph(class_name, number, params.render.seed, params, root / path)
             rows.append(
                 SelectedRecord(
@@ -94,8 +95,8 @@ def negatives(root: Path, params: Any, classes: Sequence[str], amount: int) -> l
     return rows
 
 
-def train(root: Path, params: Any, rows: list[Any], name: str, seed: int) -> Path:
-    """The folder of the model of this table, trained unless it is there."""
+def train(root: Path, params: Any, rows: list[Any], name: str, seed: int, work: str = WORK) -> Path:
+    """The folder below ``work`` of the model of this table, trained unless it is there."""
     from partsynth.records.manifest import read_manifest
     from partsynth.records.rows import RealRecord
     from partsynth.store.hashing import fingerprint
@@ -105,7 +106,7 @@ def train(root: Path, params: Any, rows: list[Any], name: str, seed: int) -> Pat
     from partsynth.training.fit import fit
     from partsynth.training.images import load_images
 
-    out = root / ".work/upper_bound/models" / name / str(seed)
+    out = root / work / "models" / name / str(seed)
     classes = {row.class_name for row in rows}
     mark = fingerprint([params.train.model_dump(mode="json"), seed, [[r.path, r.sha256, r.role] for r in rows]])
     if (safetensors_metadata(out / classifier.ENCODER) or {}).get("fingerprint") == mark:
@@ -128,12 +129,8 @@ def train(root: Path, params: Any, rows: list[Any], name: str, seed: int) -> Pat
 def replicate(root: Path, onto: str, amounts: Sequence[int], changed: dict[str, Any], seeds: int) -> Any:
     """Predictions of the table ``onto`` alone and with each amount of negatives; every one is trained here, so that all
     differ in their negatives alone."""
-    import io
-
     from partsynth.config.load import load_all
-    from partsynth.evaluation.predict import predict
-    from partsynth.evaluation.predictions import read_predictions, to_csv
-    from partsynth.evaluation.runs import ModelRun, read_parts
+    from partsynth.evaluation.runs import ModelRun
     from partsynth.records.manifest import read_manifest
     from partsynth.records.rows import SelectedRecord
     from partsynth.store.layout import SELECTED
@@ -152,7 +149,18 @@ def replicate(root: Path, onto: str, amounts: Sequence[int], changed: dict[str, 
             print(f"{root.name}: {name}, seed {seed}", flush=True)
             runs.append(ModelRun(name, seed, train(root, params, table, name, seed)))
     runs.sort(key=lambda run: (list(tables).index(run.setup), run.seed))
-    parts = read_parts(root / "data/real", root / "data/ood", root / ".work/upper_bound/none")
+    return predictions(root, params, runs)
+
+
+def predictions(root: Path, params: Any, runs: Sequence[Any]) -> Any:
+    """What the runs' models make of the project's images, as a table."""
+    import io
+
+    from partsynth.evaluation.predict import predict
+    from partsynth.evaluation.predictions import read_predictions, to_csv
+    from partsynth.evaluation.runs import read_parts
+
+    parts = read_parts(root / "data/real", root / "data/ood", root / WORK / "none")
     wanted = params.evaluate.model_copy(update={"saliency": 0})
     found = predict(wanted, runs, {name: parts[name] for name in PARTS if name in parts}, root)
     return read_predictions(io.StringIO(to_csv(found.rows)))

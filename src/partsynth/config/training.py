@@ -72,6 +72,11 @@ class Train(Section):
     """The second view of an image: another crop, or an augmentation of the same part."""
     augment: Literal["standard", "randaugment", "both"] = "standard"
     """Colours of a view: jitter and grey, RandAugment instead of them, or both."""
+    crop: Annotated[float, Field(gt=0, le=1), unless(0.6)] = 0.6
+    """Smallest share of an image's area in a view's crop; 1 = all of it, but for the crop's shape (3:4 to 4:3)."""
+    jitter: Annotated[float, Field(ge=0, le=2), unless(1.0)] = 1.0
+    """Strength of the jitter of brightness, contrast, saturation and hue, as a factor: 1 = 0.4, 0.4, 0.4 and 0.1; 0 =
+    none."""
     replace_probability: Fraction = 0.0
     """Probability that a real anchor is replaced by one of its augmentations (DA-Fusion)."""
     temperature: Positive = 0.1

@@ -27,7 +27,7 @@ from partsynth.training.checkpoint import Checkpoint
 from partsynth.training.classifier import build_encoder
 from partsynth.training.devices import gather, make_accelerator
 from partsynth.training.frozen import FrozenFeatures
-from partsynth.training.images import TrainingImages
+from partsynth.training.images import TrainingImages, random_views
 from partsynth.training.linear_probe import BATCH_SIZE, fit_linear_probe, knn_accuracy
 from partsynth.training.result import Fitted, Measurement, NonFinite
 from partsynth.training.use import Making, Seen, Use, shown_features
@@ -188,7 +188,7 @@ def train_step(
     draws = drawn_views(drawn, seed, step)
     rows = slice(rank * len(own), (rank + 1) * len(own))
     pairs = torch.from_numpy(np.concatenate([own.first, own.second])).to(pixels.device)
-    seen = views.augment(encoders.to_float(pixels[pairs]), draws[:, rows].flatten(0, 1), kind=params.augment)
+    seen = random_views(pixels[pairs], draws[:, rows].flatten(0, 1), params)
     # (2m, 3, S, S), first views before second ones -> the two views of an image together
     seen = seen.unflatten(0, (2, len(own))).transpose(0, 1).flatten(0, 1)
     labels = torch.from_numpy(np.ascontiguousarray(drawn.labels)).to(pixels.device)

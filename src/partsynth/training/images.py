@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from partsynth.core.contrastive.encoder import resize
+from partsynth.config.training import Train
+from partsynth.core.contrastive.encoder import resize, to_float
+from partsynth.core.images import views
 from partsynth.errors import UserError, listed
 from partsynth.records.images import read_image
 from partsynth.records.rows import RealRecord, Record, SelectedRecord
@@ -80,6 +82,25 @@ def load_images(rows: Sequence[SelectedRecord], val: Sequence[RealRecord], size:
         val_images=val_images,
         val_labels=np.array([classes.index(r.class_name) for r in val], dtype=np.int64),
     )
+
+
+def random_views(images: Tensor, draws: Tensor, params: Train) -> Tensor:
+    """One random view (B, 3, S, S) of each uint8 image (B, S, S, 3), as section train has views.
+
+    Parameters
+    ----------
+    draws : (B, DRAWS) uniform numbers, see ``core.images.views.draw``
+    """
+    usual, factor = views.Views(), params.jitter
+    wanted = replace(
+        usual,
+        scale=(params.crop, usual.scale[1]),
+        brightness=factor * usual.brightness,
+        contrast=factor * usual.contrast,
+        saturation=factor * usual.saturation,
+        hue=factor * usual.hue,
+    )
+    return views.augment(to_float(images), draws, wanted, kind=params.augment)
 
 
 def inventory(rows: Sequence[SelectedRecord]) -> str:

@@ -16,7 +16,7 @@ from partsynth.core.contrastive.exposure import soft_cross_entropy
 from partsynth.core.images import views
 from partsynth.core.schedules import warmup_cosine
 from partsynth.store.hashing import seed_from
-from partsynth.training.images import TrainingImages
+from partsynth.training.images import TrainingImages, random_views
 from partsynth.training.result import NonFinite
 
 PROBE_VIEWS = 4  # random views of each image, beside the image itself, that the probe learns from by default
@@ -25,14 +25,12 @@ Shown = tuple[Tensor, Tensor]  # features (m, D) of what is of no class, and the
 
 
 @torch.no_grad()
-def _features(
-    network: encoders.Encoder, images: Tensor, draws: Tensor | None = None, kind: views.Kind = "standard"
-) -> Tensor:
-    """Features (n, D) of uint8 images (n, S, S, 3), or of a random view of each where ``draws`` are given."""
+def _features(network: encoders.Encoder, images: Tensor, view: tuple[Tensor, Train] | None = None) -> Tensor:
+    """Features (n, D) of uint8 images (n, S, S, 3), or of a random view of each, given as numbers and strengths."""
     device, parts = next(network.parameters()).device, []
     for rows in torch.arange(len(images)).split(BATCH_SIZE):
-        x = encoders.to_float(images[rows].to(device))
-        parts.append(network.features(x if draws is None else views.augment(x, draws[rows], kind=kind)))
+        x = images[rows].to(device)
+        parts.append(network.features(random_views(x, view[0][rows], view[1]) if view else encoders.to_float(x)))
     return torch.cat(parts)
 
 
@@ -104,7 +102,7 @@ def _fit(
         parts = [_features(model.encoder, chosen)]
         for view in range(PROBE_VIEWS):
             draws = views.draw(len(positive), seed_from("classifier views", seed, view))
-            parts.append(_features(model.encoder, chosen, draws, params.augment))
+            parts.append(_features(model.encoder, chosen, (draws, params)))
     else:
         parts = list(_fixed_features(model.encoder, chosen, kind))
     features = torch.cat(parts)  # (views n, D), the images as they are first

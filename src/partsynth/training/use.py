@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from partsynth.config.training import Train
-from partsynth.core.contrastive import encoder as encoders
 from partsynth.core.contrastive.batches import Step
 from partsynth.core.contrastive.encoder import Encoder
 from partsynth.core.contrastive.exposure import Beside, soft_cross_entropy, softened
 from partsynth.core.images import views
 from partsynth.errors import UserError
 from partsynth.store.hashing import seed_from
-from partsynth.training.images import TrainingImages
+from partsynth.training.images import TrainingImages, random_views
 
 PROBE_ROUNDS = 4  # random views of each negative, beside itself, that the linear probe is shown
 
@@ -58,7 +57,7 @@ class Making:
         rows = self.own(len(indices))
         draws = views.draw(len(indices), seed_from(what, self.seed))[rows]
         index = torch.from_numpy(np.ascontiguousarray(indices[rows])).to(self.pixels.device)
-        return views.augment(encoders.to_float(self.pixels[index]), draws, kind=self.params.augment)
+        return random_views(self.pixels[index], draws, self.params)
 
 
 @dataclass(frozen=True)
