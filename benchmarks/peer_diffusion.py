@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from peer_inputs import CLASSES, ROOT, VECTORS
+from peer_setting import Figures, Setting, Timed, add_flags, given
 
-Figures = dict[str, float]
-Timed = Callable[[], Figures | None]
 STEPS, BATCH = 25, 32  # generate.steps, generate.batch_size
 # the demo's sets: name -> strength, guidance, variants of a source, restore
 SETS = {"id": (0.25, 5.0, 4, 1.0), "near_ood": (0.5, 4.0, 2, 0.0), "far_ood": (0.9, 4.0, 1, 0.0)}
@@ -37,7 +36,7 @@ def _wanted(quick: bool) -> dict[str, tuple[float, float, int, float]]:
     return {"id": SETS["id"]} if quick else SETS
 
 
-def sdedit(inputs: Path, quick: bool) -> Timed:
+def sdedit(setting: Setting) -> Timed:
     """The demo's three sets of 32 sources, as stage generate paints them: decoded PIL images, nothing written."""
     from partsynth.augmentation.materials import Materials
     from partsynth.augmentation.method import Order
@@ -45,13 +44,12 @@ def sdedit(inputs: Path, quick: bool) -> Timed:
     from partsynth.config.generation import Generate
     from partsynth.config.models import Diffusion
 
-    project = inputs / "project"
-    sources = _sources(project, quick)
-    materials = Materials(
-        real=_rows(project), tokens=project / "models/tokens", diffusion=Diffusion(size=64, device="cpu"), root=project
-    )
+    project = setting.inputs / "project"
+    sources = _sources(project, setting.quick)
+    diffusion = Diffusion(size=64, device=setting.device, dtype=setting.dtype)
+    materials = Materials(real=_rows(project), tokens=project / "models/tokens", diffusion=diffusion, root=project)
     planned = []
-    for name, (strength, guidance, variants, restore) in _wanted(quick).items():
+    for name, (strength, guidance, variants, restore) in _wanted(setting.quick).items():
         order = Order(
             set_name=name,
             parameters=SdeditSet(strength=strength, guidance=guidance, variants=variants, restore=restore),
@@ -61,7 +59,7 @@ def sdedit(inputs: Path, quick: bool) -> Timed:
             folder=f"data/augmented/{name}",
         )
         planned.append(MEMBER.plan(order, materials))
-    materials.model("float32")
+    materials.model(setting.dtype)
 
     def work() -> Figures:
         return {"images": sum(1 for rows in planned for _ in MEMBER.paint(rows, materials))}
@@ -69,22 +67,23 @@ def sdedit(inputs: Path, quick: bool) -> Timed:
     return work
 
 
-def unet_alone(inputs: Path, quick: bool) -> Timed:
+def unet_alone(setting: Setting) -> Timed:
     """The forwards alone that those sets take: with and without prompt in one batch, on tensors that are there."""
     import torch
 
     from partsynth.core.diffusion.loading import load
 
-    project = inputs / "project"
-    model = load(project / "models/base")
+    project = setting.inputs / "project"
+    model = load(project / "models/base", device=setting.device, dtype=setting.dtype)
     context = model.prompts.embed("a photo of a used part").expand(2 * BATCH, -1, -1).contiguous()  # (2 B, L, D)
-    side = 64 // model.factor
-    noisy = torch.randn(2 * BATCH, model.unet.config.in_channels, side, side)
-    count = len(_sources(project, quick))
+    context, side = context.to(setting.number), 64 // model.factor
+    noisy = torch.randn(2 * BATCH, model.unet.config.in_channels, side, side, device=setting.device)
+    noisy = noisy.to(setting.number, memory_format=model.layout)
+    count = len(_sources(project, setting.quick))
     calls = []
-    for strength, _, variants, _ in _wanted(quick).values():
+    for strength, _, variants, _ in _wanted(setting.quick).values():
         batches = -(-count * variants // BATCH)
-        calls += [torch.tensor([t]) for t in model.timesteps(strength, STEPS)] * batches
+        calls += [torch.tensor([t], device=setting.device) for t in model.timesteps(strength, STEPS)] * batches
 
     def work() -> None:
         with torch.no_grad():
@@ -94,7 +93,7 @@ def unet_alone(inputs: Path, quick: bool) -> Timed:
     return work
 
 
-def _pipeline(project: Path) -> Any:
+def _pipeline(project: Path, setting: Setting) -> Any:
     import diffusers
     from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
     from diffusers.utils import logging
@@ -110,19 +109,19 @@ def _pipeline(project: Path) -> Any:
     pipeline.set_progress_bar_config(disable=True)
     for name in CLASSES:
         pipeline.load_textual_inversion(str(project / f"models/tokens/{name}.safetensors"), token=f"<{name}>")
-    return pipeline
+    return pipeline.to(setting.device, setting.number)
 
 
-def img2img(inputs: Path, quick: bool, together: int) -> Timed:
+def img2img(setting: Setting, together: int) -> Timed:
     """diffusers' pipeline on the same sources, prompts, strengths, steps and guidance, ``together`` images a call."""
     import torch
     from PIL import Image
 
-    project = inputs / "project"
-    pipeline = _pipeline(project)
+    project = setting.inputs / "project"
+    pipeline = _pipeline(project, setting)
     jobs: list[tuple[float, float, list[tuple[str, Path]]]] = []
-    for strength, guidance, variants, _ in _wanted(quick).values():
-        one = [(f"a photo of a used <{r.class_name}>", project / r.path) for r in _sources(project, quick)]
+    for strength, guidance, variants, _ in _wanted(setting.quick).values():
+        one = [(f"a photo of a used <{r.class_name}>", project / r.path) for r in _sources(project, setting.quick)]
         jobs.append((strength, guidance, one * variants))
 
     def work() -> Figures:
@@ -148,8 +147,8 @@ def img2img(inputs: Path, quick: bool, together: int) -> Timed:
 # --- textual inversion ------------------------------------------------------------------------------------------------
 
 
-def _classes(quick: bool) -> list[str]:
-    return CLASSES[:4] if quick else CLASSES
+def _classes(setting: Setting) -> list[str]:
+    return CLASSES[: setting.classes]
 
 
 def _steps(quick: bool) -> int:
@@ -162,24 +161,22 @@ def _process(*arguments: str) -> Figures:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def inversion(inputs: Path, quick: bool) -> Timed:
+def inversion(setting: Setting) -> Timed:
     """Stage tokens, a whole process: imports, the model, all classes learned together, the files written."""
-    flags = ["--quick"] if quick else []
-    return lambda: _process("stage", "--inputs", str(inputs), *flags)
+    return lambda: _process("stage", *setting.flags())
 
 
-def inversion_each(inputs: Path, quick: bool) -> Timed:
+def inversion_each(setting: Setting) -> Timed:
     """A whole process for each class, one after another; ``loop``: the seconds inside their loops alone."""
-    flags = ["--quick"] if quick else []
 
     def work() -> Figures:
-        told = [_process("one", "--inputs", str(inputs), "--class-name", name, *flags) for name in _classes(quick)]
+        told = [_process("one", "--class-name", name, *setting.flags()) for name in _classes(setting)]
         return {key: sum(t[key] for t in told) for key in ("loop", "cpu_loop")}
 
     return work
 
 
-def learn_by_stage(inputs: Path, quick: bool) -> None:
+def learn_by_stage(setting: Setting) -> None:
     import shutil
     import tempfile
 
@@ -189,20 +186,20 @@ def learn_by_stage(inputs: Path, quick: bool) -> None:
     from partsynth.records.rows import RealRecord
     from partsynth.stages import tokens
 
-    project = inputs / "project"
+    project = setting.inputs / "project"
     with tempfile.TemporaryDirectory() as folder:  # its products and its checkpoint are nobody's
         root = Path(folder)
         shutil.copytree(project / "data", root / "data")
         (root / "models").mkdir()
         (root / "models/base").symlink_to((project / "models/base").resolve())
-        rows = [row for row in _rows(project) if row.class_name in _classes(quick)]
+        rows = [row for row in _rows(project) if row.class_name in _classes(setting)]
         (root / "data/real/manifest.csv").unlink()
         write_manifest(root / "data/real/manifest.csv", rows, RealRecord)
-        params = Tokens(vectors=VECTORS, **{**INVERSION, "steps": _steps(quick)})
+        params = Tokens(vectors=VECTORS, **{**INVERSION, "steps": _steps(setting.quick)})
         tokens.run(
             tokens.Inputs(
                 params=params,
-                diffusion=Diffusion(size=64, device="cpu"),
+                diffusion=Diffusion(size=64, device=setting.device),
                 real=root / "data/real",
                 out=root / "models/tokens",
                 root=root,
@@ -210,7 +207,7 @@ def learn_by_stage(inputs: Path, quick: bool) -> None:
         )
 
 
-def learn_one(inputs: Path, class_name: str, quick: bool) -> Figures:
+def learn_one(setting: Setting, class_name: str) -> Figures:
     """Textual inversion of one class as diffusers' example script goes about it: images are decoded, mirrored and
     encoded by the VAE in every step, AdamW holds the whole embedding table, whose other rows are put back."""
     import random
@@ -223,7 +220,7 @@ def learn_one(inputs: Path, class_name: str, quick: bool) -> Figures:
     from torch.utils.data import DataLoader, Dataset
     from transformers import CLIPTextModel, CLIPTokenizerFast
 
-    base, project = ROOT / "models/base", inputs / "project"
+    base, project, device = ROOT / "models/base", setting.inputs / "project", setting.device
     tokenizer = CLIPTokenizerFast.from_pretrained(base / "tokenizer")
     text_encoder = CLIPTextModel.from_pretrained(base / "text_encoder", dtype=torch.float32)
     vae = AutoencoderKL.from_pretrained(base / "vae")
@@ -238,7 +235,8 @@ def learn_one(inputs: Path, class_name: str, quick: bool) -> Figures:
     with torch.no_grad():
         table[new] = table[start].clone()
     for module in (vae, unet, text_encoder):
-        module.float().requires_grad_(False)
+        module.float().to(device).requires_grad_(False)
+    table = text_encoder.get_input_embeddings().weight
     table.requires_grad_(True)
     vae.eval()
     unet.eval()
@@ -258,19 +256,19 @@ def learn_one(inputs: Path, class_name: str, quick: bool) -> Figures:
             pixels = torch.from_numpy(np.array(image)).float().permute(2, 0, 1) / 127.5 - 1
             return {"ids": ids, "pixels": pixels}
 
-    batch_size, steps = int(INVERSION["batch_size"]), _steps(quick)
+    batch_size, steps = int(INVERSION["batch_size"]), _steps(setting.quick)
     optimizer = torch.optim.AdamW([table], lr=INVERSION["learning_rate"])
     kept = table.detach().clone()
-    others = torch.ones(len(tokenizer), dtype=torch.bool)
+    others = torch.ones(len(tokenizer), dtype=torch.bool, device=device)
     others[new] = False
     loader = DataLoader(Images(), batch_size=batch_size, shuffle=True)
     begun, cpu = time.perf_counter(), time.process_time()
     for done, batch in enumerate(loader, 1):
         with torch.no_grad():
-            latents = vae.encode(batch["pixels"]).latent_dist.sample() * vae.config.scaling_factor
+            latents = vae.encode(batch["pixels"].to(device)).latent_dist.sample() * vae.config.scaling_factor
         noise = torch.randn_like(latents)
-        times = torch.randint(schedule.config.num_train_timesteps, (len(latents),))
-        context = text_encoder(batch["ids"])[0]
+        times = torch.randint(schedule.config.num_train_timesteps, (len(latents),), device=device)
+        context = text_encoder(batch["ids"].to(device))[0]
         made = unet(schedule.add_noise(latents, noise, times), times, encoder_hidden_states=context).sample
         wanted = noise
         if schedule.config.prediction_type == "v_prediction":
@@ -282,14 +280,15 @@ def learn_one(inputs: Path, class_name: str, quick: bool) -> Figures:
             table[others] = kept[others]
         if done == steps:
             break
+    setting.wait()
     return {"loop": time.perf_counter() - begun, "cpu_loop": time.process_time() - cpu}
 
 
-SIDES: dict[str, Callable[[Path, bool], Timed]] = {
+SIDES: dict[str, Callable[[Setting], Timed]] = {
     "sdedit": sdedit,
     "unet-alone": unet_alone,
-    "img2img-one": lambda inputs, quick: img2img(inputs, quick, 1),
-    "img2img-batched": lambda inputs, quick: img2img(inputs, quick, BATCH),
+    "img2img-one": lambda setting: img2img(setting, 1),
+    "img2img-batched": lambda setting: img2img(setting, BATCH),
     "inversion": inversion,
     "inversion-each": inversion_each,
 }
@@ -301,16 +300,15 @@ def main() -> None:
 
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["stage", "one"])
-    parser.add_argument("--inputs", type=Path, required=True)
     parser.add_argument("--class-name")
-    parser.add_argument("--quick", action="store_true")
+    add_flags(parser)
     options = parser.parse_args()
     keep_memory()
     told: Figures = {}
     if options.what == "stage":
-        learn_by_stage(options.inputs, options.quick)
+        learn_by_stage(given(options))
     else:
-        told = learn_one(options.inputs, options.class_name, options.quick)
+        told = learn_one(given(options), options.class_name)
     print(json.dumps(told))
 
 

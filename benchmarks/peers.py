@@ -1,6 +1,7 @@
 """partsynth beside what one would otherwise run: ratios with their spread, written to reports/peers.json.
 
     python benchmarks/peers.py [--only sdedit loss-4096 ...] [--rounds 3] [--quick] [--cpu] [--again]
+    python benchmarks/peers.py --device cuda [--dtype bfloat16] [--classes 4] [--only ...] [--out FILE]
 
 Both sides of a comparison do the same work on the same inputs (`peer_inputs.py` makes them in .work/peers), each in a
 fresh process, with as many threads, and with `store.process.keep_memory`, which alone makes a network's passes up to
@@ -11,8 +12,12 @@ are kept: stopped and started again, it goes on, and after a commit it measures 
 Every ratio is the peer's time (or memory) divided by ours, and has to be at least its goal. Where the peer is only a
 part of our own work (the U-Net's forwards, a bare forward and backward), it is the share of that part.
 
+``--device cuda``: generation, inversion, loss and step on a GPU. There the sides of a group share a process (a start
+takes longer than most of them work): each warms up first, rounds are turned as before, clocks are read when the device
+has done its work, memory is the most that torch's allocator held beyond what a side held before.
+
 ``--cpu``: ratios of CPU time, for a look while the machine does other things; then nothing is written to reports.
-Exit code 1 where a goal is missed.
+Exit code 1 where a goal is missed, 2 where a side fails.
 """
 
 from __future__ import annotations
@@ -26,10 +31,11 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import repository
+from peer_setting import Figures, Setting, Timed, add_flags, given
 from repository import ROOT
 
 PHOTOS, PHOTOS_QUICK = 24, 5  # per class
@@ -65,7 +71,7 @@ def _losses(rows: int) -> Group:
 
 
 SETS = "the demo's three sets by SDEdit"
-INVERSION = "textual inversion of 12 classes"
+INVERSION = "textual inversion of {classes} classes"
 STEP = "a training step of the demo"
 FILES = "ingest of JPEG photographs, products written"
 NEAR = "near duplicates among 2,000 images"
@@ -118,26 +124,59 @@ GROUPS = {
         (Peer(f"{NEAR}, mirrored and turned ones too", "imagehash.phash (none turned), a - b", "imagehash", 1.0),),
     ),
 }
+ON_GPU = ("sdedit", "inversion", "loss-256", "loss-1024", "loss-4096", "step")
+BOTH_PRECISIONS = ("sdedit", "step")
+WHOLE = "inversion"  # sides of this name start processes of their own
+REST = 1.5  # seconds, in which a loader's workers have read ahead as far as they do
 
 
-def measure(name: str, inputs: Path, quick: bool) -> None:
-    """The child: prepares a side, then times it."""
+def measure(names: list[str], setting: Setting, rounds: int) -> None:
+    """The child: prepares sides, then times them; a line per round."""
     from partsynth.store.process import keep_memory
 
     keep_memory()
     threads = len(os.sched_getaffinity(0))
-    if not name.startswith("inversion"):  # that one has processes of its own
+    whole = names[0].startswith(WHOLE)
+    if not whole:
         import torch
 
         torch.set_num_threads(threads)
     import peer_diffusion
     import peer_sides
 
-    work = {**peer_diffusion.SIDES, **peer_sides.SIDES}[name](inputs, quick)
+    sides = {**peer_diffusion.SIDES, **peer_sides.SIDES}
+    if setting.cuda and not whole:
+        for name in names:
+            sides[name](replace(setting, quick=True))()
+    works = {name: sides[name](setting) for name in names}
+    for number in range(rounds):
+        found = {}
+        for name in _turned(names, number):
+            if "plain-loop" in works and len(works) > 1:
+                time.sleep(REST)
+            found[name] = _timed(works[name], setting)
+        print(json.dumps(found), flush=True)
+
+
+def _timed(work: Timed, setting: Setting) -> Figures:
+    if setting.cuda:
+        import torch
+
+        setting.wait()
+        held = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
     start, cpu = time.perf_counter(), _cpu()
     figures = work() or {}
-    told = {"seconds": time.perf_counter() - start, "cpu": _cpu() - cpu, **figures}
-    print(json.dumps(told))
+    setting.wait()
+    told = {"seconds": time.perf_counter() - start, "cpu": _cpu() - cpu}
+    if setting.cuda:
+        told["gpu_mib"] = (torch.cuda.max_memory_allocated() - held) / 2**20
+    return told | figures
+
+
+def _turned(sides: list[str], number: int) -> list[str]:
+    """Another one first in each round."""
+    return sides[number % len(sides) :] + sides[: number % len(sides)]
 
 
 def _cpu() -> float:
@@ -149,12 +188,14 @@ def _cpu() -> float:
     return total
 
 
-def run_side(name: str, inputs: Path, quick: bool) -> dict[str, float]:
-    command = [sys.executable, __file__, "--measure", name, "--inputs", str(inputs), *(["--quick"] if quick else [])]
+def run_sides(names: list[str], setting: Setting, rounds: int = 1) -> list[dict[str, Figures]]:
+    """The sides' figures in each round, of a fresh process."""
+    command = [sys.executable, __file__, "--measure", *names, "--rounds", str(rounds), *setting.flags()]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, env=_environment())
     if done.returncode:
-        raise SystemExit(f"{name}: {done.stderr.strip()[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+        print(f"{', '.join(names)}: {done.stderr.strip()[-3000:]}", file=sys.stderr)
+        raise SystemExit(2)
+    return [json.loads(line) for line in done.stdout.splitlines()[-rounds:]]
 
 
 def _environment() -> dict[str, str]:
@@ -163,14 +204,16 @@ def _environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
 
 
-def run_group(group: Group, number: int, inputs: Path, quick: bool, kept: Path, commit: str) -> dict[str, dict]:
-    """Every side's figures of one round; kept."""
+def sides_of(group: Group) -> list[str]:
+    return list(dict.fromkeys([group.side, *(peer.side for peer in group.peers)]))
+
+
+def run_group(group: Group, number: int, setting: Setting, kept: Path, commit: str) -> dict[str, Figures]:
+    """Every side's figures of one round, each in a fresh process; kept."""
     path = kept / f"{group.side}-{number}.json"
     if path.is_file() and (told := json.loads(path.read_text()))["commit"] == commit:
         return told["sides"]
-    sides = list(dict.fromkeys([group.side, *(peer.side for peer in group.peers)]))
-    turned = sides[number % len(sides) :] + sides[: number % len(sides)]
-    found = {side: run_side(side, inputs, quick) for side in turned}
+    found = {side: run_sides([side], setting)[0][side] for side in _turned(sides_of(group), number)}
     kept.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps({"commit": commit, "sides": found}, indent=1))
@@ -178,15 +221,28 @@ def run_group(group: Group, number: int, inputs: Path, quick: bool, kept: Path, 
     return found
 
 
-def rows(group: Group, rounds: list[dict[str, dict]], cpu: bool) -> list[dict]:
-    """The group's rows of peers.json, with the spread."""
+def rows(group: Group, rounds: list[dict[str, Figures]], cpu: bool, setting: Setting) -> list[dict]:
+    """The group's rows of peers.json, with the spread and, in seconds or MiB, the medians of both sides."""
     told = []
     for peer in group.peers:
         theirs, ours = (_by_cpu(figure) if cpu else figure for figure in (peer.figure, peer.ours))
         ratios = [found[peer.side][theirs] / found[group.side][ours] for found in rounds]
         ratio = statistics.median(ratios)
-        row = {"work": peer.work, "peer": peer.name, "ratio": round(ratio, 3), "goal": peer.goal}
-        told.append(row | {"met": ratio >= peer.goal, "spread": [round(min(ratios), 3), round(max(ratios), 3)]})
+        row = {
+            "work": peer.work.format(classes=setting.classes),
+            "peer": peer.name,
+            "ratio": round(ratio, 3),
+            "goal": peer.goal,
+        }
+        row |= {"met": ratio >= peer.goal, "spread": [round(min(ratios), 3), round(max(ratios), 3)]}
+        of = {"ours": (group.side, ours), "theirs": (peer.side, theirs)}
+        row |= {
+            key: float(f"{statistics.median(f[side][figure] for f in rounds):.4g}")
+            for key, (side, figure) in of.items()
+        }
+        if setting.cuda:
+            row |= {"device": setting.device, "dtype": setting.dtype}
+        told.append(row)
     return told
 
 
@@ -208,40 +264,54 @@ def main() -> int:
     )
     parser.add_argument("--only", nargs="+", choices=GROUPS, metavar="WORK", help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="little work, one round: whether it runs")
     parser.add_argument("--cpu", action="store_true", help="ratios of CPU time")
     parser.add_argument("--again", action="store_true", help="forget finished rounds")
-    parser.add_argument("--out", type=Path, default=ROOT / "reports/peers.json")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    parser.add_argument("--inputs", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--together", action="store_true", help="a group's sides in one process, as on a GPU")
+    parser.add_argument("--out", type=Path, help="default: reports/peers.json where all is measured on the CPU")
+    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
+    add_flags(parser)
     options = parser.parse_args()
     if options.measure:
-        measure(options.measure, options.inputs, options.quick)
+        measure(options.measure, given(options), options.rounds)
         return 0
+    cuda = options.device == "cuda"
+    possible = BOTH_PRECISIONS if options.dtype != "float32" else ON_GPU if cuda else tuple(GROUPS)
+    wanted = options.only or list(possible)
+    if absent := sorted(set(wanted) - set(possible)):
+        parser.error(f"not on {options.device} in {options.dtype}: {', '.join(absent)}")
 
     from peer_inputs import make_inputs
 
     work = ROOT / ".work/peers"
-    mode = "quick" if options.quick else "full"
-    inputs, kept, commit = work / f"inputs-{mode}", work / mode, repository.commit()
-    make_inputs(inputs, PHOTOS_QUICK if options.quick else PHOTOS)
+    mode = "cuda" if cuda else "quick" if options.quick else "full"
+    inputs, kept, commit = options.inputs or work / f"inputs-{mode}", work / mode, repository.commit()
+    photos = 0 if cuda else PHOTOS_QUICK if options.quick else PHOTOS
+    make_inputs(inputs, photos)
+    setting = replace(given(options), inputs=inputs, classes=min(options.classes, 4 if options.quick else 12))
     count = 1 if options.quick else options.rounds
     print(
         f"{count} round(s), {'CPU time' if options.cpu else 'time'}, commit {commit}, {platform.machine()} x "
-        f"{len(os.sched_getaffinity(0))}, load before {os.getloadavg()[0]:.1f}\n"
+        f"{len(os.sched_getaffinity(0))}, load before {os.getloadavg()[0]:.1f}, {options.device}, {options.dtype}\n"
     )
     print("| work | peer | ratio | spread | goal |\n|---|---|---|---|---|")
     told = []
-    for name in options.only or GROUPS:
-        if options.again:
-            for path in kept.glob(f"{GROUPS[name].side}-[0-9]*.json"):
-                path.unlink()
-        rounds = [run_group(GROUPS[name], n, inputs, options.quick, kept, commit) for n in range(count)]
-        part = rows(GROUPS[name], rounds, options.cpu)
+    for name in wanted:
+        group = GROUPS[name]
+        if cuda or options.together:
+            rounds = run_sides(sides_of(group), setting, count)
+        else:
+            if options.again:
+                for path in kept.glob(f"{group.side}-[0-9]*.json"):
+                    path.unlink()
+            rounds = [run_group(group, n, setting, kept, commit) for n in range(count)]
+        part = rows(group, rounds, options.cpu, setting)
         show(part)
         told += part
-    if not (options.quick or options.cpu or options.only):
-        options.out.write_text(json.dumps(told, indent=1) + "\n")
+        if options.out:
+            options.out.write_text(json.dumps(told, indent=1) + "\n")
+    other = options.out or options.quick or options.cpu or options.only or options.together or cuda
+    if not (other or options.dtype != "float32"):
+        (ROOT / "reports/peers.json").write_text(json.dumps(told, indent=1) + "\n")
     return 0 if all(row["met"] for row in told) else 1
 
 
