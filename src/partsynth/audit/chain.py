@@ -54,13 +54,20 @@ def made_from(version: Version, row: AugmentedRecord, faults: list[Fault]) -> di
     for parent in parents_of(row):
         if parent.kind == SOURCE:
             if (source := holder.real_image(parent.path)) is not None:
-                data["photograph"] = {"framed": source.path} | {key: getattr(source, key) for key in PHOTOGRAPH}
+                photograph = {"framed": source.path} | {key: getattr(source, key) for key in PHOTOGRAPH}
+                if parent.class_name:
+                    data.setdefault("further_photographs", []).append({"class_name": source.class_name} | photograph)
+                else:
+                    data["photograph"] = photograph
         elif parent.kind == BASE:
             data["base"] = _base(version.root, row, parent, faults)
         elif holder.sha256(parent.path) == parent.sha256:
             told: dict[str, Any] = {"path": parent.path, "sha256": parent.sha256}
             if parent.kind == TOKEN and (token := holder.token(parent.path)) is not None:
-                data["token"] = told | token.as_json()
+                if parent.class_name:
+                    data.setdefault("further_tokens", []).append(told | token.as_json())
+                else:
+                    data["token"] = told | token.as_json()
             else:
                 data.setdefault("made_from", []).append({"kind": parent.kind} | told)
     table = f"{QUALITY}/{row.set_name}.csv"

@@ -35,7 +35,8 @@ def parents_of(row: AugmentedRecord) -> list[Parent]:
 
 
 def parent_faults(row: AugmentedRecord, holder: Holder) -> Iterator[str]:
-    """The source is a training image of the row's class and group, and every parent is there as it was."""
+    """Sources are training images, the first of the row's class and group, further ones of those that the method tells
+    (as tokens of other classes are), and every parent is there as it was."""
     parents = parents_of(row)
     tuned = next((parent.sha256 for parent in parents if parent.kind == ADAPTATION), None)
     bases = {with_adaptation(parent.sha256, tuned) for parent in parents if parent.kind == BASE}
@@ -48,7 +49,7 @@ def parent_faults(row: AugmentedRecord, holder: Holder) -> Iterator[str]:
                 state = "missing" if here is None else "another one now"
                 yield f"the {parent.kind} it was made with ({parent.sha256}) is {state}: {parent.path}"
             elif parent.kind == TOKEN:
-                yield from _token_faults(row, bases, holder.token(parent.path))
+                yield from _token_faults(parent.class_name or row.class_name, bases, holder.token(parent.path))
 
 
 def _source_faults(row: AugmentedRecord, parent: Parent, source: RealRecord | None) -> Iterator[str]:
@@ -59,17 +60,20 @@ def _source_faults(row: AugmentedRecord, parent: Parent, source: RealRecord | No
         yield f"its parent {parent.path} is a {source.split} image, not a training image"
     if source.sha256 != parent.sha256:
         yield f"its parent {parent.path} had sha256 {parent.sha256}, now {source.sha256}"
-    if source.class_name != row.class_name:
-        yield f"its class is {row.class_name}, its parent's is {source.class_name}"
-    if source.group != row.source_group:
-        yield f"its group is {row.source_group!r}, its parent's is {source.group!r}"
+    further = bool(parent.class_name or parent.group)
+    if source.class_name != (told := parent.class_name or row.class_name):
+        whose = f"the class of its parent {parent.path}" if further else "its class"
+        yield f"{whose} is {told}, its parent's is {source.class_name}"
+    if source.group != (group := parent.group or row.source_group):
+        whose = f"the group of its parent {parent.path}" if further else "its group"
+        yield f"{whose} is {group!r}, its parent's is {source.group!r}"
 
 
-def _token_faults(row: AugmentedRecord, bases: set[str], token: LearnedToken | None) -> Iterator[str]:
+def _token_faults(class_name: str, bases: set[str], token: LearnedToken | None) -> Iterator[str]:
     if token is None:
         yield "the token it was made with does not say what it was learned from"
         return
-    if token.class_name != row.class_name:
+    if token.class_name != class_name:
         yield f"it was made with the token of {token.class_name}"
     if bases and token.base_sha256 not in bases:
         yield f"its base {', '.join(sorted(bases))} is not its token's {token.base_sha256}"

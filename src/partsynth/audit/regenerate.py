@@ -17,6 +17,7 @@ from partsynth.audit.result import Fault
 from partsynth.audit.rows import real_rows
 from partsynth.audit.versions import Version
 from partsynth.augmentation.again import encodings, regenerate
+from partsynth.augmentation.method import SOURCE
 from partsynth.config.models import Diffusion
 from partsynth.errors import UserError
 from partsynth.records.rows import AugmentedRecord
@@ -74,10 +75,11 @@ def _from_anywhere(diffusion: Diffusion, root: Path) -> Diffusion:
 
 
 def _write_out(version: Version, row: AugmentedRecord, folder: Path) -> None:
-    """The manifest, parents and mask of one image, as they were in an earlier version of the data."""
-    masks = [real.mask for real in real_rows(version, REAL, row.source) if real.path == row.source and real.mask]
-    parents = [parent.path for parent in parents_of(row) if parent.path]  # a base model has none
-    for path in (f"{REAL}/{MANIFEST}", *parents, *masks):
+    """The manifest, parents and masks of one image, as they were in an earlier version of the data."""
+    parents = [parent for parent in parents_of(row) if parent.path]  # a base model has none
+    sources = [parent.path for parent in parents if parent.kind == SOURCE]
+    masks = [r.mask for source in sources for r in real_rows(version, REAL, source) if r.path == source and r.mask]
+    for path in (f"{REAL}/{MANIFEST}", *(parent.path for parent in parents), *masks):
         if (data := version.read(path)) is None:
             raise UserError(f"{path} is not in that version of the data")
         write_bytes_atomic(inside(folder, path), data)

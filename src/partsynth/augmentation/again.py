@@ -56,6 +56,8 @@ def encodings(image: Image.Image, row: AugmentedRecord) -> tuple[bytes, bytes]:
 def _here(parent: Parent, materials: Materials) -> str:
     """The hash of what stands in the parent's place now."""
     if parent.kind == SOURCE:
+        if parent.path not in materials.real:
+            raise UserError(f"{parent.path} is not in data/real's manifest: an image was made from it")
         return materials.real[parent.path].sha256
     if parent.kind == TOKEN:
         name = Path(parent.path).stem

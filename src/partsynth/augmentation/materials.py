@@ -53,6 +53,11 @@ class Materials:
         """The classes' tokens. Raises UserError where one is missing, foreign, or of another base model."""
         return learned_tokens(self._tokens, sorted(set(classes)), self.base.identity)
 
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes that training images show, sorted."""
+        return sorted({row.class_name for row in self.real.values() if row.split == "train" and row.role == "target"})
+
     def source(self, path: str) -> Image.Image:
         """A training image, its bytes checked. Raises UserError where it is none, or is not as its manifest says."""
         row = self.real[path]

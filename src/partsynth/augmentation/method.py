@@ -38,6 +38,10 @@ class Parent:
     path: str
     """Relative to the root; empty for a base model, which params.yaml locates."""
     sha256: str
+    class_name: str = ""
+    """Of a further source or token: the class it is of; empty = the image's own."""
+    group: str = ""
+    """Of a further source: its group; empty = the image's own."""
 
 
 def base_parents(identity: str) -> list[Parent]:
@@ -93,7 +97,8 @@ class Method(ABC, Generic[P, R]):
     """Raised when the same row gives another image."""
     source_type: SourceType = "compositeWithTrainedAlgorithmicMedia"
     """IPTC's term for its images, written into each: a photograph edited by a generative model, at strength 0 (the
-    VAE's round trip alone) too. A method whose images hold nothing of a photograph says ``trainedAlgorithmicMedia``."""
+    VAE's round trip alone) too. A method whose images hold nothing of a photograph says ``trainedAlgorithmicMedia``,
+    one that puts photographs together without a model ``compositeCapture``."""
 
     @abstractmethod
     def plan(self, order: Order[P], materials: Materials) -> list[R]:

@@ -5,9 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from partsynth.core.diffusion.images import to_images, to_pixels
-from partsynth.core.diffusion.restore import fitted, restored
+from partsynth.core.diffusion.restore import fitted, matched, restored
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIGMAS = st.floats(0, 12)
@@ -55,6 +56,21 @@ def test_pictures_stay_in_range_and_have_their_sources_size(seed: int, sigma: fl
     made = to_images(restored(edit, trip, source, 1, sigma)[None])[0]
     low, high = zip(*made.getextrema(), strict=True)
     assert made.size == (side, side) and min(low) >= 0 and max(high) <= 255
+
+
+def low(image: torch.Tensor, sigma: float) -> torch.Tensor:
+    return torch.from_numpy(gaussian_filter(image.double().numpy(), (0, sigma, sigma), mode="reflect"))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS, sigma=st.floats(0.5, 8))
+def test_a_matched_edit_has_its_own_fine_part_and_the_others_coarse_one(seed: int, sigma: float) -> None:
+    edit, other = images(seed, 32, 32)
+    found = matched(edit, other, sigma).double()
+    assert torch.allclose(found, edit - low(edit, sigma) + low(other, sigma), atol=1e-5)
+    assert torch.allclose(matched(edit, edit, sigma), edit, atol=1e-6)
+    shifted = matched(edit + 0.5, other, sigma)  # another light of the edit changes nothing
+    assert torch.allclose(shifted.double(), found, atol=1e-5)
 
 
 def test_the_cut_off_is_in_the_sources_own_pixels() -> None:

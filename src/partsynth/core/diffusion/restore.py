@@ -35,6 +35,26 @@ def restored(edit: Tensor, trip: Tensor, source: Tensor, share: float, sigma: fl
     return edit + share * (source - trip - (_fine(edit - trip, sigma) if sigma else 0))
 
 
+def matched(edit: Tensor, other: Tensor, sigma: float) -> Tensor:
+    """An edit under the light of another: ``edit - low-pass(edit) + low-pass(other)``.
+
+    What is finer than about ``sigma`` comes from ``edit`` (form, wear, grain), what is coarser from ``other`` (ground,
+    light, colour), so that two edits of one source differ in what the part is alone.
+
+    Parameters
+    ----------
+    edit, other
+        (3, H, W) in [-1, 1].
+    sigma
+        Of the Gaussian low-pass, in pixels, above 0; images are mirrored at their borders.
+
+    Returns
+    -------
+    (3, H, W) float32; not clipped.
+    """
+    return other + _fine(edit - other, sigma)
+
+
 def fitted(image: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
     """(3, h, w) -> (3, H, W), bicubic, low-passed where it shrinks; the same tensor where the size is the same."""
     if image.shape[1:] == tuple(size):
