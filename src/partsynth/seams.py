@@ -142,7 +142,7 @@ SCORES = Registry(
     "partsynth.core.evaluation.scores",
     ["knn", "knn_by_class", "max_softmax", "energy", "mahalanobis", "relative_mahalanobis", "vim", "prototype_cosine"],
 )
-METHODS = Registry("augmentation method", "partsynth.augmentation.methods", ["sdedit"])
+METHODS = Registry("augmentation method", "partsynth.augmentation.methods", ["sdedit", "exchange"])
 CONCEPTS = Registry(
     "way of learning a class", "partsynth.augmentation.concepts", ["textual_inversion", "lora", "dreambooth_lora"]
 )
@@ -155,5 +155,5 @@ BACKBONES = Registry(
 USES = Registry(
     "use of negatives", "partsynth.training.uses", ["denominator", "features", "outlier_exposure", "mixoe", "ascood"]
 )
-RULES = Registry("selection rule", "partsynth.selection.rules", ["all", "accepted", "band", "random"])
+RULES = Registry("selection rule", "partsynth.selection.rules", ["all", "accepted", "band", "nobody", "random"])
 METRICS = Rows("metric", "partsynth.evaluation.metrics")

@@ -159,7 +159,7 @@ def test_its_parameters_are_checked_and_explained(mirrored: Path, capsys: pytest
     assert "sets.flip.upside_down: unknown key" in faults(upside_down=True, strength=0.5)  # without a method: SDEdit
     assert "sets.flip.upside_down: should be a valid boolean" in faults(method="mirror", upside_down="maybe")
     told = faults(method="miror")
-    assert "sets.flip.method: should be 'sdedit' or 'mirror' (found 'miror', did you mean mirror)" in told
+    assert "sets.flip.method: should be 'sdedit', 'exchange' or 'mirror' (found 'miror', did you mean mirror)" in told
     config_help.show("sets")
     shown = capsys.readouterr().out
     assert "upside_down" in shown and "Mirrored top to bottom" in shown and "guidance" in shown
@@ -182,9 +182,9 @@ def test_quality_select_and_audit_take_its_images(mirrored: Path) -> None:
 
 def test_without_it_its_set_and_its_manifest_are_refused(mirrored: Path) -> None:
     METHODS.unregister("mirror")
-    with pytest.raises(UserError, match=r"manifest.csv: column method should be 'sdedit' \(found 'mirror'\)"):
+    with pytest.raises(UserError, match=r"manifest.csv: column method should be 'sdedit' or 'exchange' \(found 'mirror'\)"):
         read_augmented(mirrored / "data/augmented/flip/manifest.csv")
-    with pytest.raises(UserError, match=r"sets.flip.method: should be 'sdedit' \(found 'mirror'"):
+    with pytest.raises(UserError, match=r"sets.flip.method: should be 'sdedit' or 'exchange' \(found 'mirror'"):
         load("sets.flip", mirrored / "params.yaml")
 
 

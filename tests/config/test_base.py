@@ -26,7 +26,7 @@ def test_a_name_that_is_no_members_is_told_with_those_there_are(tmp_path: Path) 
     text = faults(tmp_path, {"evaluate": {"headline_score": "enrgy"}, "select": {"a": {"rule": "best"}}})
     assert "evaluate.headline_score: should be 'knn', 'knn_by_class', 'max_softmax', 'energy'" in text
     assert "(found 'enrgy', did you mean energy)" in text
-    assert "select.a.rule: should be 'all', 'accepted', 'band' or 'random' (found 'best')" in text
+    assert "select.a.rule: should be 'all', 'accepted', 'band', 'nobody' or 'random' (found 'best')" in text
 
 
 def test_a_member_from_outside_is_allowed_once_it_is_registered(tmp_path: Path, registry: Registry) -> None:

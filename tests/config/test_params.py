@@ -9,6 +9,7 @@ from helpers.params import faults
 from pydantic import BaseModel, ValidationError
 
 from partsynth.config.params import Params
+from partsynth.config.quality import Quality
 
 SECTIONS = list(Params.model_fields)
 
@@ -16,6 +17,14 @@ SECTIONS = list(Params.model_fields)
 def test_matrix_names_setups_that_select_has(tmp_path: Path) -> None:
     text = faults(tmp_path, {"select": {"real": {}}, "matrix": {"setups": ["real", "reel"]}})
     assert "names reel; select has real" in text
+
+
+def test_rule_nobody_needs_what_it_decides_by(tmp_path: Path) -> None:
+    select = {"near": {"role": "negative", "rule": "nobody"}}
+    told = faults(tmp_path, {"select": select, "matrix": {"setups": ["near"]}})
+    assert "select.near.rule nobody needs drift from all classes: quality.all_classes: true" in told
+    Params(select=select, matrix={"setups": ["near"]}, quality={"all_classes": True})
+    assert not {"all_classes", "all_classes_tolerance"} & Quality().model_dump().keys()
 
 
 def test_names_of_sets_are_file_names(tmp_path: Path) -> None:

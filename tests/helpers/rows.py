@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from partsynth.augmentation.methods.exchange import ExchangeRecord
 from partsynth.augmentation.methods.sdedit import SdeditRecord
 from partsynth.records.review import ReviewRecord
 from partsynth.records.rows import RealRecord, VerdictRecord
@@ -49,6 +51,32 @@ def augmented(source: RealRecord, name: str, /, set_name: str = "id", **changes:
         "fingerprint": "f",
     }
     return SdeditRecord(**(told | changes))
+
+
+def exchanged(source: RealRecord, donor: RealRecord, /, set_name: str = "swaps", **changes: Any) -> ExchangeRecord:
+    """Of an image of ``source`` with the inside of ``donor``."""
+    told = {
+        "path": f"data/augmented/{set_name}/{source.class_name}/{Path(source.path).stem}-v0.png",
+        "sha256": f"{set_name}-{source.sha256}-{donor.sha256}",
+        "class_name": source.class_name,
+        "set_name": set_name,
+        "source": source.path,
+        "source_sha256": source.sha256,
+        "source_group": source.group,
+        "variant": 0,
+        "seed": 0,
+        "size": 0,
+        "fingerprint": "f",
+        "between": "siblings",
+        "inner": 0.5,
+        "feather": 1.0,
+        "masks": "part",
+        "donor": donor.path,
+        "donor_sha256": donor.sha256,
+        "donor_group": donor.group,
+        "donor_class": donor.class_name,
+    }
+    return ExchangeRecord(**(told | changes))
 
 
 def verdict(

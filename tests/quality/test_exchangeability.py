@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.clouds import cloud
+from helpers.clouds import cloud, unit
 from helpers.rows import real_row
 from PIL import Image
 
 from partsynth.config.quality import Quality
-from partsynth.core.drift.calibration import conformal_percentiles, drift_scores, strangeness_scores
+from partsynth.core.drift.calibration import conformal_percentiles, drift_scores, least_scores, strangeness_scores
 from partsynth.core.drift.distances import class_distances
 from partsynth.core.drift.reference import load
 from partsynth.quality.real_parts import calibrated, columns
@@ -25,6 +25,14 @@ ROOT = Path(__file__).parents[2]
 COINS = Path("/work/shared/coins/station")
 ERRORS = 3.3  # standard errors: one in a thousand by chance, and the seed is fixed
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+
+
+def nobodys(distances, classes, kinds, calibration) -> np.ndarray:
+    """Least drift of all classes, which knows of no own one."""
+    return least_scores(distances, calibration)
+
+
+AMONG = {drift_scores: "drift", strangeness_scores: "strangeness", nobodys: "least"}
 
 
 class Pool:
@@ -47,6 +55,7 @@ class Pool:
         views = None if kind != "views" else self.views[[i for i in known if split[i] == "val"]]
         bank, calibration = calibrated(rows, self.features[known], Quality(calibration=kind), views)
         held_out = np.flatnonzero(split == "test")
+        self.held_out_classes = self.classes[held_out]
         names, _, groups = columns(rows)
         sources = [
             rng.choice([j for j, r in enumerate(rows) if r.split == "train" and r.class_name == c])
@@ -54,7 +63,7 @@ class Pool:
         ]
         distances = class_distances(self.features[held_out], names[sources], groups[sources], bank, 3)
         scores = score(distances, self.classes[held_out], bank.kinds, calibration)
-        among = calibration.drift if score is drift_scores else calibration.strangeness
+        among = getattr(calibration, AMONG[score])
         return conformal_percentiles(scores, among), len(among)
 
     def mean_off(self, kind: str, deals: int) -> tuple[float, float]:
@@ -110,15 +119,61 @@ def assert_uniform(pool: Pool, deals: int, score=drift_scores) -> None:
 def test_held_out_clouds_are_uniform():
     assert_uniform(of_clouds(), 60)
     assert_uniform(of_clouds(), 60, strangeness_scores)
+    assert_uniform(of_clouds(), 60, nobodys)
 
 
 def test_held_out_renders_are_uniform(renders):
     assert_uniform(renders, 40)
     assert_uniform(renders, 40, strangeness_scores)
+    assert_uniform(renders, 40, nobodys)
 
 
 def test_held_out_photographs_are_uniform(coins):
     assert_uniform(coins, 40)
+
+
+def test_each_class_for_itself_is_within_its_binomial_error_of_nobodys_edge():
+    """Also where classes differ in width: the least drift is told in each one's own deviations."""
+    rng, pool = np.random.default_rng(5), of_clouds()
+    wide = np.isin(pool.classes, ("class0", "class1"))
+    middle = {name: pool.features[pool.classes == name].mean(0) for name in np.unique(pool.classes)}
+    spread = np.stack(
+        [f + 2.0 * w * (f - middle[c]) for f, w, c in zip(pool.features, wide, pool.classes, strict=True)]
+    )
+    pool = Pool(unit(spread), list(pool.classes), list(pool.groups))
+    beyond: dict[str, list[float]] = {}
+    for _ in range(60):
+        percentiles, _ = pool.percentiles("images", rng, nobodys)
+        for name in np.unique(pool.classes):  # held-out images come by class, as the pool has them
+            held = percentiles[pool.held_out_classes == name]
+            beyond.setdefault(name, []).append(float((held > 0.9).mean()))
+    for name, shares in beyond.items():
+        error = np.sqrt(0.1 * 0.9 / (12 / 2))  # of a deal's six groups of one class, whose two images count once
+        assert abs(np.mean(shares) - 0.1) < 1.5 * error, (name, np.mean(shares))
+
+
+def test_a_siblings_image_is_not_nobodys_and_what_lies_between_the_classes_is():
+    pool = of_clouds()
+    rng = np.random.default_rng(0)
+    split = np.array(["val" if int(g.rsplit("/", 1)[1]) % 3 == 0 else "train" for g in pool.groups])
+    rows = [
+        real_row(f"{c}/{i}", s, g).model_copy(update={"class_name": c})
+        for i, (c, s, g) in enumerate(zip(pool.classes, split, pool.groups, strict=True))
+    ]
+    bank, calibration = calibrated(rows, pool.features, Quality(), None)
+    others = pool.features[(pool.classes == "class1") & (split == "train")]
+    middle = pool.features[pool.classes == "class0"].mean(0) + pool.features[pool.classes == "class1"].mean(0)
+    between = unit(middle + 0.02 * rng.normal(size=(20, len(middle))))
+    own = bank.groups[bank.classes == "class0"][0]
+    for features, nobody in ((others, False), (between, True)):
+        names = np.full(len(features), "none")
+        distances = class_distances(features, names, np.full(len(features), own), bank, 3)
+        drift = conformal_percentiles(
+            drift_scores(distances, np.full(len(features), "class0"), bank.kinds, calibration), calibration.drift
+        )
+        least = conformal_percentiles(least_scores(distances, calibration), calibration.least)
+        assert (drift > 0.95).mean() > 0.9  # by its own class alone both are negatives
+        assert (least > 0.95).mean() == 1.0 if nobody else (least > 0.95).mean() < 0.2
 
 
 def test_earlier_calibrations_are_lenient(renders):

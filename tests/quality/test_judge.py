@@ -16,6 +16,7 @@ from partsynth.core.images import stats
 from partsynth.quality.judge import judge
 from partsynth.quality.measure import Measured
 from partsynth.quality.score import score
+from partsynth.records.manifest import read_manifest, write_manifest
 from partsynth.records.rows import RealRecord, VerdictRecord
 
 
@@ -138,3 +139,26 @@ def test_a_tolerance_moves_the_threshold_and_no_percentile(world):
     assert all("drift" not in v.reasons for v in wide if v.drift <= limit + 6)
     few, many = (sum("drift" in v.reasons for v in found) for found in (wide, strict))
     assert few < many
+
+
+def test_drift_from_every_class_is_told_where_it_is_asked_for(world, tmp_path):
+    """A sibling's image under the wrong name is far from its class, yet somebody's; what is like none is nobody's."""
+    others = {r.path: i for r, i in zip(*world, strict=True) if r.split == "test" and r.class_name == KINDS[1]}
+    mine = [r for r, _ in training(world) if r.class_name == KINDS[0]]
+    edits = [(augmented(r, f"s{n}"), i) for n, (r, i) in enumerate(zip(mine, others.values(), strict=False))]
+    noise = np.random.default_rng(0).integers(0, 256, (len(mine), 48, 48, 3), dtype=np.uint8)
+    edits += [(augmented(r, f"n{n}"), Image.fromarray(noise[n])) for n, r in enumerate(mine)]
+    plain, told = verdicts_on(world, edits), verdicts_on(world, edits, Quality(tolerance=0.0, all_classes=True))
+    younger = {"least_drift", "nobody"}
+    assert [v.model_dump(exclude=younger) for v in told] == [v.model_dump(exclude=younger) for v in plain]
+    assert {v.nobody for v in plain} == {v.least_drift for v in plain} == {None}
+    write_manifest(tmp_path / "plain.csv", plain, VerdictRecord)
+    assert not younger & set((tmp_path / "plain.csv").read_text().splitlines()[0].split(","))
+    write_manifest(tmp_path / "told.csv", told, VerdictRecord)
+    assert {v.path: v for v in read_manifest(tmp_path / "told.csv", VerdictRecord)} == {v.path: v for v in told}
+    assert all(v.least_drift <= v.drift for v in told)
+    siblings, strange = told[: len(mine)], told[len(mine) :]
+    assert np.mean([v.percentile for v in siblings]) > 0.95 and np.mean([v.nobody for v in siblings]) < 0.9
+    assert all(v.nobody > 0.95 for v in strange)
+    wide = verdicts_on(world, edits, Quality(tolerance=0.0, all_classes=True, all_classes_tolerance=3.0))
+    assert all(w.nobody <= v.nobody and w.least_drift == v.least_drift for w, v in zip(wide, told, strict=True))

@@ -54,7 +54,7 @@ def test_no_row_is_written_without_its_own_columns(tmp_path: Path) -> None:
 def test_faults_name_the_file_the_column_and_what_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"m.csv is missing: run the stage"):
         read_augmented(tmp_path / "m.csv")
-    with pytest.raises(UserError, match=r"column method should be 'sdedit' \(found 'magic'\)"):
+    with pytest.raises(UserError, match=r"column method should be 'sdedit' or 'exchange' \(found 'magic'\)"):
         row_type("path,method\na.png,magic\n", "m.csv")
     (tmp_path / "m.csv").write_text(f"{HEAD},method\n" + "a.png" + "," * HEAD.count(",") + ",sdedit\n")
     with pytest.raises(UserError, match=r"m.csv has faulty rows:\n  line 2, variant: "):

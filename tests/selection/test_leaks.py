@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from helpers.rows import augmented, real_row
+from helpers.rows import augmented, exchanged, real_row
 
 from partsynth.selection.leaks import leaks
 from partsynth.selection.table import selected
@@ -33,6 +33,16 @@ def test_a_group_that_is_held_out_too() -> None:
     assert faults(augmented(GEAR, "0_0"), real=[*REAL, real_row("disc/9", "test", "gear-0")]).endswith(
         "its group gear-0 is also in test"
     )
+
+
+def test_a_donor_outside_training_or_of_a_held_out_group() -> None:
+    assert faults(exchanged(GEAR, DISC)) == ""
+    assert "its donor data/real/val/gear/7.png is no training image" in faults(exchanged(GEAR, REAL[2]))
+    assert "its donor's group is gear-7; data/real/train/disc/0.png has disc-0" in faults(
+        exchanged(GEAR, DISC, donor_group="gear-7")
+    )
+    held = [*REAL, real_row("disc/9", "test", "disc-0")]
+    assert "its donor's group disc-0 is also in test" in faults(exchanged(GEAR, DISC), real=held)
 
 
 def test_twice_in_a_table() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from helpers.rows import augmented, real_row, verdict
+from helpers.rows import augmented, exchanged, real_row, verdict
 
 from partsynth.config.training import SelectSetup
 from partsynth.errors import UserError
-from partsynth.records.manifest import write_manifest
+from partsynth.records.manifest import read_manifest, write_manifest
 from partsynth.records.rows import SelectedRecord, VerdictRecord
 from partsynth.selection.table import chosen, read_verdicts, selected
 
@@ -61,6 +61,48 @@ def test_band_takes_no_unfit_image_and_caps_drift() -> None:
     rows = zip(EDITS, percentiles, reasons, strict=True)
     found = taken(setup, [verdict(e, p, "drop" if r else "accept", r) for e, p, r in rows])
     assert {r.path for r in found} == {EDITS[0].path, EDITS[3].path}
+
+
+def nobodys(edit, nobody: float | None, least: float = 2.0, reasons: str = "drift") -> VerdictRecord:
+    return verdict(edit, 1.0, "drop", reasons, nobody=nobody, least_drift=None if nobody is None else least)
+
+
+def test_nobody_goes_by_the_least_drift_of_all_classes_and_caps_it() -> None:
+    setup = SelectSetup(role="negative", rule="nobody", band=(0.5, 0.9), cap=3.5)
+    given = [(0.5, 2.0), (0.51, 2.0), (0.9, 3.5), (0.9, 3.6), (0.91, 2.0)] + [(0.1, 1.0)] * 7
+    found = taken(setup, [nobodys(e, *pair) for e, pair in zip(EDITS, given, strict=True)])
+    assert [r.path for r in found] == [EDITS[1].path, EDITS[2].path]
+    blurred = [nobodys(e, 0.7, reasons="blurred") for e in EDITS]
+    assert taken(setup, blurred) == []
+
+
+def test_nobody_keeps_of_each_class_those_nearest_to_any() -> None:
+    setup = SelectSetup(role="negative", rule="nobody", max_per_class=2)
+    found = taken(setup, [nobodys(e, 0.99, least=10.0 - i) for i, e in enumerate(EDITS)])
+    assert {r.path for r in found} == {e.path for e in (*EDITS[4:6], *EDITS[10:12])}
+
+
+def test_nobody_without_its_column_says_what_to_set() -> None:
+    with pytest.raises(UserError, match=r"set quality.all_classes to true in params.yaml and run quality again"):
+        taken(SelectSetup(role="negative", rule="nobody"), [nobodys(e, None) for e in EDITS])
+
+
+def test_an_image_of_two_photographs_needs_both_in_the_table() -> None:
+    image = selected(exchanged(REAL[0], REAL[1]), "negative")
+    assert (image.donor, image.donor_group) == (REAL[1].path, "gear-1")
+    params = SelectSetup(role="negative", rule="all")
+    for sources, kept in (({REAL[0].path, REAL[1].path}, True), ({REAL[0].path}, False), ({REAL[1].path}, False)):
+        assert bool(chosen([image], None, sources, params, "x")) == kept
+
+
+def test_donors_are_told_in_a_table_that_has_any_alone(tmp_path) -> None:
+    path = tmp_path / "table.csv"
+    write_manifest(path, [selected(EDITS[0], "negative")], SelectedRecord)
+    assert "donor" not in path.read_text()
+    rows = [selected(row, "negative") for row in (EDITS[0], exchanged(REAL[0], REAL[1]))]
+    rows = [row.model_copy(update={"percentile": 0.5}) for row in rows]  # nan is no equal of itself
+    write_manifest(path, rows, SelectedRecord)
+    assert sorted(read_manifest(path, SelectedRecord), key=lambda r: r.path) == sorted(rows, key=lambda r: r.path)
 
 
 def test_nearest_own() -> None:

@@ -72,10 +72,14 @@ def selection_faults(
             yield Fault(row.path, f"is selected in {table} as {row.class_name}, its manifest says {image.class_name}")
         if (image.origin_group, image.origin_path) != (row.group, row.source):
             yield Fault(row.path, f"is selected in {table} with another source or group")
+        if (image.further_group, image.further_path) != (row.donor_group, row.donor):
+            yield Fault(row.path, f"is selected in {table} with another donor or group of it")
         if isinstance(image, AugmentedRecord) and image.set_name != row.origin:
             yield Fault(row.path, f"is selected in {table} from set {row.origin}, its row says {image.set_name}")
     if row.source not in training:
         yield Fault(row.path, f"is selected in {table}, and {row.source} is not a training image")
+    if row.donor and row.donor not in training:
+        yield Fault(row.path, f"is selected in {table}, and {row.donor} is not a training image")
     verdict = verdicts.get(row.path)
     if verdict is not None and row.percentile == row.percentile and verdict.percentile != row.percentile:
         yield Fault(

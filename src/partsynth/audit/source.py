@@ -128,7 +128,7 @@ class Derived:
         for folder in version.sets():
             for sha256 in list(self.framed):
                 for made in synthetic_rows(version, folder, sha256):
-                    if made.source_sha256 == sha256:
+                    if sha256 in (made.source_sha256, getattr(made, "donor_sha256", "")):
                         entry = {"path": made.path, "sha256": made.sha256, "set": made.set_name}
                         self.synthetic.setdefault(made.sha256, entry | here)
         learned = [(f"{TOKENS}/{name}.safetensors", read_token, self.tokens) for name in sorted(self.classes)]

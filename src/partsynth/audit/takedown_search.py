@@ -71,7 +71,7 @@ class Traces:
         for table in manifests:
             for sha256 in self.framed:
                 for row in _rows(table, sha256):
-                    if row.get("source_sha256") == sha256 and "set_name" in row:
+                    if sha256 in _made_from(row) and "set_name" in row:
                         self.synthetic.setdefault(row["sha256"], row["path"])
                         self.sets.add(row["set_name"])
 
@@ -149,8 +149,8 @@ class Search:
         """The rows of the photograph's own images: another's image may have the same bytes."""
         for sha256 in (*self.traces.framed, *self.traces.synthetic):
             for row in _rows(manifest, sha256):
-                parents = (self.traces.photograph, *self.traces.framed)
-                if row["sha256"] == sha256 and row.get("source_sha256") in parents:
+                parents = {self.traces.photograph, *self.traces.framed}
+                if row["sha256"] == sha256 and parents & _made_from(row):
                     yield row
 
     def _is_photograph(self, md5: str) -> bool:
@@ -283,6 +283,11 @@ def _rows(table: bytes, needle: str) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(io.StringIO(part_with(table, needle)))
     except UnicodeDecodeError:
         return
+
+
+def _made_from(row: Mapping[str, str]) -> set[str]:
+    """The sha256 of the images that a manifest's row was made from."""
+    return {row[column] for column in ("source_sha256", "donor_sha256") if row.get(column)}
 
 
 def _below(path: str, listing: Mapping[str, str]) -> str:

@@ -61,6 +61,13 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _nobody_is_measured(self) -> Params:
+        wanting = [name for name, setup in self.select.items() if setup.rule == "nobody"]
+        if wanting and not self.quality.all_classes:
+            raise ValueError(f"select.{wanting[0]}.rule nobody needs drift from all classes: quality.all_classes: true")
+        return self
+
+    @model_validator(mode="after")
     def _setups_exist(self) -> Params:
         unknown = [s for s in self.matrix.setups if s not in self.select]
         if unknown:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from partsynth.config.base import Count, Fraction, Section
+from partsynth.config.base import Count, Fraction, Section, unless
 
 TOLERANCE = 10.0  # class standard deviations; what the calibration by views allowed on the demo's renders, in effect
 
@@ -26,6 +26,11 @@ class Quality(Section):
     """Wanted wear, light and blur: all thresholds on drift (this one, select's bands, sets' targets) lie this many
     class standard deviations farther out than the percentiles of real images say; null = 10, and 0 with the
     calibrations views and pictures."""
+    all_classes: Annotated[bool, unless(False)] = False
+    """Measure drift from every class too: the least of them, and its percentile, for select's rule nobody."""
+    all_classes_tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False), unless(0.0)] = 0.0
+    """As tolerance, for the least drift of all classes: its percentile is that of the drift less this many standard
+    deviations. 0 = a real image of any class lies anywhere between 0 and 1, equally often."""
     sharpness_ratio: Annotated[float, Field(ge=0)] = 0.25
     """Sharpness below this share of the real images' lower quantile is flagged."""
     brightness_margin: Annotated[float, Field(ge=0)] = 0.15

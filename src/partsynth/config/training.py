@@ -156,11 +156,12 @@ class SelectSetup(Section):
     """What the set's images are: positives of their class, or negatives only."""
     rule: Annotated[str, member_of(RULES)] = "accepted"
     """Which of the set's images are taken; accepted: those that quality did not drop; band: sound images whose drift
-    lies within the band; random: sound images of any drift, as many per class as band takes."""
+    lies within the band; random: sound images of any drift, as many per class as band takes; nobody: sound images
+    whose least drift of all classes lies within the band (with quality.all_classes)."""
     band: tuple[Fraction, Fraction] = (0.95, 1.0)
-    """Rules band and random: drift percentile strictly above the first, at most the second."""
+    """Rules band, random and nobody: drift percentile strictly above the first, at most the second."""
     cap: Annotated[float, Field(gt=0)] | None = None
-    """Rules band and random: drift at most this, in class standard deviations."""
+    """Rules band, random and nobody: drift at most this, in class standard deviations."""
     nearest_own: bool = False
     """Take only images whose nearest class is their own."""
     max_per_class: Count | None = None

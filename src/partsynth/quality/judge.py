@@ -48,6 +48,8 @@ def judge(
                 verdict=flagged if reasons else "accept",
                 reasons=";".join(reasons),
                 tolerated=float(scores.tolerated[i]) if params.tolerated else None,
+                least_drift=rounded(scores.least[i]) if params.all_classes else None,
+                nobody=float(scores.nobody[i]) if params.all_classes else None,
             )
         )
     return verdicts

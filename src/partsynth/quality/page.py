@@ -35,8 +35,10 @@ def write_page(
     page.mkdir(parents=True, exist_ok=True)
     records = {r.path: r for r in rows}
     wanted = [p for p in page.rglob("*") if "data_docs" in p.parts] if verdicts else []
-    generated = any(isinstance(row, AugmentedRecord) for row in rows)
-    kind: SourceType | None = "compositeWithTrainedAlgorithmicMedia" if generated else None
+    kind: SourceType | None = None
+    if made := [row for row in rows if isinstance(row, AugmentedRecord)]:
+        by_model = any(row.by_model for row in made)
+        kind = "compositeWithTrainedAlgorithmicMedia" if by_model else "compositeCapture"
     for name, failed in (("flagged", True), ("accepted", False)):
         chosen = sorted(
             (v for v in verdicts if bool(v.reasons) == failed),

@@ -18,7 +18,7 @@ from partsynth.core.drift.calibration import conformal_percentiles, drift_scores
 from partsynth.core.drift.distances import class_distances
 from partsynth.quality.cache import Row, read_cache, write_cache
 from partsynth.quality.features import Encoder, embed_batch
-from partsynth.quality.real_parts import calibrated, columns, measure_real, real_parts
+from partsynth.quality.real_parts import calibrated, columns, further_columns, measure_real, real_parts
 from partsynth.quality.strength_search import DIGITS, band
 from partsynth.quality.together import measured_together
 from partsynth.records.rows import AugmentedRecord, RealRecord
@@ -86,7 +86,8 @@ class Probes:
         self._used |= {row.fingerprint for row in rows}
         features = np.stack([self._features[row.fingerprint][0] for row in rows])  # (N, D)
         names, classes, groups = columns(rows)
-        distances = class_distances(features, names, groups, self._bank, self._neighbours)  # (N, C)
+        further = further_columns(rows)
+        distances = class_distances(features, names, groups, self._bank, self._neighbours, further)  # (N, C)
         drifts = drift_scores(distances, classes, self._bank.kinds, self.calibration)  # (N,)
         percentiles = conformal_percentiles(drifts, self.tolerated)  # (N,)
         low, high = self._augmentation.target

@@ -71,8 +71,17 @@ def calibrated(
 
     calibration = calibration_of(features[held_out])
     if views is not None:
-        calibration = replace(calibration, drift=calibration_of(views).drift)
+        seen = calibration_of(views)
+        calibration = replace(calibration, drift=seen.drift, least=seen.least)
     return bank, calibration
+
+
+def further_columns(rows: Sequence[ImageRecord]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Paths and groups (N,) of the second real images that images hold something of, empty where an image has none;
+    None where none of them has."""
+    if not any(row.further_path for row in rows):
+        return None
+    return np.array([row.further_path for row in rows]), np.array([row.further_group for row in rows])
 
 
 def columns(rows: Sequence[ImageRecord]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from partsynth.config.quality import Quality
-from partsynth.core.drift.calibration import conformal_percentiles, drift_scores, strangeness_scores
+from partsynth.core.drift.calibration import conformal_percentiles, drift_scores, least_scores, strangeness_scores
 from partsynth.core.drift.distances import class_distances, nearest_and_margin
 from partsynth.core.images import stats
 from partsynth.core.images.stats import ImageStats
 from partsynth.quality.measure import Measured
-from partsynth.quality.real_parts import calibrated, columns
+from partsynth.quality.real_parts import calibrated, columns, further_columns
 from partsynth.records.rows import ImageRecord, RealRecord
 
 TAIL = 0.05  # of the real images' sharpness at either end
@@ -40,6 +40,8 @@ class Scores:
     percentile: np.ndarray  # (N,) in (0, 1], of drift
     tolerated: np.ndarray  # (N,) in (0, 1], of drift less the tolerance
     strangeness: np.ndarray  # (N,) in (0, 1], percentile of how much nearer another class is
+    least: np.ndarray  # (N,) of the drifts from all classes
+    nobody: np.ndarray  # (N,) in (0, 1], its percentile, less its tolerance
     calibration_n: int
     nearest: np.ndarray  # (N,) class names
     margin: np.ndarray  # (N,)
@@ -79,12 +81,15 @@ def score(
     if not rows:
         none = np.zeros(0)
         look = Look(none, none, none)
-        return Scores(none, none, none, none, len(calibration.drift), none, none, none, look), limits
+        return Scores(none, none, none, none, none, none, len(calibration.drift), none, none, none, look), limits
 
     sources, classes, groups = columns(rows)
-    distances = class_distances(measured.features, sources, groups, bank, params.neighbours)  # (N, C)
+    distances = class_distances(
+        measured.features, sources, groups, bank, params.neighbours, further_columns(rows)
+    )  # (N, C)
     drifts = drift_scores(distances, classes, bank.kinds, calibration)
     strangeness = strangeness_scores(distances, classes, bank.kinds, calibration)
+    least = least_scores(distances, calibration)
     nearest, margin = nearest_and_margin(distances, classes, bank.kinds)
     position = {name: i for i, name in enumerate(real_names)}
     source_thumbnails = real_measured.stats.thumbnails[[position[name] for name in sources]]
@@ -94,6 +99,8 @@ def score(
         percentile=conformal_percentiles(drifts, calibration.drift),
         tolerated=conformal_percentiles(drifts - params.tolerated, calibration.drift),
         strangeness=conformal_percentiles(strangeness, calibration.strangeness),
+        least=least,
+        nobody=conformal_percentiles(least - params.all_classes_tolerance, calibration.least),
         calibration_n=len(calibration.drift),
         nearest=nearest,
         margin=margin,

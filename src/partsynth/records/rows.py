@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from partsynth.store.layout import AUGMENTED, OOD, REAL
+from partsynth.store.shards import as_file
 
 Split = Literal["train", "val", "test", "shifted"]
 Role = Literal["target", "near_ood", "far_ood"]  # what a photograph is to the classifiers
 UseRole = Literal["positive", "negative"]  # what an image is to the loss
+BY_CLASS = tuple(f"{folder}/" for folder in (REAL, OOD, AUGMENTED))  # below them each class has its folders
 VerdictName = Literal["accept", "warn", "drop"]
 
 
@@ -52,6 +56,19 @@ class Record(BaseModel):
     def _relative(cls, value: str) -> str:
         return _below(value)
 
+    @property
+    def misplaced(self) -> str:
+        """What is wrong with its path, in words; empty where nothing is.
+
+        Below ``BY_CLASS`` an image's folder has its class's name: a class that was changed in a row shows in no hash.
+        """
+        if "\\" in self.path:
+            return f"{self.path!r} is not a path with slashes below the project"
+        folder = PurePosixPath(as_file(self.path)).parent
+        if not self.path.startswith(BY_CLASS) or folder.as_posix().endswith(f"/{PurePosixPath(self.class_name)}"):
+            return ""
+        return f"{self.path} lies in the folder of {folder.name!r}, its class_name is {self.class_name!r}"
+
 
 class ImageRecord(Record):
     """A real image, or one made from it: each goes back to one real image and its group."""
@@ -65,6 +82,16 @@ class ImageRecord(Record):
     def origin_group(self) -> str:
         """The physical part or spot of that real image."""
         raise NotImplementedError
+
+    @property
+    def further_path(self) -> str:
+        """Of a second real image that it holds something of; empty where there is none."""
+        return ""
+
+    @property
+    def further_group(self) -> str:
+        """The physical part or spot of that second image."""
+        return ""
 
 
 class RealRecord(ImageRecord):
@@ -93,8 +120,12 @@ class AugmentedRecord(ImageRecord):
     """One image of an augmentation set: what all methods tell of theirs.
 
     A method's own row adds what its images are made from; the row must hold everything needed to make the image again.
-    Rows of a file are typed by ``augmentation.manifest``.
+    Where that is a second real image, the row is a ``DonorRecord``: takedowns look for it by its columns. Rows of a file
+    are typed by ``augmentation.manifest``.
     """
+
+    by_model: ClassVar[bool] = True
+    """Whether a trained generative model took part in making the images."""
 
     method: str
     set_name: str
@@ -121,6 +152,23 @@ class AugmentedRecord(ImageRecord):
         return self.state
 
 
+class DonorRecord(AugmentedRecord):
+    """One image that holds something of a second training image too."""
+
+    donor: ImagePath  # path of that image, relative to the repository's root
+    donor_sha256: str
+    donor_group: str
+    donor_class: str
+
+    @property
+    def further_path(self) -> str:
+        return self.donor
+
+    @property
+    def further_group(self) -> str:
+        return self.donor_group
+
+
 class VerdictRecord(Record):
     """What the quality stage says of one image (data/quality/<set>.csv)."""
 
@@ -138,6 +186,8 @@ class VerdictRecord(Record):
     verdict: VerdictName
     reasons: str  # semicolon-separated names of the failed checks, empty where none failed
     tolerated: float | None = None  # the percentile of drift less ``quality.tolerance``, where there is a tolerance
+    least_drift: float | None = None  # of the standardised drifts from all classes, with ``quality.all_classes``
+    nobody: float | None = None  # its percentile among those of real images, in (0, 1]: high = of no class
 
     @property
     def judged(self) -> float:
@@ -146,7 +196,7 @@ class VerdictRecord(Record):
 
     @classmethod
     def columns(cls) -> list[str]:
-        return [name for name in super().columns() if name != "tolerated"]
+        return [name for name in super().columns() if name not in ("tolerated", "least_drift", "nobody")]
 
 
 class SelectedRecord(Record):
@@ -159,6 +209,12 @@ class SelectedRecord(Record):
     state: str = ""
     percentile: float = float("nan")
     rule: str = ""  # of section select, that took it (a member of seams.RULES)
+    donor: ImagePath = ""  # a second real training image that it holds something of
+    donor_group: str = ""
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        return [name for name in super().columns() if name not in ("donor", "donor_group")]
 
     @property
     def key(self) -> tuple[str, ...]:

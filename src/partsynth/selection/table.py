@@ -26,6 +26,8 @@ def selected(row: RealRecord | AugmentedRecord, role: UseRole) -> SelectedRecord
         source=row.origin_path,
         group=row.origin_group,
         state=row.state,
+        donor=row.further_path,
+        donor_group=row.further_group,
     )
 
 
@@ -57,7 +59,8 @@ def chosen(
     Parameters
     ----------
     verdicts : by the image's path; None = there is no table of them
-    sources : real images of the table before: edits of others are left out; none = the table has no real images
+    sources : real images of the table before: edits of others, or with a donor among others, are left out; none = the
+        table has no real images
     decisions : people's, by the image's path; they stand above verdicts (``selection.reviewed``)
 
     Raises
@@ -72,7 +75,7 @@ def chosen(
     for image in images:
         verdict = verdicts[image.path] if verdicts else None
         decision = decisions.get(image.path) if decisions else None
-        if sources and image.source not in sources:
+        if sources and not {image.source, image.donor or image.source} <= set(sources):
             continue
         if decision is not None and keeps_out(decision, params):
             continue

@@ -96,6 +96,8 @@ def _check_sources(rows: Sequence[ImageRecord], train: Sequence[RealRecord], set
             faults.append(f"{row.path}: class {row.class_name!r} has no real training image")
         elif row.origin_path not in known:
             faults.append(f"{row.path}: its source {row.origin_path} is no training image")
+        elif row.further_path and row.further_path not in known:
+            faults.append(f"{row.path}: its donor {row.further_path} is no training image")
     if faults:
         raise UserError(f"set {set_name!r} does not fit data/real:\n  {listed(faults)}")
 

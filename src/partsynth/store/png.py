@@ -19,8 +19,8 @@ from partsynth.store.hashing import sha256_bytes
 
 FINGERPRINT_KEY, XMP_KEY = "partsynth", "XML:com.adobe.xmp"
 TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-SourceType = Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"]
-"""Edited by a generative model; made by one from nothing but words or noise."""
+SourceType = Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia", "compositeCapture"]
+"""Edited by a generative model; made by one from nothing but words or noise; put together from photographs alone."""
 # no version of this package and no time: the same image is the same bytes in every release
 PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -41,7 +41,7 @@ def xmp_packet(source_type: SourceType) -> str:
     Raises
     ------
     ValueError
-        for a term that means no generated image.
+        for a term that means no image of an augmentation set.
     """
     if source_type not in get_args(SourceType):
         raise ValueError(f"{source_type!r} is no digital source type of a generated image")
@@ -53,7 +53,7 @@ def png_bytes(image: Image.Image | np.ndarray, mark: str | None = None, source_t
 
     Parameters
     ----------
-    source_type : of an image that a generative model made or edited, for readers of XMP; before the pixels.
+    source_type : of an image that was made from others or by a generative model, for readers of XMP; before the pixels.
     """
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)

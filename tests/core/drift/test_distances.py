@@ -40,6 +40,23 @@ def test_the_whole_group_of_the_source_is_left_out():
     assert (distance > by_source).all()
 
 
+def test_a_second_sources_group_is_left_out_too():
+    bank = cloud(np.random.default_rng(3))
+    features, first = bank.features[:1], "class0/1"
+    names, theirs = np.array([f"{first}/0"]), np.flatnonzero(bank.classes == "class1")
+    nearest = theirs[(bank.features[theirs] @ features[0]).argmax()]
+    second = bank.groups[nearest]
+    further = (bank.names[[nearest]], bank.groups[[nearest]])
+    found = class_distances(features, names, np.array([first]), bank, 3, further)
+    kept = ~np.isin(bank.groups, [first, second])
+    less = Bank(bank.features[kept], bank.names[kept], bank.classes[kept], bank.groups[kept])
+    assert found == pytest.approx(class_distances(features, np.array(["x"]), np.array(["x"]), less, 3))
+    none = (np.array([""]), np.array([""]))
+    plain = class_distances(features, names, np.array([first]), bank, 3)
+    assert np.array_equal(class_distances(features, names, np.array([first]), bank, 3, none), plain)
+    assert found[0, 1] > plain[0, 1]
+
+
 def test_a_group_that_spans_classes_is_left_out_of_all():
     features = unit(np.eye(4))
     bank = Bank(features, np.array(list("abcd")), np.array(["x", "x", "y", "y"]), np.array(["g", "h", "g", "i"]))

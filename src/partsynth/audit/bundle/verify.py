@@ -196,6 +196,12 @@ def check_set(tables, name, faults):
             faults.append(f"{path}: its source {row['source']} is a {source.get('split')} image, no training image")
         elif (source["sha256"], source.get("group")) != (row.get("source_sha256"), row.get("source_group")):
             faults.append(f"{path}: its source {row['source']} has another sha256 or group in {REAL}/manifest.csv")
+        if row.get("donor"):
+            donor = tables.train.get(row["donor"])
+            if donor is None:
+                faults.append(f"{path}: its donor {row['donor']} is no training image in {REAL}/manifest.csv")
+            elif (donor["sha256"], donor.get("group")) != (row.get("donor_sha256"), row.get("donor_group")):
+                faults.append(f"{path}: its donor {row['donor']} has another sha256 or group in {REAL}/manifest.csv")
         if path not in verdicts:
             faults.append(f"{path}: has no verdict in {table}")
         elif [verdicts[path].get(k) for k in ("sha256", "class_name")] != [row["sha256"], row.get("class_name")]:
@@ -222,6 +228,11 @@ def check_training_table(tables, faults):
         group = image.get("group") if origin == "real" else image.get("source_group")
         if (source, group) != (row.get("source"), row.get("group")):
             faults.append(f"{path}: in {name} with another source or group than in its manifest")
+        if (image.get("donor") or "", image.get("donor_group") or "") != (
+            row.get("donor") or "",
+            row.get("donor_group") or "",
+        ):
+            faults.append(f"{path}: in {name} with another donor or group of it than in its manifest")
         if row.get("source") not in tables.train:
             faults.append(f"{path}: in {name}, and its source {row.get('source')} is no training image")
         judged = verdicts.get(origin, {}).get(path)

@@ -19,6 +19,7 @@ class Calibration:
     scale: np.ndarray  # (C,) robust standard deviation about it, shrunk to the pooled one
     drift: np.ndarray  # (n,) sorted drift scores
     strangeness: np.ndarray  # (n,) sorted strangeness scores
+    least: np.ndarray  # (n,) sorted least drift scores of all classes
 
 
 def calibrate(
@@ -43,12 +44,13 @@ def calibrate(
     counts = np.bincount(index, minlength=len(kinds))
     within = np.array([_scale(deviation[index == c]) for c in range(len(kinds))])
     scale = np.sqrt((counts * within**2 + PRIOR * pooled**2) / (counts + PRIOR))
-    blank = Calibration(centre, np.maximum(scale, 1e-6), np.zeros(0), np.zeros(0))
+    blank = Calibration(centre, np.maximum(scale, 1e-6), np.zeros(0), np.zeros(0), np.zeros(0))
     distances = class_distances(features, *left_out, bank, k)
     return replace(
         blank,
         drift=np.sort(drift_scores(distances, classes, kinds, blank)),
         strangeness=np.sort(strangeness_scores(distances, classes, kinds, blank)),
+        least=np.sort(least_scores(distances, blank)),
     )
 
 
@@ -63,6 +65,12 @@ def drift_scores(distances: np.ndarray, classes: np.ndarray, kinds: np.ndarray, 
     """
     index = np.searchsorted(kinds, classes)
     return (own(distances, classes, kinds) - calibration.centre[index]) / calibration.scale[index]
+
+
+def least_scores(distances: np.ndarray, calibration: Calibration) -> np.ndarray:
+    """Of distances (Q, C): the least of the drift scores from all classes (Q,), each in its own class's standard
+    deviations. High where an image lies beyond the edge of every class."""
+    return ((distances - calibration.centre) / calibration.scale).min(axis=1)
 
 
 def strangeness_scores(

@@ -27,16 +27,27 @@ class Bank:
         return np.unique(self.classes)
 
 
-def class_distances(features: np.ndarray, names: np.ndarray, groups: np.ndarray, bank: Bank, k: int) -> np.ndarray:
+def class_distances(
+    features: np.ndarray,
+    names: np.ndarray,
+    groups: np.ndarray,
+    bank: Bank,
+    k: int,
+    further: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
     """Distances (Q, C) of images (Q, D) to every class.
 
     ``names`` (Q,) are the images' sources and ``groups`` (Q,) the sources' groups. All of the group is left out,
     the source with it. Where a class has images of this group alone, the source alone is left out; where it has the
-    source alone, nothing is: few-shot classes are measured leniently rather than not at all.
+    source alone, nothing is: few-shot classes are measured leniently rather than not at all. ``further``: names and
+    groups (Q,) of second sources, left out in the same way; empty ones are none.
     """
     distance = 1 - features.astype(np.float64) @ bank.features.astype(np.float64).T  # (Q, N)
     allowed = groups[:, None] != bank.groups[None]  # (Q, N)
     others = names[:, None] != bank.names[None]
+    if further is not None:
+        allowed &= further[1][:, None] != bank.groups[None]
+        others &= further[0][:, None] != bank.names[None]
     columns = []
     for kind in bank.kinds:
         members = bank.classes == kind
