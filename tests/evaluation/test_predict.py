@@ -65,10 +65,26 @@ def test_images_of_another_size_are_brought_to_the_models(root, tmp_path):
 def test_a_diverged_model_is_named(root, tmp_path):
     shutil.copytree("models/supcon/real/0", tmp_path / "diverged")
     path = tmp_path / "diverged/classifier.safetensors"
+    mark = {"fingerprint": json.loads((tmp_path / "diverged/config.json").read_text())["fingerprint"]}
     weights = load_file(path)
-    save_file({name: np.full_like(value, np.nan) for name, value in weights.items()}, path)
+    save_file({name: np.full_like(value, 3e38) for name, value in weights.items()}, path, mark)
     with pytest.raises(UserError, match=r"diverged gives non-finite outputs on train: .*train\.learning_rate"):
         predict(Evaluate(), [ModelRun("real", 0, tmp_path / "diverged")], read_parts(*FOLDERS), root)
+
+
+@pytest.mark.parametrize("name", ["encoder.safetensors", "classifier.safetensors"])
+def test_weights_that_are_no_numbers_or_of_another_training_are_named(root, tmp_path, name):
+    """Though they fit the model, and though nothing that is evaluated may depend on them."""
+    run = ModelRun("real", 0, Path(shutil.copytree("models/supcon/real/0", tmp_path / "model")))
+    mark = {"fingerprint": json.loads((run.folder / "config.json").read_text())["fingerprint"]}
+    weights = load_file(run.folder / name)
+    last = sorted(weights)[-1]
+    save_file(weights | {last: np.full_like(weights[last], np.nan)}, run.folder / name, mark)
+    with pytest.raises(UserError, match=rf"model/{name} holds numbers that are none \(NaN\) in {last}: .*dvc checkout"):
+        predict(Evaluate(), [run], read_parts(*FOLDERS), root)
+    save_file(weights, run.folder / name)
+    with pytest.raises(UserError, match=rf"model/{name} is of another training than config\.json"):
+        predict(Evaluate(), [run], read_parts(*FOLDERS), root)
 
 
 def test_confidence_of_sure_models_does_not_cancel():

@@ -24,7 +24,8 @@ def test_models_come_in_the_order_of_the_matrix():
 
 
 def test_all_missing_models_are_named_at_once():
-    with pytest.raises(UserError, match="models/supcon/real/7, models/supcon/gone/0, models/supcon/gone/7: run the"):
+    folders = "models/supcon/real/7, models/supcon/gone/0, models/supcon/gone/7"
+    with pytest.raises(UserError, match=rf"real/7/config\.json is missing\) in {folders}: run the"):
         model_runs(Path("models/supcon"), Matrix(setups=["real", "gone"], seeds=[0, 7]))
     with pytest.raises(UserError, match="nothing to evaluate"):
         model_runs(Path("models/supcon"), Matrix(setups=[], seeds=[0]))

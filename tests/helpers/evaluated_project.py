@@ -199,8 +199,10 @@ class Project:
             "weight": weight.contiguous(),
             "bias": (-weight @ features.mean(dim=0) - (weight * means).sum(dim=1) / 2).contiguous(),
         }
-        save_file({k: v.contiguous() for k, v in model.encoder.state_dict().items()}, folder / "encoder.safetensors")
-        save_file(state, folder / "classifier.safetensors")
+        mark = {"fingerprint": f"{setup}{seed}"}
+        weights = {k: v.contiguous() for k, v in model.encoder.state_dict().items()}
+        save_file(weights, folder / "encoder.safetensors", mark)
+        save_file(state, folder / "classifier.safetensors", mark)
         architecture = {**shape, "embedding": 8}
         write_json(
             folder / "config.json",
@@ -211,7 +213,7 @@ class Project:
                 "setup": setup,
                 "seed": seed,
                 "train": {"temperature": 0.1, "steps": 300, "blocks": [1, 1]},
-                "fingerprint": f"{setup}{seed}",
+                **mark,
             },
         )
         steps = np.arange(0, 301, 50)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from partsynth.config.models import Reference
 from partsynth.core.drift import reference
@@ -48,6 +49,16 @@ def test_what_cannot_be_loaded_names_its_key(tmp_path):
         save(tmp_path, 0)
         with pytest.raises(UserError, match="reference: device is cuda, but torch sees no CUDA device"):
             Encoder(Reference(model="encoder", device="cuda"), tmp_path)([image(0)])
+
+
+def test_damaged_weights_are_named(tmp_path):
+    save(tmp_path, 0)
+    file = tmp_path / "encoder/model.safetensors"
+    weights = load_file(file)
+    weights["stem.weight"][0, 0] = float("nan")
+    save_file(weights, file)
+    with pytest.raises(UserError, match=r"reference\.model: .*encoder are no numbers \(NaN\): its weights are damaged"):
+        Encoder(Reference(model="encoder", device="cpu"), tmp_path)([image(0)])
 
 
 def test_every_batch_has_one_shape():

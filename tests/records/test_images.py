@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.rows import real_row
+from helpers.rows import augmented, real_row
 
 from partsynth.errors import UserError
-from partsynth.records.images import read_image
+from partsynth.records.images import read_image, table_of
+from partsynth.records.rows import SelectedRecord
 from partsynth.store.png import write_png
 
 
@@ -26,3 +27,17 @@ def test_a_picture_other_than_its_record_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").unlink()
     with pytest.raises(UserError, match="dvc checkout"):
         read_image(tmp_path, row)
+
+
+def test_the_table_that_an_image_differs_from_is_named() -> None:
+    real, held_out = real_row("gear/1", "train", "g"), real_row("a/1", "test", "g", path="data/ood/near/test/a/1.png")
+    chosen = SelectedRecord(
+        path=real.path, sha256="x", class_name="gear", role="positive", origin="real", source=real.path, group="g"
+    )
+    assert [table_of(row) for row in (real, held_out, augmented(real, "1-v0"), chosen)] == [
+        "data/real/manifest.csv",
+        "data/ood/manifest.csv",
+        "data/augmented/id/manifest.csv",
+        "its table of data/selected",
+    ]
+    assert table_of(real_row("a/1", "train", "g", path="a.png")) == "its manifest.csv"

@@ -15,7 +15,7 @@ from partsynth.records.rows import RealRecord, Record, SelectedRecord, VerdictRe
 
 RELAXED = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 words = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), max_size=12)
-names = words.filter(lambda w: w and not w.startswith("/") and ".." not in w.split("/"))
+names = words.filter(lambda w: w and not w.startswith("/") and ".." not in w.split("/") and "\\" not in w)
 
 
 def real(path: str = "data/real/train/a/1.png", **changes: object) -> RealRecord:
@@ -134,3 +134,32 @@ def test_masks_and_sources_stay_below_the_project(name: str) -> None:
     for bad in ("/etc/passwd", "data/../../x.png"):
         with pytest.raises(ValueError, match="is not a path below its manifest"):
             kind(**(values | {name: bad}))
+
+
+@pytest.mark.parametrize(
+    ("path", "class_name", "right"),
+    [
+        ("data/real/train/gear/1.png", "flange", False),
+        ("data/ood/near/test/gear/1.png", "flange", False),
+        ("data/augmented/id/gear/1-v0.png", "flange", False),
+        ("data/augmented/id/shard-00000.tar/gear/1-v0.png", "flange", False),
+        ("data/augmented/id/shard-00000.tar/gear/1-v0.png", "gear", True),
+        ("data/augmented/id/gear/m8/1-v0.png", "gear/m8", True),
+        ("data/real/train/gear.v2/1.png", "gear.v2", True),
+        ("elsewhere/gear/1.png", "flange", True),  # no folders by class
+        ("data\\real\\gear\\1.png", "gear", False),
+    ],
+)
+def test_a_class_other_than_the_folders_is_a_fault_of_the_row(
+    tmp_path: Path, path: str, class_name: str, right: bool
+) -> None:
+    """Whatever table it stands in; no hash would tell."""
+    file = tmp_path / "manifest.csv"
+    write_manifest(file, [Record(path=path, sha256="0", class_name=class_name)], Record)
+    if right:
+        assert [row.class_name for row in read_manifest(file, Record)] == [class_name]
+    else:
+        with pytest.raises(
+            UserError, match=r"manifest\.csv has faulty rows:\n  line 2, path: .*(in the folder|slashes)"
+        ):
+            read_manifest(file, Record)

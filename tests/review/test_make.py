@@ -119,7 +119,10 @@ def test_names_cannot_leave_their_place_in_a_page(project: Path, tmp_path: Path)
     """A class, and so a folder of photographs, may be called anything."""
     evil = "</script><img src=x onerror=alert(1)>"
     for table in project.glob("data/*/**/*.csv"):
-        table.write_text(table.read_text().replace(",gear_t6,", f",{evil},"))
+        table.write_text(table.read_text().replace(",gear_t6,", f",{evil},").replace("/gear_t6/", f"/{evil}/"))
+    for folder in sorted(project.glob("data/**/gear_t6")):
+        (folder.parent / evil).parent.mkdir()
+        folder.rename(folder.parent / evil)
     make(project, ["id"], tmp_path / "out")
     text = (tmp_path / "out/id/index.html").read_text()
     assert "<img src=x" not in text

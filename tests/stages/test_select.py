@@ -94,7 +94,11 @@ def test_leaks_are_refused(go, tmp_path):
     for bad, reason in (
         (edit(REAL[6], 0), "its source data/real/val/gear/7.png is no training image"),
         (edit(REAL[0], 9, source="data/real/train/gear/gone.png"), "is no training image"),
-        (edit(REAL[0], 9, class_name="disc"), "class and group are disc, gear-0"),
+        (
+            edit(REAL[0], 9, class_name="disc", path="data/augmented/id/disc/0_9.png"),
+            "class and group are disc, gear-0",
+        ),
+        (edit(REAL[0], 9, class_name="disc"), "lies in the folder of 'gear', its class_name is 'disc'"),
     ):
         with pytest.raises(UserError, match=reason):
             go(everything, edits=[*EDITS, bad])

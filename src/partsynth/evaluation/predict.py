@@ -17,7 +17,7 @@ from partsynth.evaluation.looks import Look
 from partsynth.evaluation.plot_data import MapPoint, Points
 from partsynth.evaluation.predictions import Prediction
 from partsynth.evaluation.results import Choice, EvaluatedRun
-from partsynth.evaluation.runs import ModelRun
+from partsynth.evaluation.runs import ModelRun, refuse_damaged
 from partsynth.evaluation.saliency import looks
 from partsynth.evaluation.scoring import Seen, embed, fit, scorers, told
 from partsynth.evaluation.together import OfRun, evaluated_together
@@ -91,6 +91,7 @@ def _of_run(
     from partsynth.training.frozen import FrozenFeatures
 
     model, config = classifier.load(run.folder, device)
+    refuse_damaged(run.folder, model, config["fingerprint"])
     classes = list(config["classes"])
     _check_classes(run.folder, classes, parts)
     if model.size not in images:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from partsynth.config.training import Matrix
 from partsynth.errors import UserError
@@ -13,6 +13,10 @@ from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import ImageRecord, RealRecord, SelectedRecord
 from partsynth.store.hashing import sha256_file
+from partsynth.store.tensors import safetensors_metadata
+
+if TYPE_CHECKING:
+    from partsynth.core.contrastive.encoder import Classifier
 
 WHOLE = ("config.json", "encoder.safetensors", "classifier.safetensors")
 ORDER = ("train", "val", "test", "shifted", "near_val", "near_test", "far_val", "far_test")
@@ -36,12 +40,39 @@ def model_runs(models: Path, matrix: Matrix) -> list[ModelRun]:
         naming all models that are not there, or saying that the matrix has none.
     """
     runs = [ModelRun(setup, seed, models / setup / str(seed)) for setup in matrix.setups for seed in matrix.seeds]
-    missing = [str(run.folder) for run in runs if not all((run.folder / name).exists() for name in WHOLE)]
+    missing = [run.folder / name for run in runs for name in WHOLE if not (run.folder / name).exists()]
     if missing:
-        raise UserError(f"no whole trained model in {', '.join(missing)}: run the train stages (dvc repro)")
+        told = ", ".join(dict.fromkeys(str(path.parent) for path in missing))
+        raise UserError(f"no whole trained model ({missing[0]} is missing) in {told}: run the train stages (dvc repro)")
     if not runs:
         raise UserError("matrix names no setup or no seed, so there is nothing to evaluate")
     return runs
+
+
+def refuse_damaged(folder: Path, model: Classifier, fingerprint: str) -> None:
+    """Refuse weights that fit their model and yet are not what its training wrote.
+
+    Parameters
+    ----------
+    fingerprint : of the training, as config.json has it; each file of weights carries it, too
+
+    Raises
+    ------
+    UserError
+        where a file is of another training, or holds numbers that are none.
+    """
+    import torch
+
+    for name, module in zip(WHOLE[1:], (model.encoder, model.classifier), strict=True):
+        path = folder / name
+        if (safetensors_metadata(path) or {}).get("fingerprint") != fingerprint:
+            raise UserError(f"{path} is of another training than {WHOLE[0]} beside it: dvc checkout, or dvc repro")
+        bad = [n for n, t in module.state_dict().items() if t.is_floating_point() and not torch.isfinite(t).all()]
+        if bad:
+            raise UserError(
+                f"{path} holds numbers that are none (NaN) in {bad[0]}: dvc checkout restores it; if its training "
+                "diverged, lower train.learning_rate or raise train.temperature"
+            )
 
 
 def read_parts(real: Path, ood: Path, augmented: Path) -> dict[str, Sequence[ImageRecord]]:

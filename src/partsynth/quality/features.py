@@ -44,9 +44,15 @@ class Encoder:
         Raises
         ------
         UserError
-            where the encoder cannot be loaded, or its device is not there.
+            where the encoder cannot be loaded, its device is not there, or its features are no numbers.
         """
-        return self.loaded(images, batch_size=self.reference.batch_size)
+        found = self.loaded(images, batch_size=self.reference.batch_size)
+        if not np.isfinite(found).all():
+            raise UserError(
+                f"reference.model: the features by {self.model} are no numbers (NaN): its weights are damaged; bring "
+                "them back (git checkout or dvc checkout), or fetch them anew"
+            )
+        return found
 
     @property
     def loaded(self) -> ReferenceEncoder:

@@ -8,9 +8,10 @@ from pathlib import Path
 from PIL import Image
 
 from partsynth.errors import UserError
-from partsynth.records.rows import Record
+from partsynth.records.rows import Record, SelectedRecord
 from partsynth.store import shards
 from partsynth.store.hashing import sha256_bytes
+from partsynth.store.layout import AUGMENTED, MANIFEST, OOD, REAL, SELECTED
 
 
 def read_image(root: Path, record: Record, size: int | None = None) -> Image.Image:
@@ -32,8 +33,20 @@ def read_image(root: Path, record: Record, size: int | None = None) -> Image.Ima
     except FileNotFoundError:
         raise UserError(f"{path} is in the manifest but missing: dvc checkout, or dvc repro") from None
     if sha256_bytes(data) != record.sha256:
-        raise UserError(f"{path} differs from its manifest (sha256): dvc checkout restores it")
+        told = f"sha256 in {table_of(record)}"
+        raise UserError(
+            f"{path} differs from its manifest ({told}), one of the two is damaged: dvc checkout restores it"
+        )
     image = Image.open(io.BytesIO(data)).convert("RGB")
     if size is not None and image.size != (size, size):
         raise UserError(f"{path} is {image.width} x {image.height} pixels, expected {size} x {size}")
     return image
+
+
+def table_of(record: Record) -> str:
+    """Where the record stands, as a fault names it."""
+    if isinstance(record, SelectedRecord):
+        return f"its table of {SELECTED}"
+    of_a_set = "/".join(record.path.split("/")[:3])
+    folder = next((name for name in (REAL, OOD, of_a_set) if record.path.startswith(f"{name}/")), "")
+    return f"{folder}/{MANIFEST}" if folder in (REAL, OOD) or folder.startswith(f"{AUGMENTED}/") else f"its {MANIFEST}"

@@ -101,8 +101,10 @@ def _rows(reader: csv.DictReader[str], kind: type[R], name: str, once: bool) -> 
         try:
             rows.append(kind.model_validate(row))
         except ValidationError as error:
-            faults += [f"{line}, {'.'.join(map(str, e['loc']))}: {_said(e['msg'])}" for e in error.errors()]
+            faults += [f"{', '.join([line, *map(str, e['loc'])])}: {_said(e['msg'])}" for e in error.errors()]
             continue
+        if rows[-1].misplaced:
+            faults.append(f"{line}, path: {rows[-1].misplaced}")
         first = seen.setdefault(rows[-1].key, reader.line_num)
         if once and first != reader.line_num:
             faults.append(f"{line}: {rows[-1].path} stands in line {first} already")

@@ -47,6 +47,11 @@ class ReviewRecord(Record):
         return image_of(self)
 
     @property
+    def misplaced(self) -> str:
+        """Nothing: a decision is held against the image's own row, which has the class."""
+        return ""
+
+    @property
     def told(self) -> str:
         """In words, as sentences name it."""
         return f"{self.decision} ({self.other_class})" if self.other_class else self.decision

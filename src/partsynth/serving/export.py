@@ -16,7 +16,7 @@ from partsynth.config.evaluation import AUTO, Evaluate
 from partsynth.config.load import load
 from partsynth.errors import UserError
 from partsynth.evaluation.results import read_summary
-from partsynth.evaluation.runs import read_parts
+from partsynth.evaluation.runs import read_parts, refuse_damaged
 from partsynth.evaluation.scoring import embed
 from partsynth.records.images import read_image
 from partsynth.records.rows import ImageRecord, RealRecord
@@ -89,6 +89,7 @@ def export(inputs: Inputs) -> Exported:
     ingest: Ingest = load("ingest", root / "params.yaml")
     _require_untouched(parts, ingest, layout)
     model, config = classifier.load(chosen.model.folder)
+    refuse_damaged(chosen.model.folder, model, config["fingerprint"])
     classes = list(config["classes"])
     if sorted(classes) != sorted({row.class_name for row in parts["train"]}):
         raise UserError(f"{chosen.model.folder} was not trained on the classes of {layout.real_manifest}: dvc repro")
