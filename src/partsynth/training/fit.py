@@ -35,6 +35,8 @@ from partsynth.training.use import Making, Seen, Use, shown_features
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+UNREAD = 10  # steps whose losses stay on a device at most: to read one is to wait until the device has done its work
+
 
 def fit(
     images: TrainingImages,
@@ -75,9 +77,8 @@ def fit(
     network, optimizer = accelerator.prepare(whole, optimizer)
     first = checkpoint.load(whole, optimizer, history) if checkpoint else 0
 
-    losses: list[float] = []
-    terms: list[float] = []
-    variances: list[float] = []
+    told: list[list[float]] = []  # since the last measurement: loss, term, variance, loss + term
+    unread: list[Tensor] = []
     with _progress(accelerator, "training", params.steps) as advance:
         for step in range(first, params.steps):
             rate = params.learning_rate * warmup_cosine(step, params.steps, params.warmup * params.steps)
@@ -86,21 +87,19 @@ def fit(
             loss, term, embeddings = train_step(
                 network, optimizer, accelerator, pixels, batches.step(step), params, seed, step
             )
-            if not math.isfinite(total := loss + (term or 0.0)):
-                raise NonFinite(
-                    f"the loss became {total} at step {step + 1} of {params.steps}: lower train.learning_rate "
-                    f"({params.learning_rate}), lengthen train.warmup ({params.warmup}), raise train.temperature "
-                    f"({params.temperature}) or set train.precision: no"
-                )
-            losses.append(loss)
-            terms.append(math.nan if term is None else term)
-            variances.append(feature_variance(embeddings))
-            if (step + 1) % params.eval_every == 0 or step + 1 == params.steps:
+            beside, total = (torch.full_like(loss, math.nan), loss) if term is None else (term, loss + term)
+            unread.append(torch.stack([loss, beside, feature_variance(embeddings).to(loss), total]))
+            due = (step + 1) % params.eval_every == 0 or step + 1 == params.steps
+            if due or accelerator.device.type == "cpu" or len(unread) == UNREAD:
+                told += torch.stack(unread).tolist()
+                _refuse_non_finite(told[-len(unread) :], step + 2 - len(unread), params)
+                unread = []
+            if due:
                 accuracy = knn_accuracy(bare, images)
-                means = float(np.mean(losses)), rate, float(np.mean(variances)), accuracy, float(np.mean(terms))
-                measured = Measurement(step + 1, *means)
+                mean_loss, mean_term, variance, _ = (float(np.mean(column)) for column in zip(*told, strict=True))
+                measured = Measurement(step + 1, mean_loss, rate, variance, accuracy, mean_term)
                 history.append(measured)
-                losses, terms, variances = [], [], []
+                told = []
                 if accelerator.is_main_process:
                     if on_measure:
                         on_measure(measured)
@@ -117,6 +116,23 @@ def fit(
     metrics |= {"loss": last.loss, "feature_variance": last.feature_variance, "val_accuracy_knn": last.val_accuracy_knn}
     rows = _denominator_rows(batches.step(0), params)
     return Fitted(model.cpu(), history, metrics, collapse(last.loss, rows, last.feature_variance))
+
+
+def _refuse_non_finite(told: list[list[float]], first: int, params: Train) -> None:
+    """Look at the losses of the steps from number ``first`` on.
+
+    Raises
+    ------
+    NonFinite
+        naming the first step whose loss is no number.
+    """
+    for step, (_, _, _, total) in enumerate(told, first):
+        if not math.isfinite(total):
+            raise NonFinite(
+                f"the loss became {total} at step {step} of {params.steps}: lower train.learning_rate "
+                f"({params.learning_rate}), lengthen train.warmup ({params.warmup}), raise train.temperature "
+                f"({params.temperature}) or set train.precision: no"
+            )
 
 
 def _groups(encoder: encoders.Encoder, whole: torch.nn.Module, params: Train) -> Any:
@@ -164,7 +180,7 @@ def train_step(
     params: Train,
     seed: int,
     step: int,
-) -> tuple[float, float | None, Tensor]:
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """One optimiser step on the global batch, of which each process encodes its share.
 
     Parameters
@@ -175,7 +191,7 @@ def train_step(
     Returns
     -------
     SupCon's loss, the term that the use of negatives adds to it (None where it adds none), and the embeddings (2m, D)
-    of this process's m samples.
+    of this process's m samples; all on the device, which is not waited for.
     """
     use: Use = USES[params.negative_use]
     rank, world = accelerator.process_index, accelerator.num_processes
@@ -237,8 +253,7 @@ def train_step(
         network, inputs, loss_of, params.chunk, backward, lambda: accelerator.no_sync(network)
     )
     optimizer.step()
-    term = float(found["term"]) if "term" in found else None
-    return float(found["loss"]), term, outputs[: len(seen), : params.embedding]
+    return found["loss"], found.get("term"), outputs[: len(seen), : params.embedding]
 
 
 def drawn_views(drawn: Step, seed: int, step: int) -> Tensor:

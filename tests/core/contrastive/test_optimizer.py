@@ -2,7 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from partsynth.core.contrastive.optimizer import MATCH_ADAM, Muon, orthogonalise
+from partsynth.core.contrastive.optimizer import (
+    GRAM_FROM,
+    MATCH_ADAM,
+    NEWTON_SCHULZ,
+    NEWTON_SCHULZ_STEPS,
+    Muon,
+    orthogonalise,
+)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 72), (72, 16), (1, 5)])
@@ -14,6 +21,20 @@ def test_orthogonalise_keeps_directions_and_levels_singular_values(shape):
     assert off.abs().max() < 1e-3
     wide = s / s.norm() > 0.05  # the smallest of a square matrix need more than five steps
     assert levelled.diagonal()[wide].min() > 0.6 and levelled.diagonal().max() < 1.3
+
+
+@pytest.mark.parametrize("spread", [0.0, -7.0])
+@pytest.mark.parametrize("shape", [(GRAM_FROM, 2 * GRAM_FROM), (3 * GRAM_FROM, GRAM_FROM)])
+def test_the_gram_matrixs_way_gives_what_the_plain_iteration_gives(shape, spread):
+    generator = torch.Generator().manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
+    matrix = (u * torch.logspace(0, spread, len(v))) @ v
+    x = (matrix / matrix.norm()).double()
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        a, b, c = NEWTON_SCHULZ
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    assert (orthogonalise(matrix) - x).norm() < 1e-3 * x.norm()
 
 
 def test_one_step_is_as_long_as_adams_in_every_layer():

@@ -81,40 +81,36 @@ def supcon_loss(
 
     with torch.autocast(device.type, enabled=False):
         z = features if features.dtype == torch.float64 else features.float()
-        _, classes = torch.unique(labels, return_inverse=True)  # values play no part: label 0 is as good as any
+        values, classes = torch.unique(labels, return_inverse=True)  # values play no part: 0 is as good as any
         positive = ~is_negative
-        sizes = torch.zeros(len(labels), dtype=torch.long, device=device).index_add_(0, classes, positive.long())
+        sizes = torch.zeros(len(values), dtype=torch.long, device=device).index_add_(0, classes, positive.long())
         is_anchor = positive & (sizes[classes] > 1)
         # anchors, then in-distribution rows without a positive, then negatives: blocks of columns instead of masks
         order = torch.argsort(is_negative.long() * 2 + (positive & ~is_anchor).long(), stable=True)
-        anchors, num_id = int(is_anchor.sum()), int(positive.sum())
+        sorted_already = (order == torch.arange(len(order), device=device)).all()
+        anchors, num_id, unmoved = torch.stack([is_anchor.sum(), positive.sum(), sorted_already.long()]).tolist()
         if anchors == 0:
             return features.sum().to(z.dtype) * 0
-        if negative_weight == 0:
-            order = order[:num_id]
-        z, classes = z[order], classes[order]
-        num_positives = (sizes[classes[:anchors]] - 1).to(z.dtype)  # |P(i)|
-        own = z[:anchors]
-        sums = torch.zeros(len(labels), z.shape[1], dtype=z.dtype, device=device)
-        sums = sums.index_add(0, classes[:anchors], own)  # (classes, D); a class's in-distribution rows are all anchors
-        numerator = (own * (sums[classes[:anchors]] - own)).sum(1) / (
-            temperature * num_positives
-        )  # mean over P(i) of s_ip
+        rows = num_id if negative_weight == 0 else len(order)
+        if rows < len(order):
+            z, classes = z[order[:rows]], classes[order[:rows]]
+        elif not unmoved:
+            z, classes = z[order], classes[order]
         log_weight = math.log(negative_weight) if negative_weight > 0 else 0.0
         save = torch.is_grad_enabled() and z.requires_grad
-        denominator = _MeanLogDenominator.apply(z, classes, anchors, num_id, temperature, log_weight, negatives, save)
-        return denominator - numerator.mean()
+        return _SupCon.apply(z, classes, sizes, anchors, num_id, temperature, log_weight, negatives, save)
 
 
-class _MeanLogDenominator(torch.autograd.Function):
-    """Mean over anchors of log D(i). The gradient is made in the forward pass, block by block, so that neither pass
-    ever holds more than one block of the (anchors x rows) logits."""
+class _SupCon(torch.autograd.Function):
+    """Mean over anchors of log D(i) less the mean s_ip. The gradient is made in the forward pass, block by block, so
+    that neither pass ever holds more than one block of the (anchors x rows) logits."""
 
     @staticmethod
     def forward(
         ctx: Any,
         z: Tensor,  # (M, D), ordered: anchors, other in-distribution rows, negatives
         classes: Tensor,  # (M,)
+        sizes: Tensor,  # (classes,) in-distribution rows
         anchors: int,
         num_id: int,
         temperature: float,
@@ -122,40 +118,67 @@ class _MeanLogDenominator(torch.autograd.Function):
         scope: str,
         save: bool,
     ) -> Tensor:
-        rows = z.shape[0]
-        block = max(1, BLOCK_ELEMENTS.get(z.device.type, BLOCK_ELEMENTS_DEVICE) // rows)
-        total = z.new_zeros(())
         gradient = torch.zeros_like(z) if save else None
-        logits = z.new_empty(min(block, anchors), rows)
-        for start in range(0, anchors, block):
-            stop = min(start + block, anchors)
-            query = z[start:stop]  # (B, D)
-            s = logits[: stop - start]  # (B, M)
-            torch.mm(query / temperature, z.T, out=s)
-            s.diagonal(start).fill_(-torch.inf)  # an anchor is not in its own denominator
-            if num_id < rows:
-                if log_weight:
-                    s[:, num_id:] += log_weight  # lambda exp(s) = exp(s + log lambda); logits are never scaled
-                if scope != "all":
-                    unmet = torch.ne if scope == "own" else torch.eq
-                    s[:, num_id:].masked_fill_(unmet(classes[start:stop, None], classes[None, num_id:]), -torch.inf)
-            shift = s.amax(1, keepdim=True)  # finite: an anchor has at least one positive
-            mass = s.sub_(shift).exp_().sum(1, keepdim=True)  # (B, 1)
-            total += (shift + mass.log()).sum()
-            if gradient is not None:
-                s /= mass  # softmax over the denominator
-                gradient[start:stop].addmm_(s, z)
-                gradient.addmm_(s.T, query)
+        denominator = _log_denominators(z, classes, anchors, num_id, temperature, log_weight, scope, gradient)
         if gradient is not None:
             gradient /= temperature * anchors
+        own, of = z[:anchors], classes[:anchors]
+        # a class's in-distribution rows are all anchors: its sum less the anchor itself is the sum over P(i)
+        sums = z.new_zeros(len(sizes), z.shape[1]).index_add_(0, of, own)  # (classes, D)
+        others = sums.index_select(0, of).sub_(own)  # (A, D)
+        scale = temperature * (sizes[of] - 1).to(z.dtype)  # (A,), temperature |P(i)|
+        numerator = (own * others).sum(1) / scale  # mean over P(i) of s_ip
+        if gradient is not None:
+            slope = (z.new_tensor(-1.0) / anchors / scale)[:, None]
+            back = own * slope
+            others.mul_(slope).sub_(back)
+            others += torch.zeros_like(sums).index_add_(0, of, back).index_select(0, of)
+            gradient[:anchors] += others
         ctx.save_for_backward(gradient)
-        return total / anchors
+        return denominator / anchors - numerator.mean()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return (gradient * outer, *[None] * 7)
+        return (gradient * outer, *[None] * 8)
+
+
+def _log_denominators(
+    z: Tensor,
+    classes: Tensor,
+    anchors: int,
+    num_id: int,
+    temperature: float,
+    log_weight: float,
+    scope: str,
+    gradient: Tensor | None,
+) -> Tensor:
+    """The sum over anchors of log D(i); its gradient, times the temperature, is added to ``gradient`` (M, D)."""
+    rows = z.shape[0]
+    block = max(1, BLOCK_ELEMENTS.get(z.device.type, BLOCK_ELEMENTS_DEVICE) // rows)
+    total = z.new_zeros(())
+    logits = z.new_empty(min(block, anchors), rows)
+    for start in range(0, anchors, block):
+        stop = min(start + block, anchors)
+        query = z[start:stop]  # (B, D)
+        s = logits[: stop - start]  # (B, M)
+        torch.mm(query / temperature, z.T, out=s)
+        s.diagonal(start).fill_(-torch.inf)  # an anchor is not in its own denominator
+        if num_id < rows:
+            if log_weight:
+                s[:, num_id:] += log_weight  # lambda exp(s) = exp(s + log lambda); logits are never scaled
+            if scope != "all":
+                unmet = torch.ne if scope == "own" else torch.eq
+                s[:, num_id:].masked_fill_(unmet(classes[start:stop, None], classes[None, num_id:]), -torch.inf)
+        shift = s.amax(1, keepdim=True)  # finite: an anchor has at least one positive
+        mass = s.sub_(shift).exp_().sum(1, keepdim=True)  # (B, 1)
+        total += (shift + mass.log()).sum()
+        if gradient is not None:
+            s /= mass  # softmax over the denominator
+            gradient[start:stop].addmm_(s, z)
+            gradient.addmm_(s.T, query)
+    return total
 
 
 def backward_in_micro_batches(
@@ -201,10 +224,10 @@ def backward_in_micro_batches(
     return loss.detach(), embeddings.detach()
 
 
-def feature_variance(embeddings: Tensor) -> float:
-    """Total variance of L2-normalised rows (M, D), in [0, 1]: 0 = all alike (collapsed), about 1 = spread out."""
+def feature_variance(embeddings: Tensor) -> Tensor:
+    """Total variance of L2-normalised rows (M, D), a scalar in [0, 1]: 0 = all alike (collapsed), about 1 = spread."""
     z = embeddings.detach().float()
-    return float((z - z.mean(0)).square().sum(1).mean())
+    return (z - z.mean(0)).square().sum(1).mean()
 
 
 def collapse(loss: float, n: float, feature_variance: float) -> str | None:
