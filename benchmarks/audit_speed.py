@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib.util
 import os
 import platform
 import shutil
@@ -63,10 +62,9 @@ def copied(project: Path | None, folder: Path) -> Path:
     if project is not None:
         skip = shutil.ignore_patterns(".venv", ".uv", "raw")
         return Path(shutil.copytree(project, folder / "copy", symlinks=True, ignore=skip))
-    spec = importlib.util.spec_from_file_location("small_project", ROOT / "tests/helpers/small_project.py")
-    assert spec is not None and spec.loader is not None
-    small_project = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(small_project)
+    sys.path.insert(0, os.fspath(ROOT / "tests"))
+    from helpers import small_project
+
     return small_project.copy(small_project.finished(folder), folder / "copy")
 
 

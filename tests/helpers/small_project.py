@@ -129,7 +129,14 @@ def command(root: Path, *arguments: str, check: bool = True) -> subprocess.Compl
 
 
 def dvc(root: Path, *arguments: str) -> str:
-    return command(root, *DVC, *arguments).stdout
+    """A command of DVC, its stages in this process too, but for experiments: they look for theirs."""
+    if arguments[0] == "exp":
+        return command(root, *DVC, *arguments).stdout
+    from helpers import in_process
+
+    done = in_process.dvc(root, *arguments)
+    assert not done.code, f"dvc {' '.join(arguments)} -> {done}"
+    return done.stdout
 
 
 def set_params(root: Path, section: str, **values: object) -> None:
@@ -164,7 +171,7 @@ def make(root: Path, tiny_base: bool = False) -> Path:
     command(root, "git", "init", "-q", "-b", "main")
     dvc(root, "init", "-q")
     dvc(root, "config", "core.analytics", "false")
-    dvc(root, "config", "--local", "core.site_cache_dir", str(root.parent / f"{root.name}-site-cache"))
+    _own_site_cache(root)
     command(root, "git", "add", "-A")
     command(root, "git", "commit", "-qm", "start")
     return root
@@ -187,8 +194,12 @@ def finished(base: Path) -> Path:
 def copy(root: Path, to: Path) -> Path:
     """An independent copy with its own cache; earlier runs' artifacts stay where the first project has them."""
     shutil.copytree(root, to, symlinks=True)
-    dvc(to, "config", "--local", "core.site_cache_dir", str(to.parent / f"{to.name}-site-cache"))
+    _own_site_cache(to)
     return to
+
+
+def _own_site_cache(root: Path) -> None:
+    dvc(root, "config", "--local", "core.site_cache_dir", str(root.parent / f"{root.name}-site-cache"))
 
 
 # --- the stages -----------------------------------------------------------------------------------------------------

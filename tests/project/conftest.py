@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import in_process
 from PIL import Image
+
+
+@pytest.fixture
+def dvc_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`init` calls DVC in this process."""
+
+    def dvc(folder: Path, *arguments: str) -> None:
+        done = in_process.dvc(folder, *arguments, variables=os.environ)
+        assert not done.code, done
+
+    monkeypatch.setattr("partsynth.project.init._dvc", dvc)
 
 
 @pytest.fixture(scope="session")

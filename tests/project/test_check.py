@@ -13,7 +13,7 @@ from partsynth.project import check, init
 
 
 @pytest.mark.slow
-def test_check_names_every_fault(tmp_path: Path, photos: Path, base: Path) -> None:
+def test_check_names_every_fault(tmp_path: Path, photos: Path, base: Path, dvc_here: None) -> None:
     own = tmp_path / "own"
     init.init(own, "photographs", photos, base)
     text = (own / "params.yaml").read_text()
@@ -33,7 +33,7 @@ def test_check_names_every_fault(tmp_path: Path, photos: Path, base: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_clone_without_the_photographs_is_in_order(tmp_path: Path, photos: Path, base: Path) -> None:
+def test_a_clone_without_the_photographs_is_in_order(tmp_path: Path, photos: Path, base: Path, dvc_here: None) -> None:
     own = tmp_path / "own"
     init.init(own, "photographs", photos, base)
     shutil.rmtree(photos)

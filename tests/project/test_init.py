@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from helpers import cli, in_process
 
 from partsynth.config import load as config_load
 from partsynth.errors import UserError
@@ -21,7 +23,7 @@ from partsynth.project.shipped import checkout, presets
 
 ROOT = Path(__file__).parents[2]
 PRESETS = tuple(presets())
-RENDERED = ("benchmark", "demo")
+RENDERED = ("benchmark", "benchmark-development", "demo")
 
 
 def run(folder: Path, *command: str) -> str:
@@ -30,24 +32,33 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
+def checked(folder: Path) -> tuple[int, str, str]:
+    """`partsynth check`: exit code, output, errors."""
+    with contextlib.chdir(folder):
+        return cli.run("check")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_makes_a_project_that_checks_and_dry_runs(
-    preset: str, tmp_path: Path, photos: Path, base: Path
+    preset: str, tmp_path: Path, photos: Path, base: Path, dvc_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """All in this process, but for one preset."""
+    if preset == "folder":
+        monkeypatch.undo()
     own = tmp_path / "own"
     text = init.init(own, preset, None if preset in RENDERED else photos, base)
     assert f"cd {own}" in text
     assert run(own, "git", "status", "--porcelain") == ""
     if preset == "sd15-gpu" and not torch.cuda.is_available():  # it asks for a GPU
-        done = subprocess.run(["partsynth", "check"], cwd=own, capture_output=True, text=True)
-        assert done.returncode == 1 and done.stderr.count("\n") == 1
-        assert "diffusion.device, reference.device, train.device: device is cuda, but torch sees no" in done.stderr
-    elif preset.startswith("benchmark-") or preset == "mvip":  # they know classes and names that these photographs lack
-        done = subprocess.run(["partsynth", "check"], cwd=own, capture_output=True, text=True)
-        assert done.returncode == 1 and done.stderr.startswith("partsynth: ingest"), done.stderr
+        code, _, errors = checked(own)
+        assert code == 1 and errors.count("\n") == 1
+        assert "diffusion.device, reference.device, train.device: device is cuda, but torch sees no" in errors
+    elif preset not in RENDERED and preset.startswith(("benchmark-", "mvip")):  # of classes that these photographs lack
+        code, _, errors = checked(own)
+        assert code == 1 and errors.startswith("partsynth: ingest"), errors
     else:
-        told = run(own, "partsynth", "check")
+        told = run(own, "partsynth", "check") if preset == "folder" else checked(own)[1]
         assert "params.yaml: in order" in told and "dvc.yaml: " in told and "MLflow: sqlite:///" in told
         assert not (own / "mlflow.db").exists()
 
@@ -66,7 +77,13 @@ def test_every_preset_makes_a_project_that_checks_and_dry_runs(
     assert (own / "models/base.dvc").exists() == (preset != "sd15-gpu")
     assert json.loads((own / STAMP).read_text())["code"].keys() == graph.keys()
 
-    dry = run(own, "dvc", "repro", "--dry", "--force")
+    whole = ("repro", "--dry", "--force")
+    if preset == "folder":
+        dry = run(own, "dvc", *whole)
+    else:
+        done = in_process.dvc(own, *whole)
+        assert done.code == 0, done.stderr
+        dry = done.stdout
     stages = re.findall(r"Running stage '([^']*)'", dry)
     each_set = len(loaded.sets) * len({"calibrate", "generate", "quality"} & graph.keys())
     trainings = len(loaded.matrix.setups) * len(loaded.matrix.seeds)
@@ -132,7 +149,7 @@ def test_a_failure_on_the_way_leaves_no_folder(
 
 @pytest.mark.slow
 def test_a_project_made_under_a_cache_of_links_is_whole(
-    tmp_path: Path, photos: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, photos: Path, base: Path, dvc_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Links made before the project has its place would dangle."""
     (tmp_path / "user").mkdir()
@@ -142,10 +159,10 @@ def test_a_project_made_under_a_cache_of_links_is_whole(
     init.init(own, "photographs", photos, base)
     assert all(path.exists() for path in (own / "models/base").rglob("*"))
     assert (own / "models/base/model_index.json").read_bytes() == (base / "model_index.json").read_bytes()
-    assert "params.yaml: in order" in run(own, "partsynth", "check")
+    assert "params.yaml: in order" in checked(own)[1]
 
 
-def test_init_says_what_lies_in_the_folders(tmp_path: Path, photos: Path, base: Path) -> None:
+def test_init_says_what_lies_in_the_folders(tmp_path: Path, photos: Path, base: Path, dvc_here: None) -> None:
     (tmp_path / "other/steel").mkdir(parents=True)
     shutil.copy(photos / "gear/0.jpg", tmp_path / "other/steel/0.jpg")
     own = tmp_path / "own"
@@ -168,7 +185,7 @@ def test_init_says_what_lies_in_the_folders(tmp_path: Path, photos: Path, base: 
     assert deps == ["${ingest.path}", "${ingest.shifted}", "${ood.far}"]
 
 
-def test_a_project_within_a_git_repository_says_so(tmp_path: Path, photos: Path, base: Path) -> None:
+def test_a_project_within_a_git_repository_says_so(tmp_path: Path, photos: Path, base: Path, dvc_here: None) -> None:
     run(tmp_path, "git", "init", "-q")
     (tmp_path / ".gitignore").write_text("/left-out\n")
     told = init.init(tmp_path / "own", "photographs", photos, base)
@@ -176,7 +193,7 @@ def test_a_project_within_a_git_repository_says_so(tmp_path: Path, photos: Path,
     assert "within that of" not in init.init(tmp_path / "left-out", "photographs", photos, base)
 
 
-def test_names_that_may_tell_the_spot_are_pointed_out(tmp_path: Path, base: Path) -> None:
+def test_names_that_may_tell_the_spot_are_pointed_out(tmp_path: Path, base: Path, dvc_here: None) -> None:
     for spot in range(4):
         for n in range(3):
             for kind in ("gear", "nut"):
@@ -193,7 +210,14 @@ def test_names_that_may_tell_the_spot_are_pointed_out(tmp_path: Path, base: Path
     ("setting", "value", "says"), [("core.hooksPath", "hooks", "no commits today"), ("commit.gpgsign", "true", "gpg")]
 )
 def test_where_git_does_not_commit_its_own_words_are_told(
-    tmp_path: Path, photos: Path, base: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, says: str
+    tmp_path: Path,
+    photos: Path,
+    base: Path,
+    dvc_here: None,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    value: str,
+    says: str,
 ) -> None:
     """A hook of the user's that refuses, or signing without a key: the project is whole all the same."""
     (tmp_path / "hooks").mkdir()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers import reviewed_project
+from helpers import in_process, reviewed_project
 from helpers.audits import tree
 from helpers.reviewed_project import verdicts
 from helpers.rows import decision
@@ -23,7 +21,6 @@ from partsynth.records.rows import SelectedRecord
 from partsynth.review.apply import apply
 
 SETUPS = ("real", "real_id", "real_id_negatives")
-DVC = [sys.executable, "-m", "dvc"]
 
 
 @pytest.fixture
@@ -67,9 +64,9 @@ def test_check_names_reviews_that_nobody_obeys_or_that_cannot_be_read(graph_alon
 
 def ran(root: Path) -> list[str]:
     """The stages that `dvc repro` runs, in name order."""
-    done = subprocess.run([*DVC, "repro"], cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return sorted(re.findall(r"Running stage '([^']*)'", done.stdout))
+    done = in_process.dvc(root, "repro")
+    assert done.code == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return sorted(done.stages)
 
 
 @pytest.fixture
@@ -98,8 +95,9 @@ def tracked(tmp_path: Path) -> Path:
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     ignored = "/data/real\n/data/ood\n/data/augmented\n/data/quality\n/data/selected\n/models\n/made\n.work/\n"
     (root / ".gitignore").write_text(ignored)
-    commands = (["git", "init", "-q"], [*DVC, "init", "-q"], ["git", "add", "-A"], ["git", "commit", "-qm", "start"])
-    for command in commands:
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    assert in_process.dvc(root, "init", "-q").code == 0
+    for command in (["git", "add", "-A"], ["git", "commit", "-qm", "start"]):
         subprocess.run(command, cwd=root, check=True, capture_output=True)
     return root
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers import in_process
 
 from partsynth.errors import UserError
 from partsynth.lineage.code import code_hash, code_paths
@@ -62,7 +61,7 @@ def old(tmp_path: Path, photos: Path, base: Path) -> Path:
     shutil.copytree(photos, folder / "data/raw")
     shutil.copytree(base, folder / "models/base")
     (folder / "reports/studies").mkdir(parents=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=folder, check=True)
+    assert in_process.dvc(folder, "init", "--no-scm", "--quiet").code == 0
     return folder
 
 
@@ -82,19 +81,16 @@ def test_an_old_project_names_its_changed_stages_and_is_recorded(old: Path) -> N
 
 @pytest.mark.slow
 def test_dvc_goes_on_in_an_old_project(old: Path) -> None:
-    def repro() -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "dvc", "repro", "ingest"], cwd=old, capture_output=True, text=True)
-
     text = (old / "params.yaml").read_text()
     few = text.replace("  on_bad: fail\n", "  on_bad: fail\n  min_per_class: 1\n").replace(
         "on_duplicate: fail", "on_duplicate: warn"
     )
     (old / "params.yaml").write_text(few)
-    refused = repro()
-    assert refused.returncode and "other code for the stage ingest" in refused.stderr
-    subprocess.run(["partsynth", "upgrade"], cwd=old, check=True, capture_output=True)
-    done = repro()
-    assert done.returncode == 0, done.stderr
+    refused = in_process.dvc(old, "repro", "ingest")
+    assert refused.code and "other code for the stage ingest" in refused.stderr
+    assert in_process.run(["partsynth", "upgrade"], old) == 0
+    done = in_process.dvc(old, "repro", "ingest")
+    assert done.code == 0, done.stderr
     assert (old / "data/real/manifest.csv").is_file()
     lock = yaml.safe_load((old / "dvc.lock").read_text())["stages"]["ingest"]
     assert lock["params"][STAMP]["code.ingest"] == code_hash("ingest")
