@@ -40,7 +40,8 @@ def decode(data: bytes, bits: int = 16) -> Image.Image:
     image = read(data)
     if min(image.size) < LEAST_SIDE:
         raise BadImage(f"only {image.width} x {image.height} pixels (at least {LEAST_SIDE} a side)")
-    return _flatten(_eight_bits(image, bits)).convert("RGB")
+    flat = _flatten(_eight_bits(image, bits))
+    return flat if flat.mode == "RGB" else flat.convert("RGB")  # which would copy it
 
 
 def peak_of(data: bytes) -> int | None:
@@ -90,7 +91,7 @@ def read(data: bytes) -> Image.Image:
             image = Image.open(io.BytesIO(data))
             deep_colours = _has_deep_colours(image, data)
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            ImageOps.exif_transpose(image, in_place=True)
     except Image.UnidentifiedImageError:
         if content_of(data[:16]) == "HEIF" and not HAS_HEIF:
             raise BadImage(f"HEIF: {HEIF_REMEDY}") from None
@@ -103,10 +104,10 @@ def read(data: bytes) -> Image.Image:
         raise BadImage(f"too many pixels{reason}: make it smaller, or cut it into pieces") from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise BadImage(f"damaged: {error}") from None
-    if deep_colours and upright.mode in ("RGB", "RGBA") and np.asarray(upright)[..., :3].max() < 64:
+    if deep_colours and image.mode in ("RGB", "RGBA") and np.asarray(image)[..., :3].max() < 64:
         # only the upper 8 bits of 16 are decoded
         raise BadImage("16-bit colours of which only the lower bits are used: it would be black; save it with 8 bits")
-    return upright
+    return image
 
 
 def _has_deep_colours(image: Image.Image, data: bytes) -> bool:

@@ -132,7 +132,8 @@ def _framed(
     elif params.masks == "required" and (photo.base is None or photo.role != "far_ood"):
         raise BadImage("no mask (ingest.masks: optional or none goes without)")
     box = _box(mask, image.size, params)
-    small = thumbnail(image.crop(within(box, image.size)))
+    seen = within(box, image.size)
+    small = thumbnail(image if seen == (0, 0, *image.size) else image.crop(seen))
     if small.min() == small.max():
         notes.append("of one colour: nothing is to be seen in the frame")
     mark = fingerprint([sha256, sha256_bytes(mask_data), box, params.size, *([bits] if bits < 16 else [])])
