@@ -182,7 +182,9 @@ def test_quality_select_and_audit_take_its_images(mirrored: Path) -> None:
 
 def test_without_it_its_set_and_its_manifest_are_refused(mirrored: Path) -> None:
     METHODS.unregister("mirror")
-    with pytest.raises(UserError, match=r"manifest.csv: column method should be 'sdedit' or 'exchange' \(found 'mirror'\)"):
+    with pytest.raises(
+        UserError, match=r"manifest.csv: column method should be 'sdedit' or 'exchange' \(found 'mirror'\)"
+    ):
         read_augmented(mirrored / "data/augmented/flip/manifest.csv")
     with pytest.raises(UserError, match=r"sets.flip.method: should be 'sdedit' or 'exchange' \(found 'mirror'"):
         load("sets.flip", mirrored / "params.yaml")

@@ -17,7 +17,7 @@ from partsynth.audit.result import Fault
 from partsynth.audit.rows import real_rows
 from partsynth.audit.versions import Version
 from partsynth.augmentation.again import encodings, regenerate
-from partsynth.augmentation.method import SOURCE
+from partsynth.augmentation.method import BASE, SOURCE
 from partsynth.config.models import Diffusion
 from partsynth.errors import UserError
 from partsynth.records.rows import AugmentedRecord
@@ -47,7 +47,8 @@ def make_again(root: Path, found: Found, content: bytes | None, faults: list[Fau
         if not found.version.is_workspace:  # what that run saw, written out; the base model stays where it is
             base = Path(folder)
             _write_out(found.version, row, base)
-            diffusion = _from_anywhere(diffusion, root)
+            if any(parent.kind == BASE for parent in parents_of(row)):
+                diffusion = _from_anywhere(diffusion, root)
         try:
             image = regenerate(row, diffusion, base / REAL, base / TOKENS, base)
         except UserError as error:

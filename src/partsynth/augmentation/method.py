@@ -120,6 +120,14 @@ class Method(ABC, Generic[P, R]):
             where a source is no training image or differs from its manifest.
         """
 
+    def together(self, rows: Sequence[R], materials: Materials) -> list[list[R]]:
+        """All rows of a set, in groups that ``paint`` makes in one piece, in an order that is theirs alone.
+
+        On a GPU the last bit of a value can depend on the place in its batch. So processes share out groups, and what a
+        killed run left of one is made again with the rest of it: the set's bytes stay the same.
+        """
+        return [[row] for row in rows]
+
     def paint_probes(self, rows: Sequence[R], materials: Materials) -> Iterator[tuple[R, Image.Image]]:
         """As ``paint``, for a few images at many strengths; a method may make them in another way that is faster."""
         return self.paint(rows, materials)
@@ -131,6 +139,10 @@ class Method(ABC, Generic[P, R]):
     def summary(self, rows: Sequence[R]) -> str:
         """The set in a few words, for the heads of pages."""
         return self.name
+
+    def limitation(self, rows: Sequence[R]) -> str:
+        """What the set's images cannot be taken for, in a sentence, for descriptions of the data."""
+        return "No image shows a part that was not photographed: each is an edit of one training image."
 
     def fingerprint(self, row: R, materials: Materials) -> str:
         """Of everything the image is made from."""

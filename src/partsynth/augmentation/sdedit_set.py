@@ -57,6 +57,10 @@ class SdeditSet(StrengthSet):
     and colour, comes from an edit of the same source, seed, strength and state under its own token, as a set with
     concept token has it; restore_sigma applies to that one, restore to both. null = all from the concept's edit."""
 
+    match_state: Annotated[Literal["same", "source"], unless("same")] = "same"
+    """With match_sigma, the state word of the concept's edit: same = the other edit's; source = the photograph's own:
+    wear then comes from the other edit alone, no finer than positives with a restore_sigma have it."""
+
     @field_validator("words")
     @classmethod
     def _phrases(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -79,6 +83,8 @@ class SdeditSet(StrengthSet):
             raise ValueError(
                 "match_sigma is for the concepts words and siblings: what is edited under its own token matches"
             )
+        if self.match_state != "same" and self.match_sigma is None:
+            raise ValueError("match_state is for edits with a match_sigma: give one, such as 6")
         if self.token_noise and self.concept == "words":
             raise ValueError("token_noise displaces learned vectors, and concept words uses none: leave it at 0")
         return self

@@ -20,14 +20,20 @@ def kept_clear() -> tuple[Variant, ...]:
     return (*catalog.TARGETS, *chain.from_iterable(roles))
 
 
+def readings(one: Variant) -> list[Variant]:
+    """The variants that a description may mean: no hub and no holes go without saying, and captions leave features out."""
+    said = {name: value for name, value in one.features if captions.feature_phrase(name, value)}
+    return [other for other in catalog.all_variants(one.family) if said.items() <= other.values.items()]
+
+
 def allowed(family: str) -> list[Variant]:
-    """The variants of a family that are at least MARGIN feature steps from each that is kept clear, by the catalogue's
-    order. The corpus holds them, so the base model has seen what the words mean."""
-    known = set(catalog.corpus_variants())
+    """The variants of a family, by the catalogue's order, whose description means nothing nearer than MARGIN feature
+    steps to what is kept clear. The corpus holds them, so the base model has seen what the words mean."""
+    known, clear = set(catalog.corpus_variants()), kept_clear()
     return [
         one
         for one in catalog.all_variants(family)
-        if one in known and all(distance(one, other) >= MARGIN for other in kept_clear())
+        if one in known and all(distance(read, other) >= MARGIN for read in readings(one) for other in clear)
     ]
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import tiny_sd
-from helpers.rows import real_row
+from helpers.rows import exchanged, real_row
 from PIL import Image, ImageDraw
 from pydantic import ValidationError
 
+from partsynth.audit.chain import made_from
+from partsynth.audit.lookup import Found
 from partsynth.audit.parents import parent_faults
+from partsynth.audit.regenerate import make_again
 from partsynth.audit.source import Derived
 from partsynth.audit.takedown_search import Traces, workspace_files
 from partsynth.audit.tokens import LearnedToken
@@ -200,6 +203,26 @@ def test_audits_follow_the_donor_as_the_source(project) -> None:
     assert list(parent_faults(row, Held(known))) == [f"its parent {row.donor} is not in data/real/manifest.csv"]
 
 
+class Earlier(Version):
+    """A state of the data that is not the workspace: what an image is made again from is written out elsewhere."""
+
+    is_workspace = False
+
+
+def test_audit_image_tells_both_photographs_and_makes_the_image_again(project) -> None:
+    (project / "params.yaml").write_text("diffusion: {}\n")
+    row, faults = make(project)[0], []
+    told = made_from(Version(project), row, faults)
+    assert told["photograph"]["framed"] == row.source
+    assert [(one["framed"], one["class_name"]) for one in told["further_photographs"]] == [(row.donor, row.donor_class)]
+    assert [fault.message for fault in faults] == ["has no verdict in data/quality/swaps.csv"]
+    content = (project / row.path).read_bytes()
+    for version in (Version(project), Earlier(project)):
+        found = Found(version, "here", "data/augmented/swaps/manifest.csv", row)
+        assert make_again(project, found, content, faults)["same_bytes"]
+    assert len(faults) == 1
+
+
 def test_a_takedown_of_the_donor_finds_the_image(project) -> None:
     rows = make(project, siblings=FAMILIES)
     lent = real(project)["data/real/train/gear_a/0.png"]
@@ -215,5 +238,8 @@ def test_a_takedown_of_the_donor_finds_the_image(project) -> None:
     assert {item["path"] for item in derived.synthetic.values()} == wanted
 
 
-def test_a_set_without_sources_is_empty_and_told_so() -> None:
-    assert MEMBER.summary([]) == "empty"
+def test_a_set_in_a_few_words() -> None:
+    source, donor = real_row("a/1", "train", "a-1"), real_row("b/2", "train", "b-2")
+    row = exchanged(source, donor)
+    assert MEMBER.summary([]) == "empty" and MEMBER.summary([row]) == "exchange between siblings"
+    assert row.caption == "with the inside of b" and "two training images" in MEMBER.limitation([row])

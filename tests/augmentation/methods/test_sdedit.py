@@ -41,3 +41,7 @@ def test_a_set_in_a_few_words() -> None:
     assert MEMBER.summary([row(strength=s) for s in (0.5, 0.2, 0.5)]) == "strength 0.2, 0.5"
     assert MEMBER.summary([row(strength=s / 10) for s in range(1, 8)]) == "strength 0.1 to 0.7"
     assert MEMBER.summary([]) == "empty"
+    other = row(concept="words", match_sigma=6.0)
+    assert MEMBER.summary([other]) == "strength 0.2, in other words, matched"
+    assert "No image shows a part that was not photographed" in MEMBER.limitation([row()])
+    assert "parts that do not exist" in MEMBER.limitation([other])

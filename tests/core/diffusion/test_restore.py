@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from partsynth.core.diffusion.images import to_images, to_pixels
-from partsynth.core.diffusion.restore import fitted, matched, restored
+from partsynth.core.diffusion.restore import fitted, grained, matched, restored
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIGMAS = st.floats(0, 12)
@@ -58,6 +58,21 @@ def test_pictures_stay_in_range_and_have_their_sources_size(seed: int, sigma: fl
     assert made.size == (side, side) and min(low) >= 0 and max(high) <= 255
 
 
+def test_grain_is_put_back_and_no_ghost_of_the_sources_outline() -> None:
+    """A source with grain and an edge that the VAE blurs; the edit is of another form: flat."""
+    side, generator = 64, torch.Generator().manual_seed(0)
+    grain = 0.03 * torch.randn(3, side, side, generator=generator)
+    step = torch.where(torch.arange(side) < 32, -0.4, 0.4).expand(3, side, side)
+    trip, flat = low(step, 2).float(), torch.zeros(3, side, side)
+    found = grained(flat, trip, step + grain, 1.0)
+    away, edge = found[:, :, :20], found[:, :, 31:33]
+    assert torch.allclose(away, grain[:, :, :20], atol=0.03) and away.std() > 0.9 * 0.03
+    assert restored(flat, trip, step + grain, 1.0, 0.0)[:, :, 31:33].mean(1).abs().max() > 0.1  # the ghost
+    assert edge.mean(1).abs().max() < 0.05
+    assert torch.equal(grained(flat, trip, step, 0.0), flat)
+    assert grained(flat[:, ::2, ::2], trip[:, ::2, ::2], step, 1.0).shape == step.shape
+
+
 def low(image: torch.Tensor, sigma: float) -> torch.Tensor:
     return torch.from_numpy(gaussian_filter(image.double().numpy(), (0, sigma, sigma), mode="reflect"))
 
@@ -66,11 +81,24 @@ def low(image: torch.Tensor, sigma: float) -> torch.Tensor:
 @given(seed=SEEDS, sigma=st.floats(0.5, 8))
 def test_a_matched_edit_has_its_own_fine_part_and_the_others_coarse_one(seed: int, sigma: float) -> None:
     edit, other = images(seed, 32, 32)
-    found = matched(edit, other, sigma).double()
+    found = matched(edit, other, edit, sigma).double()
     assert torch.allclose(found, edit - low(edit, sigma) + low(other, sigma), atol=1e-5)
-    assert torch.allclose(matched(edit, edit, sigma), edit, atol=1e-6)
-    shifted = matched(edit + 0.5, other, sigma)  # another light of the edit changes nothing
+    assert torch.allclose(matched(edit, edit, 2 * edit, sigma), edit, atol=1e-5)
+    shifted = matched(edit + 0.5, other, edit, sigma)  # another light of the edit changes nothing
     assert torch.allclose(shifted.double(), found, atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS, sigma=st.floats(0.5, 8), share=st.floats(0, 1))
+def test_its_fine_colours_are_no_stronger_than_the_sources_and_its_luma_is_its_own(
+    seed: int, sigma: float, share: float
+) -> None:
+    edit, other = images(seed, 32, 32)
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    grey = (weights * edit).sum(0, keepdim=True).expand(3, 32, 32)
+    pale = grey + share * (edit - grey)
+    found = matched(edit, other, pale, sigma)
+    assert torch.allclose(found, matched(pale, other, pale, sigma), atol=1e-4)
 
 
 def test_the_cut_off_is_in_the_sources_own_pixels() -> None:

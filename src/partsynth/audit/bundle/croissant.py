@@ -119,10 +119,7 @@ def _augmented(found: Gathered, name: str, images: bool) -> dict[str, Any]:
         "isBasedOn": "croissant-real.json",
         "rai:dataCollection": f"Made by {how}, from training images of data set real. Their origin: {told['origin']}",
         "rai:dataUseCases": f"Training images beside real ones, as the run's table takes them. {told['purpose']}",
-        "rai:dataLimitations": [
-            "No image shows a part that was not photographed: each is an edit of one training image.",
-            told["gaps"],
-        ],
+        "rai:dataLimitations": [method.limitation(rows) if method else "There are no images.", told["gaps"]],
         "rai:dataBiases": _counts(rows),
         "rai:dataManipulationProtocol": "Every row holds all that its image was made from and with: source, prompt, "
         "seed, settings, and the hashes of token and base model.",

@@ -125,6 +125,12 @@ class Exchange(Method[ExchangeSet, ExchangeRecord]):
     def summary(self, rows: Sequence[ExchangeRecord]) -> str:
         return f"exchange between {rows[0].between}" if rows else "empty"
 
+    def limitation(self, rows: Sequence[ExchangeRecord]) -> str:
+        return (
+            "No image shows a part as it was photographed: each is put together from two training images, the second "
+            "named as donor. Their class is that of the first, which they need not show."
+        )
+
     def fingerprint(self, row: ExchangeRecord, materials: Materials) -> str:
         decisive = {key: value for key, value in made_of(row).items() if key not in ("donor", "donor_group")}
         masks = [materials.mask_sha256(path) for path in (row.source, row.donor)] if row.masks == "part" else []

@@ -79,6 +79,10 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
     def paint(self, rows: Sequence[SdeditRecord], materials: Materials) -> Iterator[tuple[SdeditRecord, Image.Image]]:
         return _paint(rows, materials, mixed=False)
 
+    def together(self, rows: Sequence[SdeditRecord], materials: Materials) -> list[list[SdeditRecord]]:
+        ordered = sorted(rows, key=lambda row: row.path)
+        return [batch[:count] for batch, count in _batches(ordered, mixed=False, adapters=_adapters(rows, materials))]
+
     def paint_probes(
         self, rows: Sequence[SdeditRecord], materials: Materials
     ) -> Iterator[tuple[SdeditRecord, Image.Image]]:
@@ -96,7 +100,17 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
     def summary(self, rows: Sequence[SdeditRecord]) -> str:
         values = sorted({row.strength for row in rows})
         shown = ", ".join(f"{v:g}" for v in values) if len(values) <= 4 else f"{values[0]:g} to {values[-1]:g}"
-        return f"strength {shown}" if values else "empty"
+        concepts = {"token": "", "words": ", in other words", "siblings": ", with siblings' vectors"}
+        matched = ", matched" if any(row.match_sigma for row in rows) else ""
+        return f"strength {shown}{concepts[rows[0].concept]}{matched}" if values else "empty"
+
+    def limitation(self, rows: Sequence[SdeditRecord]) -> str:
+        if all(row.concept == "token" for row in rows):
+            return super().limitation(rows)
+        return (
+            "Images may show parts that do not exist: training images edited under other words, or with another "
+            "class's vectors. Their class is that of the training image, which they need not show."
+        )
 
     def fingerprint(self, row: SdeditRecord, materials: Materials) -> str:
         younger = set(self.Row.model_fields) - set(self.Row.columns())  # images without them keep their fingerprint
@@ -145,6 +159,7 @@ class _Concepts:
 
         def columns(state: str, variant: int) -> dict[str, Any]:
             own = "" if token is None else fill(shared.template, state, token.name)
+            worn = source.state if params.match_state == "source" else state
             found: dict[str, Any] = {
                 "concept": params.concept,
                 "prompt": own,
@@ -152,9 +167,11 @@ class _Concepts:
             }
             if phrases:
                 phrase = phrases[place(variant, len(phrases), states)]
-                found["prompt"] = fill(shared.template, state, phrase)
+                found["prompt"] = fill(shared.template, worn, phrase)
             if siblings:
                 other = siblings[place(variant, len(siblings), states)]
+                if token is not None:
+                    found["prompt"] = fill(shared.template, worn, token.name)
                 found |= {"sibling": other, "sibling_sha256": self._tokens[other].sha256, "mix": params.mix}
             if params.match_sigma is not None:
                 found |= {"match_sigma": params.match_sigma, "match_prompt": own}
@@ -171,24 +188,22 @@ def _paint(
     rows: Sequence[SdeditRecord], materials: Materials, mixed: bool
 ) -> Iterator[tuple[SdeditRecord, Image.Image]]:
     from partsynth.core.diffusion.images import feathered, inverted, latent_mask, paste, to_images, to_pixels, to_tensor
-    from partsynth.core.diffusion.restore import matched, restored
+    from partsynth.core.diffusion.restore import grained, matched, restored
 
     model, tokens = materials.model(rows[0].dtype), _tokens_of(rows, materials)
     vectors = install(model, tokens)
-    latents: dict[str, Tensor] = {}  # source -> (C, h, w)
-    trips: dict[str, Tensor] = {}  # source -> its round trip through the VAE (3, S, S)
-    lost: dict[str, Tensor] = {}  # source -> what that lacks (3, S, S)
-    for batch, count in _batches(rows, mixed, {name: token.adapter or "" for name, token in tokens.items()}):
+    for batch, count in _batches(rows, mixed, _adapters(rows, materials)):
         first = batch[0]
-        unseen = list(dict.fromkeys(row.source for row in batch if row.source not in latents))
-        if unseen:
-            pixels = to_tensor([materials.source(name) for name in unseen], first.size)  # (U, 3, S, S)
-            encoded = model.encode(pixels)  # (U, C, h, w)
-            latents |= zip(unseen, encoded, strict=True)
-            if any(row.restore or row.match_sigma for row in rows):
-                decoded = model.decode(encoded).cpu()  # (U, 3, S, S)
-                trips |= zip(unseen, decoded, strict=True)
-                lost |= zip(unseen, pixels - decoded, strict=True)
+        names = list(dict.fromkeys(row.source for row in batch))  # the batch's own alone: see ``together``
+        pixels = to_tensor([materials.source(name) for name in names], first.size)  # (U, 3, S, S)
+        encoded = model.encode(pixels)  # (U, C, h, w)
+        latents = dict(zip(names, encoded, strict=True))
+        trips: dict[str, Tensor] = {}  # source -> its round trip through the VAE (3, S, S)
+        lost: dict[str, Tensor] = {}  # source -> what that lacks (3, S, S)
+        if any(row.restore or row.match_sigma for row in batch):
+            round_trips = model.decode(encoded).cpu()  # (U, 3, S, S)
+            trips = dict(zip(names, round_trips, strict=True))
+            lost = dict(zip(names, pixels - round_trips, strict=True))
         masks = [materials.mask(row.source) for row in batch] if first.region != "all" else []
         places = masks if first.region == "part" else [inverted(mask) for mask in masks]  # white where edited
         seen = [latent_mask(place, first.size, model.factor) for place in places]
@@ -206,9 +221,9 @@ def _paint(
             original = materials.source(row.source)
             if others is not None and row.match_sigma is not None:
                 whole, trip = to_pixels(original), trips[row.source]  # (3, H, W)
-                form = restored(edit, trip, whole, row.restore, 0.0)  # with the source's grain
+                form = grained(edit, trip, whole, row.restore)
                 light = restored(others[i], trip, whole, row.restore, row.restore_sigma or 0.0)
-                edit = matched(form, light, row.match_sigma)
+                edit = matched(form, light, whole, row.match_sigma)
             elif row.restore_sigma is not None:
                 edit = restored(edit, trips[row.source], to_pixels(original), row.restore, row.restore_sigma)
             elif row.restore:
@@ -255,6 +270,11 @@ def _tokens_of(rows: Sequence[SdeditRecord], materials: Materials) -> dict[str, 
     """Class -> its token, of all that the rows' prompts hold; also siblings'."""
     own = {row.class_name for row in rows if row.token_sha256}
     return materials.tokens(own | {row.sibling for row in rows if row.sibling})
+
+
+def _adapters(rows: Sequence[SdeditRecord], materials: Materials) -> dict[str, str]:
+    """Class -> the name of its adapter, "" where its images are made without one."""
+    return {name: token.adapter or "" for name, token in _tokens_of(rows, materials).items()}
 
 
 def _batches(
