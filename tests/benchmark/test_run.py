@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from helpers import tiny_sd
+from helpers import in_process, tiny_sd
 from helpers.replicates import SETUPS, finished, loaded
 
-from partsynth.benchmark import project
+from partsynth.benchmark import project, reproduce
 from partsynth.benchmark.plan import Replicate, plan
 from partsynth.benchmark.run import alone, progress, run, so_far
 from partsynth.errors import UserError
@@ -68,7 +69,10 @@ def test_two_benchmarks_do_not_share_a_work_folder(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two replicates and one of one shot: run, reported, and with nothing left to do the second time."""
+    """Two replicates and one of one shot: run, reported, and with nothing left to do the second time.
+
+    DVC and the stages run in this process; tests/benchmark/test_reproduce.py starts a process.
+    """
     import torch
 
     from partsynth.core.drift import reference
@@ -85,6 +89,8 @@ def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(preset, sort_keys=False))
     for module in (project, init):
         monkeypatch.setattr(module, "presets", lambda: {"tiny": tmp_path / "tiny.yaml"})
+    pipes = {name: getattr(reproduce.subprocess, name) for name in ("PIPE", "STDOUT")}
+    monkeypatch.setattr(reproduce, "subprocess", SimpleNamespace(Popen=in_process.Process, **pipes))
     home = tmp_path / "home"
     home.mkdir()
     options: dict[str, Any] = {"work": tmp_path / "work", "out": tmp_path / "out", "base": base, "root": home}

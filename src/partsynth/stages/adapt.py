@@ -20,7 +20,7 @@ from partsynth.store.png import write_png
 from partsynth.store.tensors import safetensors_metadata, write_safetensors
 from partsynth.tracking.inputs import DataInput
 from partsynth.tracking.run import RunSpec, training_run
-from partsynth.tracking.store import EXPERIMENT
+from partsynth.tracking.store import experiment
 
 VERSION = 1  # raise it when the same inputs give other weights
 
@@ -74,7 +74,7 @@ def run(inputs: Inputs) -> None:
             fingerprint=mark,
             params={"adapt": adapt.model_dump(mode="json"), "model": diffusion.model, "size": diffusion.size},
             inputs=[DataInput("real", REAL)],
-            experiment=f"{EXPERIMENT}-adapt",
+            experiment=f"{experiment()}-adapt",
             name="adapt",
         )
         with training_run(inputs.root, spec) as tracked:

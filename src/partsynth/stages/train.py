@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from partsynth.config.training import Train
@@ -25,7 +25,7 @@ from partsynth.store.state import SavedState
 from partsynth.store.tensors import safetensors_metadata
 from partsynth.tracking.inputs import DataInput
 from partsynth.tracking.run import RunSpec, training_run
-from partsynth.tracking.store import EXPERIMENT
+from partsynth.tracking.store import experiment
 from partsynth.training import classifier
 from partsynth.training.checkpoint import Checkpoint
 from partsynth.training.curves import curves_png, history_csv
@@ -51,7 +51,7 @@ class Inputs:
     record: Path | None = None  # run.json; apart from the model, so that its folder has the same bytes again
     root: Path  # of the repository: paths in tables are relative to it
     parent_run_id: str | None = None
-    experiment: str = EXPERIMENT
+    experiment: str = field(default_factory=experiment)
     on_measure: Callable[[Measurement], None] | None = None
 
 

@@ -61,7 +61,7 @@ def get_run(root: Path, name: str) -> RunView:
             run = reader.run(run_id) if run_id is not None else None
             if run is not None and (model or run.belongs_to(project)):
                 return run
-        named = find_runs(root, name=name, experiment=store.EXPERIMENT)
+        named = find_runs(root, name=name, experiment=store.experiment())
         if len(named) == 1:
             return named[0]
         if named:

@@ -21,7 +21,7 @@ from partsynth.tracking.artifacts import Artifacts
 from partsynth.tracking.inputs import DataInput, log_inputs
 from partsynth.tracking.query import find_runs
 from partsynth.tracking.stamp import kept_in_record, take_stamp
-from partsynth.tracking.store import EXPERIMENT, client, experiment_id, tracking_uri
+from partsynth.tracking.store import client, experiment, experiment_id, tracking_uri
 from partsynth.tracking.system import watch_system
 from partsynth.tracking.views import PARENT, Status
 
@@ -48,7 +48,7 @@ class RunSpec:
     """Data sets used; those found among the stage's ancestors are added."""
     tags: Mapping[str, Any] = field(default_factory=dict)
     parent_run_id: str | None = None
-    experiment: str = EXPERIMENT
+    experiment: str = field(default_factory=experiment)
     name: str | None = None
     """``<setup>-seed<seed>`` where None."""
 

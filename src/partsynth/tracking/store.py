@@ -17,12 +17,16 @@ from partsynth.tracking import private, probe
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXPERIMENT = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "partsynth"  # of training runs
 STUDIES = "partsynth-studies"  # the experiment of studies and their trials
 MODEL = "partsynth"  # name in the model registry of a store that is the project's alone
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages open on trainings, not on LLM traces
 SQLITE = "sqlite:///"
 _TRIED: set[str] = set()  # addresses of stores that have answered this process
+
+
+def experiment() -> str:
+    """Name of the experiment of training runs."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "partsynth"
 
 
 def tracking_uri(root: Path) -> str:
@@ -122,8 +126,8 @@ def require_usable(root: Path) -> None:
     _opened(uri)
 
 
-def experiment_id(root: Path, name: str = EXPERIMENT) -> str:
-    """The experiment's id, made where it is missing (two processes may do so at once).
+def experiment_id(root: Path, name: str | None = None) -> str:
+    """The id of an experiment, of trainings' where None; made where it is missing (two processes may do so at once).
 
     Raises
     ------
@@ -131,7 +135,7 @@ def experiment_id(root: Path, name: str = EXPERIMENT) -> str:
         where it was deleted.
     """
     mlflow, store = import_mlflow(), client(root)
-    location = None
+    name, location = name or experiment(), None
     if database(root) is not None:  # a server decides by itself
         location = (lineage_git.home(root) / "mlartifacts" / name).as_uri()
     if (found := store.get_experiment_by_name(name)) is None:
