@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from partsynth.store.files import draft_of
 from partsynth.store.process import keep_memory
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +47,25 @@ def _threads() -> Iterator[None]:
         torch.set_num_threads(before)
     elif "torch" in sys.modules and "OMP_NUM_THREADS" in os.environ:
         sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow takes a second to make a store: one is made, the others are copies of it."""
+    from partsynth.tracking import store
+
+    make, first = store._make, tmp_path_factory.getbasetemp() / "first.db"
+
+    @functools.wraps(make)
+    def copied(path: Path) -> None:
+        if not first.is_file():
+            make(first)
+        with draft_of(path) as draft:
+            shutil.copyfile(first, draft)
+
+    store._make = copied
+    yield
+    store._make = make
 
 
 def pytest_collection_modifyitems(items: list) -> None:

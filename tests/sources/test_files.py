@@ -3,11 +3,10 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers import in_process
 from PIL import Image
 
 from partsynth.project.shipped import shipped
@@ -136,12 +135,11 @@ def test_content_tells_the_format():
 def test_rubbish_is_no_version_of_the_data(tmp_path):
     """DVC leaves it out of a folder in the project, by the .dvcignore that every project begins with."""
     shutil.copy(shipped(".dvcignore"), tmp_path)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True)
+    assert in_process.dvc(tmp_path, "init", "--no-scm", "-q").code == 0
     rubbish = ["Thumbs.db", ".DS_Store", "desktop.ini", "._1.jpg", "@eaDir/1.jpg/x.jpg", "__MACOSX/1.jpg"]
     names = [f"data/raw/gear/{name}" for name in [*rubbish, "1.jpg", "thumbs.jpg"]]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    command = [sys.executable, "-m", "dvc", "check-ignore", *names]
-    told = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-    assert told.split() == names[:-2]
+    told = in_process.dvc(tmp_path, "check-ignore", *names)
+    assert told.code == 0 and told.stdout.split() == names[:-2]

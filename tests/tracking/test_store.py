@@ -12,6 +12,7 @@ from helpers import small_project
 
 from partsynth.errors import UserError
 from partsynth.lineage import git as lineage_git
+from partsynth.tracking import store
 from partsynth.tracking.query import find_runs
 from partsynth.tracking.store import client, experiment_id, import_mlflow, tracking_uri
 
@@ -45,6 +46,7 @@ def test_a_store_killed_while_it_is_made_leaves_no_half_database(tmp_path, monke
         raise Killed
 
     with monkeypatch.context() as patch:
+        patch.setattr(store, "_make", store._make.__wrapped__)
         patch.setattr(mlflow, "MlflowClient", killed)
         with pytest.raises(Killed):
             client(tmp_path)
