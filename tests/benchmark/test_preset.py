@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from partsynth.config.data import Render
 from partsynth.project.shipped import presets
 from partsynth.rendering import catalog
 
@@ -63,3 +64,20 @@ def test_the_page_says_what_the_edits_and_the_choices_know_of_the_test() -> None
     for state in SETS["id"]["states"]:
         assert state in notes
     assert "real_id_outside" in notes and "real_reference" in notes and "OOD variants" in notes
+
+
+def test_id_edits_are_compared_on_development_renders_as_the_benchmark_has_them() -> None:
+    development = yaml.safe_load(presets()["benchmark-development"].read_text())
+    assert development["render"]["roles"] == "development" and "roles" not in RAW["render"]
+    assert not set(development["benchmark"]["seeds"]) & set(RAW["benchmark"]["seeds"])
+    for section in ("ingest", "diffusion", "reference", "tokens", "generate"):
+        assert development[section] == RAW[section]
+    for key in ("steps", "synthetic_share", "temperature"):
+        assert development["train"][key] == RAW["train"][key]
+    compared = development["benchmark"]["setups"]
+    assert SETS["id"] in [development["sets"][setup["set"]] for setup in compared.values() if "set" in setup]
+
+
+def test_the_few_shot_curve_ends_below_all_images() -> None:
+    parts = Render.model_validate(RAW["render"]).instances.train
+    assert RAW["benchmark"]["few_shot"]["shots"] == [2, 4, 8] and 2 * parts == 16  # two cameras
