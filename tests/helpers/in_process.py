@@ -69,6 +69,7 @@ def stages() -> Iterator[list[str]]:
 
     Commands that are neither partsynth's nor a Python file's get a process as always.
     """
+    from dvc.logger import set_loggers_level
     from dvc.stage import run as stage_run
     from dvc.stage.exceptions import StageCmdFailedError
 
@@ -80,7 +81,7 @@ def stages() -> Iterator[list[str]]:
         if arguments[0] != "partsynth" and not (arguments[0] == sys.executable and arguments[1].endswith(".py")):
             start(executable, cmd, **kwargs)
             return
-        with environment(kwargs["env"]):
+        with environment(kwargs["env"]), set_loggers_level(logging.INFO):  # which a stage may change
             code = run(arguments, Path(kwargs["cwd"]))
         if code:
             raise StageCmdFailedError(cmd, code)
@@ -110,7 +111,7 @@ def dvc(root: Path, *arguments: str, variables: Mapping[str, str] | None = None)
         within.enter_context(environment(outside() if variables is None else variables))
         within.enter_context(contextlib.redirect_stdout(out))
         within.enter_context(contextlib.redirect_stderr(errors))
-        within.enter_context(set_loggers_level(logging.INFO))  # what the package's own calls of DVC silence
+        within.enter_context(set_loggers_level(logging.INFO))  # the package's own calls of DVC silence it
         for handler in logging.getLogger("dvc").handlers:  # they keep the streams of the time of DVC's import
             if isinstance(handler, logging.StreamHandler):
                 before = handler.setStream(errors if handler.level >= logging.WARNING else out)
