@@ -21,7 +21,7 @@ def kept_clear() -> tuple[Variant, ...]:
 
 
 def readings(one: Variant) -> list[Variant]:
-    """The variants that a description may mean: no hub and no holes go without saying, and captions leave features out."""
+    """The variants that a description may mean: no hub, no holes go without saying; captions leave features out."""
     said = {name: value for name, value in one.features if captions.feature_phrase(name, value)}
     return [other for other in catalog.all_variants(one.family) if said.items() <= other.values.items()]
 
