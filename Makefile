@@ -6,6 +6,7 @@ SHELL := /bin/bash
 # .uv holds uv itself where the machine has none; its own folder, because `uv pip sync` empties .venv of all else
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 WORKERS ?= 2
+COMPILE ?= --compile-bytecode  # of all libraries, at once; without it each at its first use
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,6 +45,6 @@ clean:  ## remove caches; data, models and runs stay
 	  || { python3 -m venv .uv && .uv/bin/python -m pip install --quiet uv; } \
 	  || { echo "setup: no uv, and python3 cannot make a virtual environment (Debian: apt install python3-venv)" >&2; exit 1; }
 	@test -x .venv/bin/python || uv venv --quiet --python '>=3.11' .venv
-	uv pip sync --quiet --compile-bytecode --python .venv --require-hashes requirements.lock
+	uv pip sync --quiet $(COMPILE) --python .venv --require-hashes requirements.lock
 	uv pip install --quiet --python .venv --no-deps --editable .
 	@touch $@

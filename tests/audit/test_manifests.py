@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import in_process
 from PIL import Image
 
 from partsynth.audit.manifests import check_manifests
@@ -87,7 +86,7 @@ def test_a_photograph_of_any_name_is_found(root):
     for seed, name in enumerate(names):
         save(root / "raw/clean" / name, 990 + seed)
     go(root, group_pattern=None)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
+    assert in_process.dvc(root, "init", "--no-scm", "-q").code == 0
     for name in names:
         assert trace_source(root, f"clean/{name}").data["photograph"]["source"] == f"clean/{name}"
     # macOS writes a letter and its dots, people type them as one
