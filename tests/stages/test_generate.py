@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -18,18 +19,20 @@ from scipy.ndimage import gaussian_filter
 
 from partsynth.augmentation import materials
 from partsynth.augmentation.again import encodings, regenerate
-from partsynth.augmentation.methods.sdedit import MEMBER, SdeditRecord, SdeditSet
+from partsynth.augmentation.methods.sdedit import SdeditRecord, SdeditSet
 from partsynth.config.generation import Generate, Tokens
 from partsynth.config.models import Diffusion
 from partsynth.core.diffusion.images import to_images, to_tensor
 from partsynth.core.diffusion.loading import load
+from partsynth.core.diffusion.model import StableDiffusion
 from partsynth.errors import UserError
 from partsynth.records.images import read_image
 from partsynth.records.manifest import read_manifest, write_manifest
 from partsynth.records.parquet import parquet_faults
 from partsynth.records.rows import RealRecord
 from partsynth.records.strengths import ClassStrength, Strengths
-from partsynth.store import shards
+from partsynth.stages import generate
+from partsynth.store import shards, workers
 from partsynth.store.files import write_json
 from partsynth.store.hashing import sha256_bytes, sha256_file
 from partsynth.store.png import TERMS, XMP_KEY, png_fingerprint, write_png
@@ -94,6 +97,46 @@ def test_states_differ_between_a_sources_variants_and_between_sources(project) -
     assert len({tuple(o) for o in orders.values()}) > 3
 
 
+class Share(workers.Workers):
+    """One of three processes, to which nothing is there yet."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(rank, 3)
+
+    def gather(self, value: bytes) -> list[bytes]:
+        return [bytes(18)]
+
+
+def test_a_batch_holds_the_same_images_at_the_same_places_however_many_make_them(project, monkeypatch) -> None:
+    """On a GPU that decides on the last bit: bytes stay the same after a kill and among processes."""
+    batches: list[tuple[int, ...]] = []
+    edit = StableDiffusion.sdedit
+
+    def spied(self, latents, contexts, seeds, *rest):
+        batches.append(tuple(seeds))
+        return edit(self, latents, contexts, seeds, *rest)
+
+    monkeypatch.setattr(StableDiffusion, "sdedit", spied)
+    wanted = {"strength": [0.9, 0.2], "variants": 3}  # 12 and 6 images: the last batch is not full
+    rows = make(project, **wanted)
+    whole, batches[:] = set(batches), []
+    assert len(rows) == 18 and len(whole) == 5
+
+    lost = [rows[name] for name in sorted(rows)[:2]]
+    for row in lost:
+        (project / row.path).unlink()
+    assert shas(make(project, **wanted)) == shas(rows)
+    assert set(batches) == {batch for batch in whole if {row.seed for row in lost} & {*batch}} and len(batches) < 5
+
+    batches[:] = []
+    for rank in (1, 2, 0):  # the first process, which wants all, comes last
+        share = Share(rank)
+        monkeypatch.setattr(workers, "here", lambda share=share: share)
+        with contextlib.suppress(UserError) if rank else contextlib.nullcontext():
+            make(project, **wanted)
+    assert len(batches) == 5 and set(batches) == whole
+
+
 def test_a_list_of_strengths_is_taken_in_turn(project) -> None:
     rows = make(project, strength=[0.9, 0.2], variants=3).values()
     assert {(r.variant, r.strength) for r in rows} == {(0, 0.9), (1, 0.2), (2, 0.9)}
@@ -143,11 +186,14 @@ def test_what_is_missing_is_remade_with_the_same_bytes_whatever_came_before(proj
     for name in gone[2:]:
         (project / rows[name].path).unlink()
     (folder / "gear_t12/stranger.png").write_bytes(b"x")
-    painted = []
-    paint = MEMBER.paint
-    monkeypatch.setattr(MEMBER, "paint", lambda r, m: painted.extend(x.path for x in r) or paint(r, m))
+    kept = {name: (project / row.path).stat() for name, row in rows.items() if name not in gone}
+    written = []
+    monkeypatch.setattr(generate, "write_png", lambda path, *rest: written.append(path.name) or write_png(path, *rest))
     again = make(project)
-    assert sorted(painted) == sorted(rows[n].path for n in gone)
+    assert sorted(written) == sorted(gone)
+    assert {name: (project / rows[name].path).stat().st_mtime_ns for name in kept} == {
+        name: was.st_mtime_ns for name, was in kept.items()
+    }
     assert again == rows and not (folder / "gear_t12/stranger.png").exists()
 
 

@@ -6,8 +6,9 @@ Every image is made from its manifest row and nothing else (``augmentation.again
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -91,10 +92,11 @@ def run(inputs: Inputs) -> None:
     missing = _missing(rows, lambda row: is_current(images.file(row), row.fingerprint, kind), here)
     print(f"generate {name}: {len(rows)} images, {len(rows) - len(missing)} of them kept")
     if missing:
-        start = time.monotonic()
+        start, lacking = time.monotonic(), {row.path for row in missing}
+        painted = Painted(Layout(root).attempts(name))
         with Progress(*_columns(), transient=True) as progress:
             task, tally = progress.add_task(f"generating {name}", total=len(missing)), here.tally()
-            for row, image in _images(here.mine(missing), Painted(Layout(root).attempts(name)), method, materials):
+            for row, image in _images(rows, lacking, painted, method, materials, here):
                 write_png(images.file(row), image, row.fingerprint, kind)
                 progress.update(task, completed=tally.add())
             here.barrier(lambda: progress.update(task, completed=tally.sum()))
@@ -124,17 +126,27 @@ def _missing(
 
 
 def _images(
-    rows: Sequence[AugmentedRecord], painted: Painted, method: Method, materials: Materials
+    rows: Sequence[AugmentedRecord],
+    lacking: Container[str],
+    painted: Painted,
+    method: Method,
+    materials: Materials,
+    here: Workers,
 ) -> Iterator[tuple[AugmentedRecord, Image.Image]]:
-    """The rows' images, those that calibrate painted as they are."""
-    rest = []
-    for row in rows:
-        if (image := painted.image(row)) is None:
-            rest.append(row)
+    """This process's share of the ``lacking`` rows' images: those that calibrate painted as they are, the others in the
+    groups of the whole set, whichever of a group are there."""
+    ready = [row for row in rows if painted.path(row).exists()]
+    unready = []
+    for row in here.mine([row for row in ready if row.path in lacking]):
+        if (image := painted.image(row)) is None:  # cut off
+            unready.append(row)
         else:
             yield row, image
-    if rest:
-        yield from method.paint(rest, materials)
+    there = {row.path for row in ready}
+    groups = method.together([row for row in rows if row.path not in there], materials)
+    wanted = here.mine([group for group in groups if any(row.path in lacking for row in group)])
+    if rest := [*chain(*wanted), *unready]:
+        yield from ((row, image) for row, image in method.paint(rest, materials) if row.path in lacking)
 
 
 def _strengths(inputs: Inputs, classes: Sequence[str]) -> Mapping[str, Strength]:
