@@ -67,6 +67,20 @@ def test_every_pixel_of_a_box_is_the_nearest_of_the_image(shape, corner, side):
     assert (got == pixels[np.ix_(rows, columns)]).all()
 
 
+@given(
+    st.tuples(*[st.integers(3, 40)] * 2), st.tuples(*[st.integers(-30, 30)] * 2), st.integers(1, 60), st.integers(8, 40)
+)
+def test_a_box_is_resized_as_its_whole_square_would_be(shape, corner, side, size):
+    """To the byte, however it is cut out."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    (top, left), smooth = corner, Image.Resampling.BICUBIC
+    rows = np.clip(np.arange(top, top + side), 0, shape[0] - 1)
+    columns = np.clip(np.arange(left, left + side), 0, shape[1] - 1)
+    whole = Image.fromarray(pixels[rows][:, columns]).resize((size, size), smooth)
+    got = crop_resize(Image.fromarray(pixels), (left, top, left + side, top + side), size, smooth)
+    assert got.tobytes() == whole.tobytes()
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_crop_keeps_the_mode_and_gives_the_size(mode):
     picture = Image.new(mode, (30, 20), 7 if mode == "L" else (1, 2, 3))

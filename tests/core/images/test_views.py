@@ -40,6 +40,16 @@ def test_a_view_depends_on_its_own_row_alone():
     torch.testing.assert_close(augment(x, u)[2:4], augment(x[2:4], u[2:4]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [64, 63, 224])
+def test_views_are_sampled_where_torchs_affine_grid_says(size):
+    geometry = torch.tensor([[[0.71, -0.13, 0.05], [0.17, 0.83, -0.02]], [[-0.9, 0.02, 0.01], [0.03, 0.66, 0.1]]])
+    shape = [2, 3, size, size]
+    theirs = torch.nn.functional.affine_grid(geometry, shape, False)
+    torch.testing.assert_close(
+        views.sampling_grid(geometry, size), theirs, rtol=0, atol=2e-7
+    )  # a last bit, where FMA is
+
+
 def test_other_size():
     assert augment(pictures(), draw(4, 0), size=16).shape == (4, 3, 16, 16)
 

@@ -99,7 +99,7 @@ def augment(
         geometry = _compose(geometry, operation, sign, rand.magnitude)
     x = F.grid_sample(
         images.contiguous(),  # gathered twice as fast from planes than from interleaved colours
-        _grid(geometry, size),
+        sampling_grid(geometry, size),
         mode="bilinear",
         padding_mode="reflection",
         align_corners=False,
@@ -173,9 +173,11 @@ def _geometry(u: tuple[Tensor, ...], views: Views) -> Tensor:
     return torch.stack(rows, 1).view(-1, 2, 3)
 
 
-def _grid(geometry: Tensor, size: int) -> Tensor:
-    """``F.affine_grid``'s (B, size, size, 2) to the last bit on a CPU, in a sixth of its time: its batched product of
-    three columns becomes two sums over the whole batch."""
+def sampling_grid(geometry: Tensor, size: int) -> Tensor:
+    """Where the views of maps ``geometry`` (B, 2, 3) are read: (B, size, size, 2) in [-1, 1].
+
+    ``F.affine_grid``'s, to the last bit on x86, in a quarter of its time: two sums over the whole batch in the place of
+    a product with three columns for each image."""
     at = torch.linspace(-1, 1, size, device=geometry.device, dtype=geometry.dtype) * (size - 1) / size
     a, b, c = (geometry[:, :, i, None, None] for i in range(3))  # (B, 2, 1, 1)
     grid = (at * a + at[:, None] * b).add_(c)  # (B, 2, size, size)
