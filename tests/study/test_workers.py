@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import optuna
@@ -120,22 +121,30 @@ def test_faults_of_a_user_are_sentences(project, monkeypatch):
     check_agreement(project, {}, 4)
 
 
-def test_an_interrupt_that_a_library_turned_into_an_error_stops_all_the_same(project, monkeypatch):
-    def wrapped(*_, **__):
+@pytest.mark.parametrize(("number", "wrapped"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_an_interrupt_of_one_that_works_alone_loses_nothing(project, monkeypatch, number, wrapped):
+    """Not even where a library turned it into an error."""
+
+    def interrupted(*_, **__):
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            signal.pause()
+            os.kill(os.getpid(), number)
+            while True:
+                time.sleep(0.01)
         except KeyboardInterrupt as stop:
+            if not wrapped:
+                raise
             raise RuntimeError("the callback failed") from stop
 
     with monkeypatch.context() as patched:
-        patched.setattr("partsynth.training.fit.fit", wrapped)
+        patched.setattr("partsynth.training.fit.fit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_study(small_project.study_params(), project)
-    states = [t.state for t in results(small_project.study_params(), project).trials]
-    assert states.count("FAIL") == 1 and "WAITING" in states
+    first, *others = results(small_project.study_params(), project).trials
+    states = [first.state, *(t.state for t in others)]
+    assert states.count("FAIL") == 1 and "WAITING" in states and "RUNNING" not in states
     run_study(small_project.study_params(), project)
-    check_agreement(project, {}, 4)
+    data = check_agreement(project, {}, 4)
+    assert [t.params for t in data.trials if t.retry_of == first.number] == [first.params]
 
 
 # --- killed and interrupted -----------------------------------------------------------------------------------------
@@ -169,13 +178,11 @@ def test_a_killed_study_goes_on_where_it_was_on_a_journal(project):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("workers", "number", "whom"), [(1, signal.SIGINT, "all"), (2, signal.SIGINT, "all"), (2, signal.SIGTERM, "one")]
-)
-def test_an_interrupt_loses_nothing(project, workers, number, whom):
+@pytest.mark.parametrize(("number", "whom"), [(signal.SIGINT, "all"), (signal.SIGTERM, "one")])
+def test_an_interrupt_of_two_workers_loses_nothing(project, number, whom):
     """Ctrl-C reaches all processes of a terminal, SIGTERM only the one that was started."""
     options = {"trials": 4, "steps": 40}
-    process = start(project, workers, **options)
+    process = start(project, 2, **options)
     _, trial = trial_of_a_worker(process, project, options, number=1)
     (os.killpg if whom == "all" else os.kill)(process.pid, number)
     told, _ = process.communicate(timeout=900)
