@@ -292,7 +292,7 @@ def tried(trial: Trial, training: bool) -> None:
         compare_lock(trial, before, selects, ran_in(said))
         stale = trial.stale()
         trial.expect(
-            "`dvc status` after `dvc repro` of these",
+            "`dvc status` then: what the next `dvc repro` trains and makes",
             stale,
             sorted([*trains, "evaluate", "report"]),
             told_stages(stale),
@@ -314,7 +314,10 @@ def applied(trial: Trial, own: Sequence[str]) -> dict[str, tuple[str, str]]:
     trial.run(*PARTSYNTH, "review", "apply", str(file))
     stale = trial.stale()
     trial.expect(
-        "`dvc status` then", stale, sorted(["report", *(f"select@{name}" for name in own)]), told_stages(stale)
+        "`dvc status` after `review apply`",
+        stale,
+        sorted(["report", *(f"select@{name}" for name in own)]),
+        told_stages(stale),
     )
     trial.git("add", "data/review", "dvc.yaml")
     trial.git("commit", "-q", "-m", f"{trial.set_name} reviewed")
