@@ -1,4 +1,7 @@
-"""Every shipped preset from photographs to report, registered model and audit, small and in its own proportions."""
+"""Every shipped preset from photographs to report, registered model and audit, small and in its own proportions.
+
+The preset `folder` runs in tests/test_pipeline.py.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import in_process
 from helpers import small_presets as small
 from PIL import Image
 
@@ -20,7 +24,7 @@ from partsynth.project.shipped import presets
 from partsynth.project.upgrade import upgrade
 from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
-from partsynth.records.rows import RealRecord
+from partsynth.records.rows import RealRecord, VerdictRecord
 
 pytestmark = pytest.mark.slow
 
@@ -41,15 +45,27 @@ def project(root: Path, preset: str, models: Path, **changes: dict) -> dict:
     if params["ingest"]["source"] != "rendered":
         data = small.photographs(root / "photos", params, side=2 * params["ingest"]["size"])
         params["ingest"]["path"] = str(data)
-    init(root / "own", preset, data, models / "base")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("partsynth.project.init._dvc", in_process.dvc)
+        init(root / "own", preset, data, models / "base")
     small.rewrite(root / "own", params)
     return params
 
 
 ALIKE = {"benchmark-development"}  # the same stages as another preset's, of other renders
+SAME = {"benchmark-steel": "benchmark-coins"}  # the same parameters as another's, of other photographs
 
 
-@pytest.mark.parametrize("preset", [name for name in presets() if name not in ALIKE])
+def test_presets_that_are_said_to_be_the_same_are() -> None:
+    """All but which photographs they are of, and what is told of their results."""
+    for names in SAME.items():
+        first, second = (yaml.safe_load(presets()[name].read_text()) for name in names)
+        for params in (first, second):
+            del params["benchmark"], params["ingest"]["group_pattern"], params["ood"]["holdout_classes"]
+        assert first == second
+
+
+@pytest.mark.parametrize("preset", [name for name in presets() if name not in {"folder", *ALIKE, *SAME}])
 def test_a_preset_runs_to_its_end(preset: str, tmp_path: Path, models: Path) -> None:
     params, root = project(tmp_path, preset, models), tmp_path / "own"
     check(root, root / "params.yaml")
@@ -60,8 +76,15 @@ def test_a_preset_runs_to_its_end(preset: str, tmp_path: Path, models: Path) -> 
     real = read_manifest(root / "data/real/manifest.csv", RealRecord)
     assert Image.open(root / real[0].path).size == (params["ingest"]["size"],) * 2
     assert all(bool(row.mask) == (params["ingest"].get("masks", "required") != "none") for row in real)
+    assert all((root / row.mask).is_file() for row in real if row.mask)
+    assert {"train", "val", "test"} <= {row.split for row in real}
+    if (classes := params["ingest"].get("classes")) is not None:
+        assert {row.class_name for row in real} == set(classes)
+    assert (root / "models/base").exists() == (params["diffusion"]["model"] == "models/base")
     for name in params["sets"]:
-        assert read_augmented(root / f"data/augmented/{name}/manifest.csv")
+        edits = read_augmented(root / f"data/augmented/{name}/manifest.csv")
+        assert edits and Image.open(root / edits[0].path).size == (params["ingest"]["size"],) * 2
+        assert len(read_manifest(root / f"data/quality/{name}.csv", VerdictRecord)) == len(edits)
     summary = json.loads((root / "reports/metrics/summary.json").read_text())
     assert sorted(summary["setups"]) == sorted(params["matrix"]["setups"])
     for metrics in summary["setups"].values():

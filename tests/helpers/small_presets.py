@@ -3,12 +3,9 @@ proportions; and `dvc repro` whose stages run in this process."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +13,11 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw
 
-from helpers import tiny_sd
+from helpers import in_process, tiny_sd
 
 WORKED_AT = 32  # pixels per side of the small diffusion model's images; all other sizes shrink alike
 NAMES = ("flange", "gear", "shaft")
+RENDERED = ["gear_t12_h4_u1", "gear_t16_h4_u1"]
 
 
 def models(folder: Path) -> Path:
@@ -70,12 +68,14 @@ def shrink(params: dict[str, Any], folder: Path) -> dict[str, Any]:
     train |= {"steps": 3, "eval_every": 2, "anchors": 8, "negatives": 4, "embedding": 16, "classifier_steps": 10}
     if "backbone" not in train:
         train |= {"width": 8, "blocks": [1] * len(train.get("blocks", [1, 1, 1, 1]))}
+    if params["ingest"]["source"] == "mvip":
+        params["ingest"]["classes"] = [*RENDERED]
     if "render" in params:
         few = {"train": 4, "val": 2, "test": 2, "shifted": 1} | dict.fromkeys(
             ("near_val", "near_test", "far_val", "far_test"), 2
         )
         params["render"] |= {"size": 2 * WORKED_AT, "samples": 1, "instances": few, "workers": 1}
-        params["render"]["classes"] = ["gear_t12_h4_u1", "gear_t16_h4_u1"]
+        params["render"]["classes"] = [*RENDERED]
         words = params["tokens"].get("init_words", {})
         params["tokens"]["init_words"] = {name: word for name, word in words.items() if name.startswith("gear")}
     return params
@@ -119,8 +119,7 @@ def _mvip(folder: Path) -> Path:
     from partsynth.stages import render
 
     few = dict.fromkeys(("val", "test", "shifted", "near_val", "near_test", "far_val", "far_test"), 2)
-    names = ["gear_t12_h4_u1", "gear_t16_h4_u1"]
-    params = Render(size=48, samples=1, instances=RenderInstances(train=4, **few), classes=names, workers=1)
+    params = Render(size=48, samples=1, instances=RenderInstances(train=4, **few), classes=RENDERED, workers=1)
     render.run(render.Inputs(params=params, out=folder))
     for path in sorted(folder.glob("*/meta.json")):
         about = json.loads(path.read_text())
@@ -132,43 +131,8 @@ def rewrite(root: Path, change: dict[str, Any]) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(change, sort_keys=False))
 
 
-@contextlib.contextmanager
-def in_this_process(root: Path) -> Iterator[list[str]]:
-    """Within it, DVC runs the stages of the project in ``root`` in this process, without the seconds that each start
-    takes; the names of those that ran."""
-    import dvc.stage.run as stage_run
-
-    from partsynth.cli.main import app
-
-    before, here, ran = stage_run._run, Path.cwd(), []
-
-    def run(executable: str | None, cmd: str, **kwargs: Any) -> None:
-        program, *arguments = shlex.split(cmd)
-        assert program == "partsynth"
-        outside = dict(os.environ)
-        os.environ |= {name: value for name, value in kwargs["env"].items() if name.startswith("DVC_")}
-        ran.append(os.environ["DVC_STAGE"])
-        try:
-            code = app(arguments, standalone_mode=False)
-            assert not code, f"{cmd} exited with {code}"
-        finally:
-            for name in os.environ.keys() - outside.keys():
-                del os.environ[name]
-            os.environ |= outside
-
-    os.chdir(root)
-    stage_run._run = run
-    try:
-        yield ran
-    finally:
-        stage_run._run = before
-        os.chdir(here)
-
-
 def reproduce(root: Path) -> list[str]:
     """`dvc repro` in this process; the stages that ran."""
-    from dvc.repo import Repo
-
-    with in_this_process(root) as ran, Repo(os.fspath(root)) as repo:
-        repo.reproduce()
-    return ran
+    done = in_process.dvc(root, "repro")
+    assert done.code == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stages
