@@ -86,16 +86,17 @@ def supcon_loss(
         sizes = torch.zeros(len(values), dtype=torch.long, device=device).index_add_(0, classes, positive.long())
         is_anchor = positive & (sizes[classes] > 1)
         # anchors, then in-distribution rows without a positive, then negatives: blocks of columns instead of masks
-        order = torch.argsort(is_negative.long() * 2 + (positive & ~is_anchor).long(), stable=True)
-        sorted_already = (order == torch.arange(len(order), device=device)).all()
-        anchors, num_id, unmoved = torch.stack([is_anchor.sum(), positive.sum(), sorted_already.long()]).tolist()
+        place = is_negative.long() * 2 + (positive & ~is_anchor).long()
+        in_place = (place[1:] >= place[:-1]).all().long()
+        anchors, num_id, unmoved = torch.stack([is_anchor.sum(), positive.sum(), in_place]).tolist()
         if anchors == 0:
             return features.sum().to(z.dtype) * 0
-        rows = num_id if negative_weight == 0 else len(order)
-        if rows < len(order):
-            z, classes = z[order[:rows]], classes[order[:rows]]
-        elif not unmoved:
+        rows = num_id if negative_weight == 0 else len(place)
+        if not unmoved:
+            order = torch.argsort(place, stable=True)[:rows]
             z, classes = z[order], classes[order]
+        elif rows < len(place):
+            z, classes = z[:rows], classes[:rows]
         log_weight = math.log(negative_weight) if negative_weight > 0 else 0.0
         save = torch.is_grad_enabled() and z.requires_grad
         return _SupCon.apply(z, classes, sizes, anchors, num_id, temperature, log_weight, negatives, save)
