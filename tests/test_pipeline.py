@@ -1,9 +1,11 @@
-"""The whole way of the data, run for real and small: DVC, a tiny Stable Diffusion, Great Expectations, MLflow."""
+"""The whole way of the data, run for real and small: DVC, a tiny Stable Diffusion, Great Expectations, MLflow.
+
+The first time each stage is a process of its own, as with any user; later ones run in this process.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 import subprocess
@@ -12,12 +14,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import tiny_sd
+from helpers import in_process, tiny_sd
 from helpers.whole_project import draw, merge
-from PIL import Image
 
+from partsynth.audit.verify import verify
 from partsynth.augmentation.methods.sdedit import SdeditRecord
+from partsynth.evaluation import champion
 from partsynth.project import init
+from partsynth.project.check import check
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord, SelectedRecord, VerdictRecord
 from partsynth.store.hashing import sha256_file
@@ -63,9 +67,9 @@ SMALL = {
 
 def ran(root: Path) -> list[str]:
     """The stages that `dvc repro` runs."""
-    done = subprocess.run(["dvc", "repro"], cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return re.findall(r"Running stage '([^']*)'", done.stdout)
+    done = in_process.dvc(root, "repro")
+    assert done.code == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stages
 
 
 def edit(root: Path, change: Callable[[dict], object]) -> None:
@@ -101,7 +105,10 @@ def own(tmp_path_factory: pytest.TempPathFactory, photos: Path, base: Path) -> P
     root = tmp_path_factory.mktemp("project") / "own"
     init.init(root, "folder", photos, base)
     edit(root, lambda loaded: (loaded["sets"].pop("far_ood"), merge(loaded, SMALL)))
-    assert ran(root) == ALL
+    check(root, root / "params.yaml")
+    done = subprocess.run(["dvc", "repro"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert re.findall(r"Running stage '([^']*)'", done.stdout) == ALL
     return root
 
 
@@ -164,7 +171,7 @@ def test_every_training_is_a_run_in_mlflow(own: Path) -> None:
 
 def test_a_second_time_nothing_runs(own: Path) -> None:
     assert ran(own) == []
-    assert subprocess.run(["partsynth", "summary"], cwd=own).returncode == 0
+    assert in_process.run(["partsynth", "summary"], own) == 0
     done = subprocess.run(["git", "status", "--porcelain"], cwd=own, capture_output=True, text=True)
     assert done.stdout.split() == ["M", "params.yaml", "??", "dvc.lock"]  # no data that `git add -A` would take
 
@@ -172,6 +179,21 @@ def test_a_second_time_nothing_runs(own: Path) -> None:
 def test_a_clean_finished_project_passes_its_audit(own: Path) -> None:
     done = subprocess.run(["partsynth", "audit", "verify"], cwd=own, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+    assert verify(own).data["checked"]["stages"] == len(ALL)
+    assert "@champion" in champion.register(own, None, "champion")
+    assert not verify(own).faults
+
+
+def test_a_clone_that_pulled_the_data_but_not_the_photographs_is_in_order(own: Path, photos: Path) -> None:
+    here = str(photos.resolve())
+    away = photos.rename(photos.with_name("away"))
+    try:
+        found = verify(own)
+        assert not found.faults
+        assert here in [text for key, text in found.data["checked"].items() if "not here" in key]
+        assert any("is not here, what ingest made of it is" in line for line in check(own, own / "params.yaml"))
+    finally:
+        away.rename(photos)
 
 
 def test_editing_one_sets_strength_reruns_what_uses_it_and_nothing_else(own: Path) -> None:
@@ -194,9 +216,9 @@ def test_editing_one_sets_strength_reruns_what_uses_it_and_nothing_else(own: Pat
 def test_an_unreadable_photograph_is_named_and_nothing_is_lost(own: Path, photos: Path) -> None:
     before = sha256_file(own / "data/real/manifest.csv")
     (photos / "gear/torn.png").write_bytes((photos / "gear/00.png").read_bytes()[:200])
-    done = subprocess.run(["dvc", "repro"], cwd=own, capture_output=True, text=True)
+    done = in_process.dvc(own, "repro")
     (photos / "gear/torn.png").unlink()
-    assert done.returncode != 0
+    assert done.code != 0
     assert "gear/torn.png" in done.stderr
     assert "Traceback" not in done.stderr
     assert sha256_file(own / "data/real/manifest.csv") == before
@@ -206,53 +228,8 @@ def test_an_unreadable_photograph_is_named_and_nothing_is_lost(own: Path, photos
 def test_one_more_class_trains_one_token(own: Path, photos: Path) -> None:
     before = {p.name: sha256_file(p) for p in (own / "models/tokens").glob("*.safetensors")}
     draw(photos / "washer", 3, PER_CLASS)
-    done = subprocess.run(["dvc", "repro", "tokens"], cwd=own, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = in_process.dvc(own, "repro", "tokens")
+    assert done.code == 0, done.stderr
     after = {p.name: sha256_file(p) for p in (own / "models/tokens").glob("*.safetensors")}
     assert after.keys() - before.keys() == {"washer.safetensors"}
     assert before.items() <= after.items()
-
-
-# --- the other presets ------------------------------------------------------------------------------------------------
-
-
-def test_stable_diffusion_15_in_its_place(tmp_path: Path, photos: Path, base: Path) -> None:
-    """The preset's way on a folder with SD 1.5's class names, blocks and scheduler; on the CPU, and small."""
-    root = tmp_path / "own"
-    init.init(root, "sd15-gpu", photos)
-    assert not (root / "models/base").exists()
-    model = os.fspath(tiny_sd.build(tmp_path / "sd15", sd15=True))
-    small = {
-        "ingest": {"size": 64, "masks": "none", "classes": ["flange", "gear"]},
-        "diffusion": {"model": model, "size": 64, "dtype": "float32", "device": "cpu"},
-        "reference": {"model": os.fspath(base / "reference_encoder"), "device": "cpu"},
-        "tokens": {"steps": 3, "warmup": 1, "vectors": 2},
-        "generate": {"steps": 4, "batch_size": 4, "max_sources": 2},
-        "sets": {"id": {"variants": 1}},
-    }
-    edit(root, lambda loaded: merge(loaded, small))
-    done = subprocess.run(["dvc", "repro", "quality@id"], cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = read_manifest(root / "data/augmented/id/manifest.csv", SdeditRecord)
-    assert len(rows) == 4
-    assert all(Image.open(root / row.path).size == (64, 64) for row in rows)
-    assert len(read_manifest(root / "data/quality/id.csv", VerdictRecord)) == 4
-
-
-def test_the_mvip_preset_reads_a_tree_in_mvips_layout(tmp_path: Path, base: Path) -> None:
-    """Renders are written in that layout; the preset knows nothing of the renderer."""
-    instances = dict.fromkeys(("near_val", "near_test", "far_val", "far_test"), 1)
-    few = {"train": 4, "val": 2, "test": 2, "shifted": 1, **instances}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"render": {"size": 48, "samples": 4, "instances": few}}))
-    subprocess.run(["partsynth", "render", "--out", "raw"], cwd=tmp_path, check=True)
-    classes = sorted(p.name for p in (tmp_path / "raw").iterdir() if (p / "train_data").is_dir())[:3]
-    root = tmp_path / "own"
-    init.init(root, "mvip", tmp_path / "raw", base)
-    changes = {"ingest": {"super_class": None, "classes": classes, "size": 32, "shots": None}}
-    edit(root, lambda loaded: merge(loaded, changes))
-    done = subprocess.run(["dvc", "repro", "ingest"], cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = read_manifest(root / "data/real/manifest.csv", RealRecord)
-    assert {r.class_name for r in rows} == set(classes)
-    assert {"train", "val", "test"} <= {r.split for r in rows}
-    assert all((root / r.mask).is_file() for r in rows)

@@ -289,36 +289,41 @@ def test_real_negatives_need_the_scope_other(project: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("micro_batch", [None, 5])
-def test_two_processes_train_on_the_global_batch(project: Path, tmp_path: Path, micro_batch: int | None) -> None:
-    """torchrun with two gloo processes (`accelerate launch --cpu` starts one): the global batch's weights."""
-    short = TINY.model_copy(update={"steps": 3, "eval_every": 1, "learning_rate": 1e-3, "chunk": micro_batch})
-    (tmp_path / "params.json").write_text(short.model_dump_json())
+def test_two_processes_train_on_the_global_batch(project: Path, tmp_path: Path) -> None:
+    """torchrun with two gloo processes (`accelerate launch --cpu` starts one): the global batch's weights, in one piece
+    and in micro-batches."""
+    short = TINY.model_copy(update={"steps": 3, "eval_every": 1, "learning_rate": 1e-3})
+    trainings = [short, short.model_copy(update={"chunk": 5})]
+    (tmp_path / "params.json").write_text(json.dumps([each.model_dump(mode="json") for each in trainings]))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, __file__, str(project), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    one = fit(images_of(project), short, 0)
-    for rank in range(2):
-        told = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert told["processes"] == 2
-        np.testing.assert_allclose(told["losses"], [m.loss for m in one.history], rtol=1e-4)
-        torch.testing.assert_close(torch.tensor(told["weights"]), weights(one), rtol=0, atol=1e-3)
-    assert (project / "models/supcon/real_id_negatives/0/run.json").is_file()  # written once, by the first process
+    for number, params in enumerate(trainings):
+        one = fit(images_of(project), params, 0)
+        for rank in range(2):
+            told = json.loads((tmp_path / f"{number}-{rank}.json").read_text())
+            assert told["processes"] == 2 and told["written"]  # once, by the first process
+            np.testing.assert_allclose(told["losses"], [m.loss for m in one.history], rtol=1e-4)
+            torch.testing.assert_close(torch.tensor(told["weights"]), weights(one), rtol=0, atol=1e-3)
+    assert len(find_runs(project, live=False)) == len(trainings)
 
 
 def _process(project: Path, out: Path) -> None:
-    params = Train.model_validate_json((out / "params.json").read_text())
-    accelerator = make_accelerator(params)
-    fitted = fit(images_of(project), params, 0, accelerator=accelerator)
-    told = {
-        "processes": accelerator.num_processes,
-        "losses": [m.loss for m in fitted.history],
-        "weights": weights(fitted).tolist(),
-    }
-    (out / f"{accelerator.process_index}.json").write_text(json.dumps(told))
-    run(project, params=params)
+    for number, values in enumerate(json.loads((out / "params.json").read_text())):
+        params = Train.model_validate(values)
+        accelerator = make_accelerator(params)
+        fitted = fit(images_of(project), params, 0, accelerator=accelerator)
+        _, folder = run(project, params=params)
+        accelerator.wait_for_everyone()
+        told = {
+            "processes": accelerator.num_processes,
+            "losses": [m.loss for m in fitted.history],
+            "weights": weights(fitted).tolist(),
+            "written": (folder / "run.json").is_file(),
+        }
+        (out / f"{number}-{accelerator.process_index}.json").write_text(json.dumps(told))
     accelerator.end_training()
 
 
