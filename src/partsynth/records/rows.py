@@ -120,7 +120,7 @@ class AugmentedRecord(ImageRecord):
     """One image of an augmentation set: what all methods tell of theirs.
 
     A method's own row adds what its images are made from; the row must hold everything needed to make the image again.
-    Where that is a second real image, the row is a ``DonorRecord``: takedowns look for it by its columns. Rows of a file
+    Where that is a second real image, the row is a ``DonorRecord``: takedowns look for it by its columns. A file's rows
     are typed by ``augmentation.manifest``.
     """
 
