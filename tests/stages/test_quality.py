@@ -167,10 +167,16 @@ def test_what_does_not_fit_is_refused(project):
     rows = read_manifest(project / "data/augmented/id/manifest.csv", SdeditRecord)
     bad = [
         rows[0].model_copy(update={"source": "data/real/val/gear/1.png"}),
+        rows[1].model_copy(update={"class_name": "wheel", "path": rows[1].path.replace("/bracket/", "/wheel/")}),
         rows[1].model_copy(update={"class_name": "wheel"}),
         rows[2].model_copy(update={"sha256": "0" * 64}),
     ]
-    reasons = ("no training image", "'wheel' has no real", "differs from its manifest")
+    reasons = (
+        "no training image",
+        "'wheel' has no real",
+        "lies in the folder of 'bracket'",
+        "differs from its manifest",
+    )
     for row, reason in zip(bad, reasons, strict=True):
         write_manifest(project / "data/augmented/bad/manifest.csv", [row], SdeditRecord)
         with pytest.raises(UserError, match=reason):
