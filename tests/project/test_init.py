@@ -88,7 +88,8 @@ def test_every_preset_makes_a_project_that_checks_and_dry_runs(
     each_set = len(loaded.sets) * len({"calibrate", "generate", "quality"} & graph.keys())
     trainings = len(loaded.matrix.setups) * len(loaded.matrix.seeds)
     assert len(stages) == len(set(stages)) == (preset in RENDERED) + 3 + each_set + len(loaded.select) + trainings + 2
-    for name in ("ingest", f"generate@{[*loaded.sets][-1]}", "select@real", f"train@{loaded.matrix.setups[-1]}-0", "report"):
+    last_set, last_setup = [*loaded.sets][-1], loaded.matrix.setups[-1]
+    for name in ("ingest", f"generate@{last_set}", "select@real", f"train@{last_setup}-0", "report"):
         assert f"Running stage '{name}'" in dry
     assert f'--raw "{loaded.ingest.path}"' in dry
 
