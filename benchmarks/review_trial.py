@@ -3,10 +3,11 @@
     python benchmarks/review_trial.py ../demo --work /tmp/trial     # ten minutes of two idle cores: it trains anew
     python benchmarks/review_trial.py ../demo --work /tmp/trial --tables  # a minute: up to what `dvc status` then says
 
-The demo, a clone where `dvc repro` has nothing to do, is copied and not touched. In the copy the page of a set is made
-and decided on by keyboard, its file applied, `dvc repro` run, the review taken back. What follows of each decision is
-worked out here from the gate's verdicts and dvc.yaml, not by the code that is tried. Prints a table for docs/review.md;
-WORK keeps the pages, screenshots and the copy. Exit code 1 where anything is otherwise than it should.
+The demo, a clone where `dvc repro` has nothing to do and whose dvc.lock is committed, is copied and not touched. In
+the copy the page of a set is made and decided on by keyboard, its file applied, `dvc repro` run, the review taken
+back. What follows of each decision is worked out here from the gate's verdicts and dvc.yaml, not by the code that is
+tried. Prints a table for docs/review.md; WORK keeps the pages, screenshots and the copy. Exit code 1 where anything
+is otherwise than it should.
 """
 
 from __future__ import annotations
