@@ -26,20 +26,28 @@ def real_row(name: str, split: str, group: str, **changes: Any) -> RealRecord:
     return RealRecord(**(told | changes))
 
 
-def augmented(source: RealRecord, name: str, /, set_name: str = "id", **changes: Any) -> SdeditRecord:
-    """Of an edit of ``source``, in a file of that name."""
-    told = {
+def _common(source: RealRecord, name: str, set_name: str) -> dict[str, Any]:
+    """What the rows of all methods tell of a source's image in a file of that name."""
+    return {
         "path": f"data/augmented/{set_name}/{source.class_name}/{name}.png",
-        "sha256": f"{set_name}-{source.class_name}/{name}",
         "class_name": source.class_name,
         "set_name": set_name,
         "source": source.path,
         "source_sha256": source.sha256,
         "source_group": source.group,
         "variant": 0,
+        "seed": 0,
+        "fingerprint": "f",
+    }
+
+
+def augmented(source: RealRecord, name: str, /, set_name: str = "id", **changes: Any) -> SdeditRecord:
+    """Of an edit of ``source``, in a file of that name."""
+    told = {
+        **_common(source, name, set_name),
+        "sha256": f"{set_name}-{source.class_name}/{name}",
         "prompt": "a photo of a rusty <gear>",
         "state": "rusty",
-        "seed": 0,
         "strength": 0.2,
         "guidance": 4.0,
         "steps": 25,
@@ -48,7 +56,6 @@ def augmented(source: RealRecord, name: str, /, set_name: str = "id", **changes:
         "size": 48,
         "token_sha256": "t",
         "base_sha256": "b",
-        "fingerprint": "f",
     }
     return SdeditRecord(**(told | changes))
 
@@ -56,17 +63,9 @@ def augmented(source: RealRecord, name: str, /, set_name: str = "id", **changes:
 def exchanged(source: RealRecord, donor: RealRecord, /, set_name: str = "swaps", **changes: Any) -> ExchangeRecord:
     """Of an image of ``source`` with the inside of ``donor``."""
     told = {
-        "path": f"data/augmented/{set_name}/{source.class_name}/{Path(source.path).stem}-v0.png",
+        **_common(source, f"{Path(source.path).stem}-v0", set_name),
         "sha256": f"{set_name}-{source.sha256}-{donor.sha256}",
-        "class_name": source.class_name,
-        "set_name": set_name,
-        "source": source.path,
-        "source_sha256": source.sha256,
-        "source_group": source.group,
-        "variant": 0,
-        "seed": 0,
         "size": 0,
-        "fingerprint": "f",
         "between": "siblings",
         "inner": 0.5,
         "feather": 1.0,

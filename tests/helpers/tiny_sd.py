@@ -328,6 +328,14 @@ def learn_tokens(root: Path, settings: Tokens | None = None, base: str = "models
     return out
 
 
+def make_learned(root: Path) -> Path:
+    """A project with a base, a real set and learned tokens; returns ``root``."""
+    build(root / "models/base")
+    write_real(root)
+    learn_tokens(root)
+    return root
+
+
 def make_set(root: Path, name: str, settings: Generate, augmentation: AugmentationSet) -> Path:
     """Run stage generate below ``root`` on the CPU; returns the set's folder."""
     from partsynth.config.models import Diffusion

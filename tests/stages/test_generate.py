@@ -43,11 +43,7 @@ SETTINGS = Generate(steps=6, batch_size=4)
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A project with a base, a real set and learned tokens."""
-    root = tmp_path_factory.mktemp("project")
-    tiny_sd.build(root / "models/base")
-    tiny_sd.write_real(root)
-    tiny_sd.learn_tokens(root)
-    return root
+    return tiny_sd.make_learned(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture

@@ -34,11 +34,7 @@ TONE = {"restore": 1.0, "restore_sigma": 2.0, "guidance": 2.0}
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("project")
-    tiny_sd.build(root / "models/base")
-    tiny_sd.write_real(root)
-    tiny_sd.learn_tokens(root)
-    return root
+    return tiny_sd.make_learned(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture
