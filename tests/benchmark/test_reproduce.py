@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -38,32 +39,41 @@ def test_a_stage_that_was_killed_has_no_time() -> None:
     assert set(clock.stop(whole=True)) == {"ingest", "tokens"}
 
 
-def test_a_stopped_benchmark_stops_what_it_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stopped_benchmark_stops_what_it_started(tmp_path: Path, workers: int) -> None:
     """SIGTERM while a stage runs: it is interrupted, its time not kept, and nothing goes on in the background."""
     (tmp_path / "stage.py").write_text(
         "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntry: time.sleep(600)\n"
-        "except KeyboardInterrupt: open('interrupted', 'w')\n"
+        "except KeyboardInterrupt: open('interrupted', 'w'); raise\n"
     )
     graph = {"stages": {"evaluate": {"cmd": f"{sys.executable} stage.py"}}}
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(graph))
     for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=tmp_path, check=True)
+    folders = [tmp_path, tmp_path / "other"][:workers]
+    if workers == 2:
+        shutil.copytree(tmp_path, tmp_path / "other", ignore=shutil.ignore_patterns("other"))
     code = (
-        "from pathlib import Path; from partsynth.benchmark.reproduce import reproduce; import os\n"
+        "from pathlib import Path; from partsynth.benchmark.reproduce import Running, reproduce; import os\n"
+        "from partsynth.benchmark.plan import Replicate\n"
+        "from partsynth.benchmark.run import each\n"
         "from partsynth.store.process import stoppable\n"
-        "with stoppable(): reproduce(Path.cwd(), 0.0, dict(os.environ))"
+        "running, some = Running(), [Replicate(name, 0, None, ()) for name in ('.', 'other')]\n"
+        "def one(r): reproduce(Path(r.folder), 0.0, dict(os.environ), running)\n"
+        f"with stoppable(): each(some, one, {workers}, running)"
     )
     driver = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
         for _ in range(1200):
-            if (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text():
+            if all((folder / "pid").is_file() and (folder / "pid").read_text() for folder in folders):
                 break
             time.sleep(0.1)
-        stage = int((tmp_path / "pid").read_text())
+        stages = [int((folder / "pid").read_text()) for folder in folders]
         driver.terminate()
         assert driver.wait(60) != 0
     finally:
         driver.kill()
-    assert (tmp_path / "interrupted").is_file() and not (tmp_path / SECONDS).exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(stage, 0)
+    for folder, stage in zip(folders, stages, strict=True):
+        assert (folder / "interrupted").is_file() and not (folder / SECONDS).exists()
+        with pytest.raises(ProcessLookupError):
+            os.kill(stage, 0)

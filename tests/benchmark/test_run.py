@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ from helpers.replicates import SETUPS, finished, loaded
 
 from partsynth.benchmark import project, reproduce
 from partsynth.benchmark.plan import Replicate, plan
-from partsynth.benchmark.run import alone, progress, run, so_far
+from partsynth.benchmark.reproduce import Running
+from partsynth.benchmark.run import alone, each, progress, run, so_far
 from partsynth.errors import UserError
 from partsynth.evaluation.predictions import recompute
 from partsynth.evaluation.results import read_benchmark
@@ -67,6 +69,28 @@ def test_two_benchmarks_do_not_share_a_work_folder(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_replicates_run_side_by_side_until_one_fails(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    some, began = [Replicate(name, 0, None, ()) for name in "abcdefgh"], list[str]()
+    together, running, ended = threading.Barrier(workers, timeout=60), Running(), threading.Event()
+    monkeypatch.setattr(running, "end", ended.set)
+
+    def one(replicate: Replicate) -> None:
+        began.append(replicate.folder)
+        if replicate.folder in "abc":
+            together.wait()  # comes through where all workers are in here at once
+        elif replicate.folder == "d":
+            raise UserError("d failed")
+        else:
+            assert ended.wait(60)
+
+    with pytest.raises(UserError, match="d failed"):
+        each(some, one, workers, running)
+    assert set("abcd") <= set(began) and "h" not in began
+    if workers == 1:
+        assert began == list("abcd")
+
+
 @pytest.mark.slow
 def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two replicates and one of one shot: run, reported, and with nothing left to do the second time.
@@ -93,7 +117,13 @@ def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(reproduce, "subprocess", SimpleNamespace(Popen=in_process.Process, **pipes))
     home = tmp_path / "home"
     home.mkdir()
-    options: dict[str, Any] = {"work": tmp_path / "work", "out": tmp_path / "out", "base": base, "root": home}
+    options: dict[str, Any] = {
+        "work": tmp_path / "work",
+        "out": tmp_path / "out",
+        "base": base,
+        "root": home,
+        "workers": 1,
+    }
     run("tiny", **options)
 
     found = read_benchmark(tmp_path / "out/tiny.json")

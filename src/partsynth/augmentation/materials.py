@@ -51,7 +51,7 @@ class Materials:
 
     def tokens(self, classes: Iterable[str]) -> dict[str, Token]:
         """The classes' tokens. Raises UserError where one is missing, foreign, or of another base model."""
-        return learned_tokens(self._tokens, sorted(set(classes)), self.base.identity)
+        return learned_tokens(self._tokens, sorted(set(classes)), self.base)
 
     @cached_property
     def classes(self) -> list[str]:

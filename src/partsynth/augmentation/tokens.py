@@ -15,6 +15,7 @@ from partsynth.store.tensors import safetensors_metadata
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from partsynth.augmentation.base_model import Base
     from partsynth.core.diffusion.model import StableDiffusion
 
 
@@ -36,8 +37,8 @@ class Token:
         return None if self.method == DEFAULT_METHOD else f"c{self.sha256[:24]}"
 
 
-def learned_tokens(folder: Path, classes: Sequence[str], base: str) -> dict[str, Token]:
-    """Class -> its token in ``folder``; ``base`` is the base model's identity.
+def learned_tokens(folder: Path, classes: Sequence[str], base: Base) -> dict[str, Token]:
+    """Class -> its token in ``folder``; ``base`` is what they must be learned with.
 
     Raises
     ------
@@ -52,8 +53,11 @@ def learned_tokens(folder: Path, classes: Sequence[str], base: str) -> dict[str,
             faults.append(f"{path} is missing or torn: class {name} has no learned token")
         elif metadata.get("class_name") != name:
             faults.append(f"{path} holds the token of class {metadata.get('class_name')!r}")
-        elif metadata.get("base_sha256") != base:
-            faults.append(f"{path} was learned with base {metadata.get('base_sha256')}, diffusion.model is {base}")
+        elif metadata.get("base_sha256") != base.identity:
+            faults.append(
+                f"{path} was learned with base {metadata.get('base_sha256')}, diffusion.model ({base.location}) is "
+                f"{base.identity} now; if it was to stay as it was, dvc checkout brings it back"
+            )
         else:
             found[name] = Token(metadata["token"], sha256_file(path), path, metadata.get("method", DEFAULT_METHOD))
     if faults:

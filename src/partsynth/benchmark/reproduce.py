@@ -1,4 +1,4 @@
-"""`dvc repro` in a replicate: its output passed on, its stages timed, ended with whoever started it."""
+"""`dvc repro` in replicates: their output passed on, their stages timed, ended with whoever started them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,47 @@ def is_done(folder: Path) -> bool:
     return (folder / SECONDS).is_file() and Layout(folder).summary.is_file()
 
 
-def reproduce(folder: Path, started: float, environment: Mapping[str, str]) -> None:
+class Running:
+    """Those that run at this moment, so that all can be ended at once."""
+
+    def __init__(self) -> None:
+        self._processes: set[subprocess.Popen[str]] = set()
+        self._ended, self._lock = False, threading.Lock()
+
+    @contextlib.contextmanager
+    def started(self, process: subprocess.Popen[str]) -> Iterator[None]:
+        """Inside, the process is one of them; it is ended where all were before it came, and where the block fails."""
+        with self._lock:
+            self._processes.add(process)
+            late = self._ended
+        try:
+            if late:
+                _end([process])
+            yield
+        except BaseException:
+            _end([process])
+            raise
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+
+    def end(self) -> None:
+        """End all of them, and those that come later."""
+        with self._lock:
+            self._ended, processes = True, list(self._processes)
+        _end(processes)
+
+
+def reproduce(
+    folder: Path, started: float, environment: Mapping[str, str], running: Running, prefix: str = "  "
+) -> None:
     """`dvc repro` in a replicate, its output passed on, the seconds of each stage that ran kept in ``SECONDS``.
+
+    Parameters
+    ----------
+    started : when the replicate began, as ``time.monotonic`` tells it
+    running : whose ``end`` ends this one too
+    prefix : of each line that is passed on
 
     Raises
     ------
@@ -47,19 +87,16 @@ def reproduce(folder: Path, started: float, environment: Mapping[str, str]) -> N
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=_interruptible,
     )
     clock, code = Clock(), None
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            clock.read(line)
-            if line.strip():
-                print(f"  {line.rstrip()}", flush=True)
-        code = process.wait()
-    except BaseException:
-        _end(process)
-        raise
+        with running.started(process):
+            assert process.stdout is not None
+            for line in process.stdout:
+                clock.read(line)
+                if line.strip():
+                    print(f"{prefix}{line.rstrip()}", flush=True)
+            code = process.wait()
     finally:
         ran = clock.stop(whole=code == 0)
         if ran:
@@ -72,19 +109,16 @@ def reproduce(folder: Path, started: float, environment: Mapping[str, str]) -> N
         )
 
 
-def _interruptible() -> None:
-    """A shell's background jobs ignore SIGINT, and so would all that they start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Interrupt DVC and the stage it runs, which keeps what it can go on from; kill them where they do not end."""
-    for number, patience in ((signal.SIGINT, 30), (signal.SIGKILL, None)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-            return
+def _end(processes: Collection[subprocess.Popen[str]]) -> None:
+    """Interrupt DVC and the stages it runs, which keep what they can go on from; kill those that do not end."""
+    for number, patience in ((signal.SIGINT, 30.0), (signal.SIGKILL, None)):
+        running = [process for process in processes if process.poll() is None]
+        for process in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        for process in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
 
 
 class Clock:

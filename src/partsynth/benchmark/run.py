@@ -1,9 +1,12 @@
-"""Replicates of the whole pipeline, one after another: `partsynth benchmark`.
+"""Replicates of the whole pipeline, several side by side: `partsynth benchmark`.
 
 A replicate is a DVC project of its own in the work folder, made from a preset: its seed redraws training and validation
 images, splits, tokens, sets and initialisation, while rendered test images are the same in all (render.test_seed).
 DVC decides what is still good, so a stopped benchmark goes on where it was. All replicates share one DVC cache and one
 MLflow store. Every figure of the report is computed from the joined predictions of single images.
+
+On CPU each replicate has one thread, however many run: the last bits of what is generated and trained depend on the
+number of threads, and two trainings of one thread take less time than two of two, one after the other.
 """
 
 from __future__ import annotations
@@ -13,19 +16,24 @@ import fcntl
 import os
 import shlex
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+
+import psutil
 
 from partsynth.benchmark.plan import Replicate, plan
 from partsynth.benchmark.project import prepare, read_preset, shared_cache, take_over, take_over_features
 from partsynth.benchmark.report import report, report_again
-from partsynth.benchmark.reproduce import is_done, reproduce
+from partsynth.benchmark.reproduce import Running, is_done, reproduce
 from partsynth.errors import UserError
 from partsynth.lineage.git import home
 from partsynth.store.process import stoppable
 
 WORK, OUT = Path(".work/benchmark"), Path("reports")
+MEMORY = 4 << 30  # bytes that a replicate may need
 
 
 def run(
@@ -39,6 +47,7 @@ def run(
     out: Path = OUT,
     base: Path | None = None,
     root: Path | None = None,
+    workers: int | None = None,
 ) -> Path:
     """Run what is missing of a preset's replicates, then write ``out``/<preset>.{json,md,png} and the predictions.
 
@@ -51,6 +60,7 @@ def run(
     base : a base model, where the package lies outside its repository
     work : where the replicates' folders lie
     root : of the repository whose MLflow store takes the runs; None = the current folder
+    workers : replicates side by side; None = one on a machine with a GPU, else as ``side_by_side`` says
 
     Raises
     ------
@@ -58,25 +68,35 @@ def run(
         for a preset without a benchmark, faults of the preset or of ``data``, a work folder in use, and where a
         replicate's pipeline fails (what it had finished is kept).
     """
+    from partsynth.core import devices
+
     preset = read_preset(name, data, base, shifted=shifted, far=far)
     store = home((root or Path.cwd()).resolve())
     replicates, work = plan(preset.params, quick), work.resolve() / name
     work.mkdir(parents=True, exist_ok=True)
     done: list[Replicate] = []
-    began = time.monotonic()
-    with alone(work), stoppable():
-        for number, replicate in enumerate(replicates, start=1):
-            folder = work / replicate.folder
-            print(f"benchmark: [{number}/{len(replicates)}] {replicate.folder}, setups {', '.join(replicate.setups)}")
-            started = time.monotonic()
+    began, running, one_at_a_time = time.monotonic(), Running(), threading.Lock()
+    on_gpu = devices.pick("auto") == "cuda"
+    workers = min(workers or (1 if on_gpu else side_by_side()), len(replicates))
+    threads = {} if on_gpu else {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+    def replicated(replicate: Replicate) -> None:
+        folder, started = work / replicate.folder, time.monotonic()
+        with one_at_a_time:
+            told = f"[{replicates.index(replicate) + 1}/{len(replicates)}] {replicate.folder}"
+            print(f"benchmark: {told}, setups {', '.join(replicate.setups)}", flush=True)
             prepare(folder, preset, replicate, shared_cache(store, work))
             if preset.params.ingest.source == "rendered":
                 take_over(folder, sorted(path for path in work.iterdir() if path.is_dir()))
             else:
                 take_over_features(folder, [work / r.folder for r in done])
-            reproduce(folder, started, environment(store, work, name, replicate))
-            done.append(replicate)
-            print(f"benchmark: {progress(replicates, done, time.monotonic() - began)}", flush=True)
+        prefix = "  " if workers == 1 else f"  {replicate.folder}: "
+        reproduce(folder, started, threads | environment(store, work, name, replicate), running, prefix)
+        done.append(replicate)
+        print(f"benchmark: {progress(replicates, done, time.monotonic() - began)}", flush=True)
+
+    with alone(work), stoppable():
+        each(replicates, replicated, workers, running)
     places = {"--data": data, "--shifted": shifted, "--far": far}
     return report(preset.params, replicates, work, out, _stem(name, quick), _command(name, quick, places))
 
@@ -136,6 +156,31 @@ def progress(replicates: Sequence[Replicate], done: Sequence[Replicate], seconds
     return f"{len(done)} of {len(replicates)} replicates, {seconds / 60:.1f} min, about {left / 60:.0f} min left"
 
 
+def side_by_side() -> int:
+    """Replicates that a machine without a GPU runs at once: one per core, and per ``MEMORY`` of what is free."""
+    return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // MEMORY))
+
+
+def each(
+    replicates: Sequence[Replicate], replicated: Callable[[Replicate], None], workers: int, running: Running
+) -> None:
+    """Call ``replicated`` with each, ``workers`` at a time; where one fails, or this is stopped, end all that run."""
+    if workers == 1:
+        for replicate in replicates:
+            replicated(replicate)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(replicated, replicate) for replicate in replicates]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            running.end()
+            raise
+
+
 @contextlib.contextmanager
 def alone(work: Path) -> Iterator[None]:
     """Inside, no other benchmark runs in ``work``.
@@ -158,11 +203,15 @@ def environment(store: Path, work: Path, preset: str, replicate: Replicate) -> d
     shots = "" if replicate.shots is None else f"-{replicate.shots}-shots"
     left_out = ("DVC_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
-    return kept | {
-        "PYTHONPYCACHEPREFIX": os.fspath(work / "pycache"),
-        "PARTSYNTH_ROOT": os.fspath(store),
-        "MLFLOW_EXPERIMENT_NAME": f"partsynth-{preset}{shots}",
-        "PATH": os.pathsep.join([os.fspath(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-        "PYTHONUNBUFFERED": "1",
-        "DVC_NO_ANALYTICS": "1",
-    }
+    return (
+        {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        | kept
+        | {
+            "PYTHONPYCACHEPREFIX": os.fspath(work / "pycache"),
+            "PARTSYNTH_ROOT": os.fspath(store),
+            "MLFLOW_EXPERIMENT_NAME": f"partsynth-{preset}{shots}",
+            "PATH": os.pathsep.join([os.fspath(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            "PYTHONUNBUFFERED": "1",
+            "DVC_NO_ANALYTICS": "1",
+        }
+    )

@@ -45,6 +45,14 @@ def benchmark(
     out: Annotated[
         Path, typer.Option(help="Folder for the page (PRESET.md), its picture, the figures as JSON, the predictions.")
     ] = Path("reports"),
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Replicates side by side; as many as cores, one on a machine with a GPU, unless told. Figures do not "
+            "depend on it: each replicate has one thread (OMP_NUM_THREADS=N: N).",
+        ),
+    ] = None,
     base: Annotated[
         Path | None, typer.Option(help="A models/base folder, where partsynth was installed without its repository.")
     ] = None,
@@ -57,4 +65,6 @@ def benchmark(
         places = {"--data": data, "--shifted": shifted, "--far": far}
         run.so_far(preset, quick=quick, places=places, work=work, out=out)
     else:
-        run.run(preset, quick=quick, data=data, shifted=shifted, far=far, work=work, out=out, base=base)
+        run.run(
+            preset, quick=quick, data=data, shifted=shifted, far=far, work=work, out=out, base=base, workers=workers
+        )

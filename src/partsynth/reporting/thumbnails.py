@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from partsynth.errors import UserError
-from partsynth.records.rows import VerdictRecord
-from partsynth.store import shards
+from partsynth.records.images import read_image
+from partsynth.records.rows import Record, VerdictRecord
 
 MAX_SIDE = 128  # pixels; larger images are reduced, so that a page of 512-pixel sets stays portable
 Row = TypeVar("Row")
@@ -31,30 +30,30 @@ class Thumbnail:
 
 
 def thumbnail(
-    root: Path, path: str, caption: str, verdict: VerdictRecord | None = None, alt: str | None = None
+    root: Path, record: Record, caption: str, verdict: VerdictRecord | None = None, alt: str | None = None
 ) -> Thumbnail:
-    """The image at ``path``, a name below ``root``; ``alt`` describes it where the caption does not.
+    """The record's image, its path being below ``root``; ``alt`` describes it where the caption does not.
 
     Raises
     ------
     UserError
-        where it cannot be read.
+        where it is missing or altered.
     """
-    image, small = _reduced(root, path)
-    return Thumbnail(_webp(image, small), path, alt or caption, caption, verdict)
+    image, small = _reduced(root, record)
+    return Thumbnail(_webp(image, small), record.path, alt or caption, caption, verdict)
 
 
-def with_heat(root: Path, path: str, caption: str, heat: np.ndarray) -> Thumbnail:
+def with_heat(root: Path, record: Record, caption: str, heat: np.ndarray) -> Thumbnail:
     """The image, and beside it in grey under ``heat`` (s, s) in [0, 1], bright where that is high.
 
     Raises
     ------
     UserError
-        where it cannot be read.
+        where it is missing or altered.
     """
     from matplotlib import colormaps
 
-    image, small = _reduced(root, path)
+    image, small = _reduced(root, record)
     levels = Image.fromarray((heat * 255).round().astype(np.uint8)).resize(image.size, Image.Resampling.BICUBIC)
     weight = np.asarray(levels, float)[:, :, None] / 255  # (H, W, 1)
     colours = colormaps["inferno"](weight[:, :, 0])[:, :, :3] * 255  # (H, W, 3)
@@ -63,16 +62,12 @@ def with_heat(root: Path, path: str, caption: str, heat: np.ndarray) -> Thumbnai
     both = Image.new("RGB", (2 * image.width, image.height))
     both.paste(image, (0, 0))
     both.paste(over, (image.width, 0))
-    return Thumbnail(_webp(both, small), path, f"{caption}: image and saliency", caption)
+    return Thumbnail(_webp(both, small), record.path, f"{caption}: image and saliency", caption)
 
 
-def _reduced(root: Path, path: str) -> tuple[Image.Image, bool]:
+def _reduced(root: Path, record: Record) -> tuple[Image.Image, bool]:
     """The image, and whether it is as small as it was."""
-    try:
-        with Image.open(io.BytesIO(shards.read(root, path))) as opened:
-            image = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise UserError(f"{root / path} is in a manifest but missing or no image: dvc checkout, or dvc repro") from None
+    image = read_image(root, record)
     small = max(image.size) <= MAX_SIDE
     if not small:
         image.thumbnail((MAX_SIDE, MAX_SIDE))

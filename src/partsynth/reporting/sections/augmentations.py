@@ -39,14 +39,13 @@ def values(contents: Contents) -> dict[str, Any]:
     def beside(source: str, column: Column) -> list[Thumbnail | None]:
         rows = sorted(by_source[column.name].get(source, []), key=lambda r: r.variant)
         judged = contents.verdicts.get(column.name, {})
-        images = [thumbnail(root, r.path, r.caption, judged.get(r.path)) for r in rows]
+        images = [thumbnail(root, r, r.caption, judged.get(r.path)) for r in rows]
         return [*images, *[None] * (column.width - len(images))]
 
     return {
         "columns": columns,
         "rows": [
-            (thumbnail(root, r.path, r.class_name), [image for c in columns for image in beside(r.path, c)])
-            for r in chosen
+            (thumbnail(root, r, r.class_name), [image for c in columns for image in beside(r.path, c)]) for r in chosen
         ],
     }
 

@@ -40,7 +40,7 @@ def judge(contents: Contents, name: str) -> Judged:
         accepted=len(accepted),
         docs=os.path.relpath(docs, inputs.out.parent) if docs.exists() else None,
         sheets={
-            heading: [thumbnail(inputs.root, v.path, v.class_name, v) for v in some]
+            heading: [thumbnail(inputs.root, v, v.class_name, v) for v in some]
             for heading, some in sheets.items()
             if some
         },

@@ -29,7 +29,7 @@ def values(contents: Contents) -> dict[str, Any]:
 
     def cell(records: list[RealRecord], split: str) -> list[Thumbnail]:
         some = spread([r for r in records if r.split == split], 2)
-        return [thumbnail(root, r.path, r.class_name, alt=f"{r.class_name}, {split}, {r.state}") for r in some]
+        return [thumbnail(root, r, r.class_name, alt=f"{r.class_name}, {split}, {r.state}") for r in some]
 
     by_class = list(grouped(contents.real, lambda r: r.class_name).items())[:most]
     parts = grouped(contents.ood, lambda r: (r.role != "near_ood", r.split != "val", r.role, r.split))
@@ -43,5 +43,5 @@ def values(contents: Contents) -> dict[str, Any]:
 def unseen(contents: Contents, role: str, split: str, rows: list[RealRecord]) -> Unseen:
     by_class = grouped(rows, lambda r: r.class_name)
     some = spread([r for found in by_class.values() for r in spread(found, 2)], contents.inputs.params.sheet_pictures)
-    images = [thumbnail(contents.inputs.root, r.path, r.class_name) for r in some]
+    images = [thumbnail(contents.inputs.root, r, r.class_name) for r in some]
     return Unseen(PARTS[f"{role.removesuffix('_ood')}_{split}"], len(by_class), images)

@@ -37,7 +37,7 @@ def reviewed(contents: Contents, name: str) -> Reviewed | None:
     root, most = contents.inputs.root, contents.inputs.params.sheet_pictures
     return Reviewed(
         agreement=agreement(judged, decisions, _limit(contents, name)),
-        differing=[thumbnail(root, v.path, f"{v.class_name}: {said(decisions[v.path])}", v) for v in differing[:most]],
+        differing=[thumbnail(root, v, f"{v.class_name}: {said(decisions[v.path])}", v) for v in differing[:most]],
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from partsynth.core.sampling import spread
+from partsynth.errors import UserError
 from partsynth.evaluation.looks import TABLE, heat_of
 from partsynth.reporting.inputs import Contents
 from partsynth.reporting.thumbnails import Thumbnail, with_heat
@@ -56,9 +57,14 @@ def _look(contents: Contents, setup: str, rows: pd.DataFrame) -> Look:
 
 
 def _sheet(contents: Contents, rows: pd.DataFrame, most: int) -> list[Thumbnail]:
-    images = []
+    images, records = [], {r.path: r for r in contents.real}
     for row in spread(rows.to_dict("records"), most):
         name, predicted = row["class_name"], row["predicted"]
+        record = records.get(row["path"])
+        if record is None:
+            raise UserError(
+                f"{contents.inputs.plots / TABLE} shows {row['path']}, no real image now: dvc repro evaluate"
+            )
         caption = name if name == predicted else f"{name}, taken for {predicted}"
-        images.append(with_heat(contents.inputs.root, row["path"], caption, heat_of(row["levels"], row["side"])))
+        images.append(with_heat(contents.inputs.root, record, caption, heat_of(row["levels"], row["side"])))
     return images
