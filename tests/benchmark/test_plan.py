@@ -38,6 +38,15 @@ def test_replicates_are_planned_in_order(tmp_path: Path) -> None:
     ]
 
 
+def test_initialisations_are_seeds_of_the_same_draw(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, initialisations=3)
+    first = plan.plan(settings, quick=False)[0]
+    assert first.seeds == [5, 1005, 2005]
+    made = parameters(SMALL, settings, first)
+    assert made["matrix"]["seeds"] == first.seeds
+    assert {made[section]["seed"] for section in ("render", "ingest", "tokens", "generate")} == {5}
+
+
 def test_a_replicates_parameters_carry_its_seed_and_only_what_its_setups_need(tmp_path: Path) -> None:
     settings = loaded(tmp_path)
     raw = read_yaml(tmp_path / "params.yaml")

@@ -90,6 +90,25 @@ def test_each_replicate_says_what_it_is_made_of(found: BenchmarkSummary) -> None
     assert (found.benchmark.minutes, found.benchmark.git_commit, found.shots_of_all) == (7.0, "c0", 16.0)
 
 
+def test_initialisations_of_a_replicate_are_averaged(tmp_path: Path) -> None:
+    params = loaded(tmp_path, initialisations=2)
+    replicates = plan.plan(params, quick=False)
+    finished(tmp_path / "work", replicates)
+    written = report(params, replicates, tmp_path / "work", tmp_path, "twice", "partsynth benchmark")
+    assert "trains each setup 2 times: its figures are their means" in written.read_text()
+    found = read_benchmark(tmp_path / "twice.json")
+    assert found.seeds["real"] == [3, 5, 9] and found.benchmark is not None
+    runs = found.benchmark.replicates[3].mlflow_runs
+    assert runs["real"] == "shots1-seed5 real" and runs["real, seed 1005"] == "shots1-seed5 real 1005"
+    for position, folder in enumerate(("all-seed3", "all-seed5", "all-seed9")):
+        alone = summarise(read_predictions(Layout(tmp_path / "work" / folder).predictions), Evaluate(), None)
+        for metric in ("accuracy_test", "near_ood_auroc"):
+            wanted = np.mean(alone.setups["real_id"][metric].values)
+            assert found.setups["real_id"][metric].values[position] == pytest.approx(wanted, abs=2e-6)
+    again = recompute(tmp_path / "twice-predictions.csv.gz")
+    assert again.setups == found.setups and again.differences == found.differences
+
+
 def test_replicates_may_have_test_images_of_their_own(tmp_path: Path) -> None:
     params = loaded(tmp_path)
     replicates = plan.plan(params, quick=False)[:3]

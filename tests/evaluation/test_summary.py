@@ -52,6 +52,20 @@ def test_an_interval_over_seeds_and_parts_is_not_narrower_than_its_seeds_say(eva
     assert wider
 
 
+def test_a_draws_figures_are_the_means_of_its_initialisations(evaluated, table):
+    seeds = sorted(table.seed.unique())
+    one_draw = summarise(table.assign(draw=7), Evaluate(), None)
+    for setup, metrics in evaluated.setups.items():
+        for name, plain in metrics.items():
+            assert one_draw.setups[setup][name].values == pytest.approx([np.mean(plain.values)], abs=1e-6), (
+                setup,
+                name,
+            )
+    assert one_draw.seeds["real"] == [7] and len(seeds) > 1
+    apart = summarise(table.assign(draw=table.seed), Evaluate(), None)
+    assert apart.setups == evaluated.setups and apart.differences == evaluated.differences
+
+
 def test_balanced_accuracy_weighs_classes_alike(table):
     names = sorted(table.class_name[table.part == "test"].unique())
     rare = (table.part == "test") & (table.class_name == names[0]) & ~table.path.str.endswith("0.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,9 @@ PARTS = {
 
 def predicted(replicate: Replicate, same_test: bool) -> str:
     """Predictions as `evaluate` writes them: setups of growing skill, test images the same in all or not."""
-    rng = np.random.default_rng([replicate.seed, replicate.shots or 0])
     rows = []
-    for skill, setup in enumerate(replicate.setups):
+    for (skill, setup), seed in product(enumerate(replicate.setups), replicate.seeds):
+        rng = np.random.default_rng([seed, replicate.shots or 0, skill])
         for part, count in PARTS.items():
             if part.startswith("set_") and replicate.shots:
                 continue
@@ -104,7 +105,7 @@ def predicted(replicate: Replicate, same_test: bool) -> str:
                 rows.append(
                     Prediction(
                         setup=setup,
-                        seed=replicate.seed,
+                        seed=seed,
                         part=part,
                         path=f"data/{part}/{own}{i}.png",
                         class_name=name,
@@ -128,8 +129,9 @@ def finished(work: Path, replicates: list[Replicate], same_test: bool = True) ->
         data = Data(parts={"train": PartSize(pictures=32, classes=2, groups=32)}, manifests={}, training={})
         summary = summarise(read_predictions(layout.predictions), Evaluate(), None)
         write_json(layout.summary, summary.model_copy(update={"data": data, "predictions_sha256": ""}).dump())
-        for setup in replicate.setups:
-            write_json(layout.classifier(setup, replicate.seed) / "run.json", {"run_id": f"{replicate.folder} {setup}"})
+        for setup, seed in product(replicate.setups, replicate.seeds):
+            run = f"{replicate.folder} {setup}" + ("" if seed == replicate.seed else f" {seed}")
+            write_json(layout.classifier(setup, seed) / "run.json", {"run_id": run})
         write_json(folder / SECONDS, {"stages": {"train@real-5": 30.0}, "total": 60.0, "git_commit": "c0"})
         for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
             write_text_atomic(folder / name, name)

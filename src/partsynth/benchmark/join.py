@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def join(params: Params, replicates: Sequence[Replicate], work: Path) -> pd.DataFrame:
-    """The replicates' predictions as one table, with two more columns, as ``summarise_replicates`` reads it.
+    """The replicates' predictions as one table, with more columns, as ``summarise_replicates`` reads it.
 
     Rows of one image follow one another, which is what compresses well. Left out are scores of images of which the
     confidence alone is told, and OOD validation images, unless the OOD score is chosen on them.
@@ -41,10 +41,12 @@ def join(params: Params, replicates: Sequence[Replicate], work: Path) -> pd.Data
     for replicate in replicates:
         path = Layout(work / replicate.folder).predictions
         table = read_predictions(path)
-        if set(table.seed) != {replicate.seed} or set(table.setup) != set(replicate.setups):
+        if set(table.seed) != set(replicate.seeds) or set(table.setup) != set(replicate.setups):
             raise UserError(f"{path} has other seeds or setups than the replicate: start the benchmark again")
         table.insert(2, "shots", replicate.shots or 0)
         table.insert(3, "against", [";".join(against.get(name, [])) for name in table.setup])
+        if replicate.initialisations > 1:
+            table.insert(4, "draw", replicate.seed)
         tables.append(table)
     whole = [t for t, r in zip(tables, replicates, strict=True) if r.shots is None]
     # its figure is a mean over replicates, so all of them must have the set

@@ -13,6 +13,7 @@ from partsynth.evaluation.verdict import Change
 SECONDS = "seconds.json"  # in a replicate's folder: what its stages took
 TARGET = "evaluate"  # what is made of each replicate, with all it needs; pages for people are not
 PARTS = ("val", "test", "shifted", "near_test", "far_test")  # whose predictions the figures need
+APART = 1000  # the seeds of a replicate's trainings
 UNSCORED = ("val", STUDY_PART)  # of these the confidence alone
 CHOSEN_ON = ("near_val", "far_val")  # needed, with scores, where the OOD score is chosen
 
@@ -25,11 +26,17 @@ class Replicate:
     seed: int
     shots: int | None  # training, and as many validation, images per class
     setups: tuple[str, ...]
+    initialisations: int = 1  # of each training; the replicate's figures are their means
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of its trainings: its own first."""
+        return [self.seed + APART * number for number in range(self.initialisations)]
 
 
 def plan(params: Params, quick: bool) -> list[Replicate]:
     """All replicates in the order they run: whole ones first, then the few-shot ones."""
-    wanted = params.benchmark
+    wanted, each = params.benchmark, params.benchmark.initialisations
     prefix = "quick-" if quick else ""
     found = []
     count = wanted.quick.replicates if quick else wanted.replicates.main
@@ -38,11 +45,11 @@ def plan(params: Params, quick: bool) -> list[Replicate]:
         if quick:
             chosen = wanted.quick.setups or [n for n, s in wanted.setups.items() if s.kind == "main"]
             setups = [n for n in wanted.setups if n in chosen]
-        found.append(Replicate(f"{prefix}all-seed{seed}", seed, None, tuple(setups)))
+        found.append(Replicate(f"{prefix}all-seed{seed}", seed, None, tuple(setups), each))
     few = tuple(n for n in wanted.setups if n in wanted.few_shot.setups)
     count = min(count, wanted.few_shot.replicates)
     for shots in wanted.quick.shots if quick else wanted.few_shot.shots:
-        found += [Replicate(f"{prefix}shots{shots}-seed{s}", s, shots, few) for s in wanted.seeds[:count]]
+        found += [Replicate(f"{prefix}shots{shots}-seed{s}", s, shots, few, each) for s in wanted.seeds[:count]]
     return found
 
 
@@ -71,7 +78,7 @@ def parameters(raw: dict[str, Any], params: Params, replicate: Replicate) -> dic
         made["ingest"] |= {"shots": replicate.shots, "val_shots": replicate.shots}
     made["sets"] = {name: raw["sets"][name] for name in sets}
     made["select"] = {name: raw["select"][name] for name in tables}
-    made["matrix"] = {"setups": list(replicate.setups), "seeds": [replicate.seed]}
+    made["matrix"] = {"setups": list(replicate.setups), "seeds": replicate.seeds}
     return made
 
 

@@ -63,6 +63,7 @@ def summarise_benchmark(
         minutes=round(sum(run.seconds.total for run in runs) / 60, 1),
         replicates=runs,
         **({} if planned is None else {"planned": planned}),
+        **({} if (each := params.benchmark.initialisations) == 1 else {"initialisations": each}),
     )
     return figures(params, predictions, about)
 
@@ -168,7 +169,11 @@ def lineage(folder: Path, replicate: Replicate) -> ReplicateRun:
     layout = Layout(folder)
     summary, seconds = read_summary(layout.summary), read_json(folder / SECONDS)
     assert summary.data is not None  # the evaluate stage writes it
-    runs = {s: read_json(layout.run_record(s, replicate.seed)) for s in replicate.setups}
+    runs = {
+        setup if seed == replicate.seed else f"{setup}, seed {seed}": read_json(layout.run_record(setup, seed))
+        for setup in replicate.setups
+        for seed in replicate.seeds
+    }
     return ReplicateRun(
         folder=replicate.folder,
         seed=replicate.seed,

@@ -108,6 +108,8 @@ class Benchmark(Section):
     setups: dict[str, BenchmarkSetup] = {}
     """Setups in the tables' order: main ones, controls, ablations."""
     replicates: BenchmarkReplicates = BenchmarkReplicates()
+    initialisations: Count = 1
+    """Trainings of each setup in a replicate, from seeds of their own; the replicate's figures are their means."""
     few_shot: BenchmarkFewShot = BenchmarkFewShot()
     quick: BenchmarkQuick = BenchmarkQuick()
     targets: list[BenchmarkTarget] = []

@@ -10,7 +10,8 @@ from partsynth.core.evaluation.intervals import Estimate, Side, crossed_interval
 from partsynth.evaluation.metrics import Metric, PerImage, Run
 from partsynth.evaluation.results import Clusters
 
-Runs = Mapping[int, Run]  # seed -> run of one setup
+# seed -> runs of one setup: one, or several initialisations on the same images, whose mean is told
+Runs = Mapping[int, Sequence[Run]]
 FEW = 5  # unseen variants; below it nothing can be said of other variants, and their parts are told
 
 
@@ -32,16 +33,21 @@ def estimate(
 
 def contrasts(about: PerImage, runs: Sequence[Runs]) -> np.ndarray:
     """Per seed and image the value, or the first setup's minus the second's; all common seeds one after another."""
-    values = [about.values(first) for first in _common(runs, 0)]
+    values = [_mean(about, first) for first in _common(runs, 0)]
     if len(runs) > 1:
-        values = [a - about.values(b) for a, b in zip(values, _common(runs, 1), strict=True)]
+        values = [a - _mean(about, second) for a, second in zip(values, _common(runs, 1), strict=True)]
     return np.concatenate(values)
+
+
+def _mean(about: PerImage, runs: Sequence[Run]) -> np.ndarray:
+    """(n,) of each image, over the initialisations."""
+    return np.mean([about.values(run) for run in runs], axis=0)
 
 
 def _side(about: PerImage, runs: Sequence[Runs]) -> tuple[Side, str]:
     """The side, and what its clusters are in words."""
     column, words = _column(about, runs)
-    common = _common(runs, 0)
+    common = [first for first, *_ in _common(runs, 0)]  # initialisations have the same images
     sizes = [len(run[about.part]) for run in common]
 
     def joined(of: Callable[[Run], np.ndarray]) -> np.ndarray:
@@ -60,7 +66,7 @@ def _side(about: PerImage, runs: Sequence[Runs]) -> tuple[Side, str]:
     return side, words
 
 
-def _common(runs: Sequence[Runs], which: int) -> list[Run]:
+def _common(runs: Sequence[Runs], which: int) -> list[Sequence[Run]]:
     seeds = sorted(set.intersection(*(set(of) for of in runs)))
     return [runs[which][seed] for seed in seeds]
 
@@ -69,5 +75,5 @@ def _column(about: PerImage, runs: Sequence[Runs]) -> tuple[str, str]:
     """Column that says what an image belongs to, and what those are in words."""
     if not about.variants:
         return "group", "physical parts"
-    names = {name for run in _common(runs, 0) for name in run[about.part].class_name.unique()}
+    names = {name for run, *_ in _common(runs, 0) for name in run[about.part].class_name.unique()}
     return ("class_name", "unseen variants") if len(names) >= FEW else ("group", "parts of unseen variants")

@@ -38,8 +38,9 @@ def resolve(params: Evaluate, table: pd.DataFrame) -> tuple[Evaluate, HeadlineCh
     if not (against and (table.part == "val").any()):
         source = "the default, as there are no OOD validation images"
         return _resolved(params, DEFAULT, source, {})
+    of_model = [name for name in ("setup", "shots", "draw", "seed") if name in table]
     looked_at = table[table.part.isin(["val", *against])]
-    models = [dict(list(rows.groupby("part"))) for _, rows in looked_at.groupby(["setup", "seed"], sort=False)]
+    models = [dict(list(rows.groupby("part"))) for _, rows in looked_at.groupby(of_model, sort=False)]
     pairs = [(model["val"], model[part]) for model in models for part in against]
     tried = {score: float(np.mean([auroc(val[score], ood[score]) for val, ood in pairs])) for score in scores}
     best = max(tried, key=tried.__getitem__)  # the first of equals

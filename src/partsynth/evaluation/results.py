@@ -217,7 +217,7 @@ class ReplicateRun(Result):
     seed: int
     shots: int | None  # training images per class; None where all are used
     git_commit: str | None
-    mlflow_runs: dict[str, str]  # setup -> run id
+    mlflow_runs: dict[str, str]  # setup (with its seed, where there are further initialisations) -> run id
     manifests: dict[str, str]  # file -> sha256
     pictures: dict[str, int]  # by part
     classes: int
@@ -238,6 +238,7 @@ class BenchmarkRun(Result):
     minutes: float
     replicates: list[ReplicateRun]
     planned: int | None = None  # where they were not all done when it was written
+    initialisations: int = 1  # of each training; figures are their means
 
 
 class BenchmarkSummary(Summary):

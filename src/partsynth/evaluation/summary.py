@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,11 +37,11 @@ def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, al
     """
     params, choice = resolve(params, table)
     runs = _runs(table, params)
-    setups, first = list(runs), next(iter(next(iter(runs.values())).values()))
+    setups, first = list(runs), next(iter(next(iter(runs.values())).values()))[0]
     rows = [*metrics(), *generated(first.parts)]
     present = [metric for metric in rows if metric.missing(first) is None]
     aurocs = [METRICS[f"{kind}_ood_auroc"] for kind in KINDS if f"{kind}_test" in first.parts]
-    figures = {s: {n: {m.name: m.compute(run) for m in present} for n, run in of.items()} for s, of in runs.items()}
+    figures = {s: {n: {m.name: _mean(m, each) for m in present} for n, each in of.items()} for s, of in runs.items()}
 
     def crossed(metric: Metric, of: Runs, values: list[float]) -> Interval:
         return _interval(*estimate(metric, values, [of], params.confidence), values)
@@ -50,8 +50,8 @@ def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, al
         """AUROC of every OOD score that the predictions have, named <score>/<near|far>_ood_auroc."""
         found = {}
         for score, metric in ((s, m) for s in SCORES if s in first["test"] for m in aurocs):
-            of = {n: replace(run, score=score) for n, run in runs[setup].items()}
-            found[f"{score}/{metric.name}"] = crossed(metric, of, [metric.compute(run) for run in of.values()])
+            of = {n: [replace(run, score=score) for run in each] for n, each in runs[setup].items()}
+            found[f"{score}/{metric.name}"] = crossed(metric, of, [_mean(metric, each) for each in of.values()])
         return found
 
     if changes is None:
@@ -87,8 +87,8 @@ def summarise_replicates(table: pd.DataFrame, params: Evaluate, changes: Changes
 
     Parameters
     ----------
-    table : with two more columns: shots (0 = all images) and against (the setups that the row's is compared with,
-        separated by semicolons)
+    table : with more columns: shots (0 = all images), against (the setups that the row's is compared with, separated by
+        semicolons) and, where a replicate trained a setup from several seeds, draw (the replicate's own)
     changes : as in ``summarise``; None = the pairs that the table names
     """
     if changes is None:
@@ -111,20 +111,28 @@ def summarise_replicates(table: pd.DataFrame, params: Evaluate, changes: Changes
     return summary.model_copy(update={"headline_choice": choice}) if choice else summary
 
 
-def _runs(table: pd.DataFrame, params: Evaluate) -> dict[str, dict[int, Run]]:
-    """Setup -> seed -> run; images sorted, so that those of two runs line up."""
-    parts: dict[str, dict[int, dict[str, pd.DataFrame]]] = {}
-    for key, rows in table.groupby(["setup", "seed", "part"], sort=False):
-        setup, seed, part = map(str, cast("tuple[str, int, str]", key))
-        of_setup = parts.setdefault(setup, {})
-        of_setup.setdefault(int(seed), {})[part] = rows.sort_values("path", kind="stable")
+def _runs(table: pd.DataFrame, params: Evaluate) -> dict[str, dict[int, list[Run]]]:
+    """Setup -> seed, or draw -> its runs; images sorted, so that those of two runs line up."""
+    parts: dict[str, dict[int, dict[int, dict[str, pd.DataFrame]]]] = {}
+    table = table if "draw" in table else table.assign(draw=table.seed)
+    for key, rows in table.groupby(["setup", "draw", "seed", "part"], sort=False):
+        setup, draw, seed, part = map(str, cast("tuple[str, int, int, str]", key))
+        of_draw = parts.setdefault(setup, {}).setdefault(int(draw), {})
+        of_draw.setdefault(int(seed), {})[part] = rows.sort_values("path", kind="stable")
     return {
         setup: {
-            seed: Run(found, params.headline_score, params.id_recall, params.accuracy == "classes")
-            for seed, found in sorted(seeds.items())
+            draw: [
+                Run(found, params.headline_score, params.id_recall, params.accuracy == "classes")
+                for _, found in sorted(seeds.items())
+            ]
+            for draw, seeds in sorted(draws.items())
         }
-        for setup, seeds in parts.items()
+        for setup, draws in parts.items()
     }
+
+
+def _mean(metric: Metric, runs: Sequence[Run]) -> float:
+    return float(np.mean([metric.compute(run) for run in runs]))
 
 
 def _absent_scores(run: Run) -> dict[str, str]:
@@ -179,16 +187,15 @@ def _differences(
 def _per_class(runs: Runs) -> dict[str, dict[str, float]]:
     """By part: recall of each class (test, shifted), AUROC of each unseen class (near_test, far_test); seeds' means."""
     found: dict[str, dict[str, float]] = {}
-    first = next(iter(runs.values()))
+    every = [run for each in runs.values() for run in each]
+    first = every[0]
     for part in ("test", "shifted"):
         for name in sorted(set(first[part].class_name)) if part in first.parts else []:
-            hits = [run.correct(part)[run[part].class_name == name].mean() for run in runs.values()]
+            hits = [run.correct(part)[run[part].class_name == name].mean() for run in every]
             found.setdefault(part, {})[name] = _round(float(np.mean(hits)))
     for part in ("near_test", "far_test"):
         there = part in first.parts and first.score in first[part]
         for name in sorted(set(first[part].class_name)) if there else []:
-            values = [
-                auroc(run.scores("test"), run.scores(part)[run[part].class_name == name]) for run in runs.values()
-            ]
+            values = [auroc(run.scores("test"), run.scores(part)[run[part].class_name == name]) for run in every]
             found.setdefault(part, {})[name] = _round(float(np.mean(values)))
     return found
