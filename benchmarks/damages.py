@@ -59,7 +59,7 @@ class Outcome:
     path: str
     kind: str
     command: str
-    became: str  # refused, harmless or fault
+    became: str  # refused, harmless, told or fault
     said: str
 
 
@@ -396,6 +396,7 @@ HASHED = f"{ROWS}|other hash in a row|no hash in a row|other class in a row"  # 
 NUMBERED = "NaN in a row|huge number in a row|text in a row"  # where a column of numbers stands
 WORDED = "other word in a row"  # where a column takes certain words alone
 IMAGE = f"{ANY}|bomb|other size|other content"
+PHOTO = f"{ANY.replace('|swapped', '')}|bomb"  # before it is ingested, another photograph is no damage
 WEIGHTS = f"{ANY}|header|tensor missing|other shape|NaN weights|whole numbers|no metadata"
 
 TARGETS = [
@@ -447,7 +448,7 @@ TARGETS = [
     Target("data/augmented/id/gear/0.png", "quality id", IMAGE),
     Target("data/augmented/id/gear/0.png", "train real_id", IMAGE),
     Target("data/augmented/id/gear/0.png", "generate id", IMAGE),
-    Target("../photos/gear/05.png", "ingest", IMAGE),
+    Target("../photos/gear/05.png", "ingest", PHOTO),
     Target("../mvip/gear/meta.json", "ingest mvip", f"{TREE}"),
     Target("../mvip/gear/train_data/set0/cam0/0_rgb_mask_gen.png", "ingest mvip", IMAGE),
     Target("models/base/model_index.json", "generate id", TREE, ("models/base", "diffusion.model")),
@@ -559,7 +560,7 @@ class Bench:
 
     def run(self, target: Target, kind: str, seed: int) -> Outcome:
         """One damage."""
-        wanted = self.undamaged(target.command)
+        wanted, told = self.undamaged(target.command), False
         self.restore()
         path = damaged(self.root, target.path, kind, random.Random(f"{seed} {target.path} {kind} {target.command}"))
         self.mirror.changed(path)
@@ -576,8 +577,10 @@ class Bench:
         if code is None:
             faults.append("hangs")
         elif code == 0:
-            other = {k for k in wanted.keys() | found.keys() if found.get(k) != wanted.get(k)} - {name}
-            if other:
+            other = {k for k in wanted.keys() | found.keys() if found.get(k) != wanted.get(k)}
+            other = {k for k in other if k != name and not k.startswith(f"{name}/")}
+            told = bool(other) and name in text and "Traceback" not in text
+            if other and not told:
                 faults.append(f"exit code 0, other products: {', '.join(sorted(other)[:3])}")
         else:
             faults += self._judge(code, text, (path.name, name, *target.named))
@@ -590,9 +593,11 @@ class Bench:
         said = next((line for line in text.splitlines() if line.startswith("partsynth: ")), "") or _last(text)
         if said.endswith(":"):
             said = " ".join(text[text.index(said) :].split())
-        became = "fault" if faults else "harmless" if code == 0 else "refused"
+        became = "fault" if faults else "told" if told else "harmless" if code == 0 else "refused"
+        if told:
+            said = next(line for line in text.splitlines() if name in line)
         said = said.replace(os.fspath(self.case), "…").removeprefix("partsynth: ")[:300]
-        said = "; ".join([*faults, said]) if faults else said if code else ""
+        said = "; ".join([*faults, said]) if faults else said if code or told else ""
         return Outcome(path=name, kind=kind, command=target.command, became=became, said=said)
 
     def _judge(self, code: int, text: str, names: Sequence[str]) -> list[str]:
@@ -731,10 +736,11 @@ def markdown(outcomes: Sequence[Outcome], command: str, commit: str, seed: int, 
         "",
         "A small finished project is damaged in one file, and a command that reads it is run. **refused**: exit",
         "code 1, a sentence that names the file, no traceback, nothing half-written. **harmless**: exit code 0, and",
-        "every product is that of the undamaged project, by hash.",
+        "every product is that of the undamaged project, by hash. **told**: exit code 0, other products, and a line",
+        "names the file (records that a killed process cut off are left out).",
         "",
         f"Command `{command}`, commit {commit}, seed {seed}: {len(outcomes)} of {total} damages tried, "
-        f"{counts['refused']} refused, {counts['harmless']} harmless, {counts['fault']} faults.",
+        f"{counts['refused']} refused, {counts['harmless']} harmless, {counts['told']} told, {counts['fault']} faults.",
         "",
         "| file | damage | command | | what was said |",
         "|---|---|---|---|---|",

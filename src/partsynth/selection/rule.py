@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from partsynth.config.training import SelectSetup
 from partsynth.records.rows import SelectedRecord, VerdictRecord
@@ -48,18 +49,21 @@ def is_fit(verdict: VerdictRecord) -> bool:
     return set(filter(None, verdict.reasons.split(";"))) <= DISTANT
 
 
-def nearest_per_class(candidates: Sequence[Candidate], most: int | None) -> list[Candidate]:
-    """At most ``most`` of each class, those of the least drift; of images without any those that come first by hash."""
+def by_drift(candidate: Candidate) -> tuple[float, float, str, str]:
+    """The least drift from its own class comes first; images without any come first, by hash."""
+    image, verdict = candidate.image, candidate.verdict
+    if verdict is None or math.isnan(image.percentile):
+        return 0.0, 0.0, image.sha256, image.path
+    # beyond all real images and within a tolerance percentiles are equal: drift itself tells
+    return image.percentile, 0.0 if verdict.tolerated is None else verdict.drift, "", image.path
+
+
+def nearest_per_class(
+    candidates: Sequence[Candidate], most: int | None, place: Callable[[Candidate], Any] = by_drift
+) -> list[Candidate]:
+    """At most ``most`` of each class, those that come first by ``place``."""
     if most is None:
         return list(candidates)
-
-    def place(candidate: Candidate) -> tuple[float, float, str, str]:
-        image, verdict = candidate.image, candidate.verdict
-        if verdict is None or math.isnan(image.percentile):
-            return 0.0, 0.0, image.sha256, image.path
-        # beyond all real images and within a tolerance percentiles are equal: drift itself tells
-        return image.percentile, 0.0 if verdict.tolerated is None else verdict.drift, "", image.path
-
     return [c for members in by_class(candidates).values() for c in sorted(members, key=place)[:most]]
 
 

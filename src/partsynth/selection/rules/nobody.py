@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from partsynth.config.training import SelectSetup
 from partsynth.errors import UserError
 from partsynth.records.rows import VerdictRecord
-from partsynth.selection.rule import Candidate, Rule, by_class, is_fit
+from partsynth.selection.rule import Candidate, Rule, is_fit, nearest_per_class
 
 
 class Nobody(Rule):
@@ -21,13 +21,7 @@ class Nobody(Rule):
 
     def draw(self, params: SelectSetup, taken: Sequence[Candidate], setup: str) -> list[Candidate]:
         """Of ``max_per_class`` the nearest to any class."""
-        if params.max_per_class is None:
-            return list(taken)
-        return [
-            candidate
-            for members in by_class(taken).values()
-            for candidate in sorted(members, key=_least)[: params.max_per_class]
-        ]
+        return nearest_per_class(taken, params.max_per_class, _least)
 
     def takes(self, params: SelectSetup, verdict: VerdictRecord | None) -> bool:
         if verdict is None:
