@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from partsynth.config.generation import Generate, Tokens
+    from partsynth.config.models import Diffusion
     from partsynth.config.sets import AugmentationSet
 
 CAPTIONS = [
@@ -336,7 +337,9 @@ def make_learned(root: Path) -> Path:
     return root
 
 
-def make_set(root: Path, name: str, settings: Generate, augmentation: AugmentationSet) -> Path:
+def make_set(
+    root: Path, name: str, settings: Generate, augmentation: AugmentationSet, diffusion: Diffusion | None = None
+) -> Path:
     """Run stage generate below ``root`` on the CPU; returns the set's folder."""
     from partsynth.config.models import Diffusion
     from partsynth.stages import generate
@@ -345,7 +348,7 @@ def make_set(root: Path, name: str, settings: Generate, augmentation: Augmentati
     generate.run(
         generate.Inputs(
             params=settings,
-            diffusion=Diffusion(device="cpu"),
+            diffusion=(diffusion or Diffusion()).model_copy(update={"device": "cpu"}),
             augmentation=augmentation,
             set_name=name,
             real=root / "data/real",

@@ -38,6 +38,7 @@ from partsynth.store.hashing import sha256_bytes, sha256_file
 from partsynth.store.png import TERMS, XMP_KEY, png_fingerprint, write_png
 
 SETTINGS = Generate(steps=6, batch_size=4)
+COMPILED = Diffusion(compile=True)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +59,10 @@ def give(root: Path, name: str, strengths: dict) -> Path:
     return path
 
 
-def make(root: Path, name: str = "id", settings: Generate = SETTINGS, **augmentation) -> dict[str, SdeditRecord]:
-    out = tiny_sd.make_set(root, name, settings, SdeditSet(**{"strength": 0.5} | augmentation))
+def make(
+    root: Path, name: str = "id", settings: Generate = SETTINGS, diffusion: Diffusion | None = None, **augmentation
+) -> dict[str, SdeditRecord]:
+    out = tiny_sd.make_set(root, name, settings, SdeditSet(**{"strength": 0.5} | augmentation), diffusion)
     return {Path(row.path).name: row for row in read_manifest(out / "manifest.csv", SdeditRecord)}
 
 
@@ -214,6 +217,29 @@ def test_pictures_from_before_the_mark_are_made_again_with_the_same_pixels(proje
     assert sha256_bytes(encodings(again, row)[1]) == older[name] != row.sha256
     assert make(project) == rows
     assert {name: Image.open(project / row.path).tobytes() for name, row in rows.items()} == pixels
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_unet_makes_the_same_images_but_for_their_last_bits(project) -> None:
+    plain = make(project)
+    before = {name: np.asarray(read_image(project, row), float) for name, row in plain.items()}
+    compiled = make(project, diffusion=COMPILED)
+    for name, row in compiled.items():
+        assert row.compiled and row.fingerprint != plain[name].fingerprint
+        assert np.abs(np.asarray(read_image(project, row), float) - before[name]).max() <= 2
+    assert shas(make(project, diffusion=COMPILED)) == shas(compiled)
+
+
+def test_a_unet_that_cannot_be_compiled_is_a_fault_of_the_parameter(project, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(StableDiffusion, "sdedit", broken)
+    with pytest.raises(UserError, match=r"diffusion\.compile: no U-Net can be compiled here .*: set it to false"):
+        make(project, diffusion=COMPILED)
 
 
 def test_nothing_to_do_loads_no_model(project, monkeypatch) -> None:

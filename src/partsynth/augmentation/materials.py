@@ -36,18 +36,21 @@ class Materials:
         self.real = {row.path: row for row in real}
         self.diffusion, self.root = diffusion, root
         self._tokens = tokens
-        self._models: dict[str, StableDiffusion] = {}
+        self._models: dict[tuple[str, bool], StableDiffusion] = {}
 
     @cached_property
     def base(self) -> Base:
         """The base model, with its adaptation. Raises UserError where there is none."""
         return find_base(self.diffusion, self.root)
 
-    def model(self, dtype: str) -> StableDiffusion:
-        """The base model, its U-Net in ``dtype``; loaded once. Raises UserError where it cannot be."""
-        if dtype not in self._models:
-            self._models[dtype] = load_model(self.base, self.diffusion.model_copy(update={"dtype": dtype}))
-        return self._models[dtype]
+    def model(self, dtype: str, compiled: bool) -> StableDiffusion:
+        """The base model, its U-Net in ``dtype``, compiled or not; loaded once. Raises UserError where that fails."""
+        key = dtype, compiled
+        if key not in self._models:
+            self._models[key] = load_model(self.base, self.diffusion.model_copy(update={"dtype": dtype}))
+            if compiled:
+                self._models[key].unet.compile(dynamic=False)  # when it is first called; batches have one shape
+        return self._models[key]
 
     def tokens(self, classes: Iterable[str]) -> dict[str, Token]:
         """The classes' tokens. Raises UserError where one is missing, foreign, or of another base model."""

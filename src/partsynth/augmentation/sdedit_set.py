@@ -124,6 +124,7 @@ class SdeditRecord(AugmentedRecord):
     base_sha256: str
     batch_size: int = 32  # of the fixed-shape batch it was made in: another shape rounds differently
     dtype: str = "float32"  # the U-Net's
+    compiled: bool = False  # the U-Net: it rounds differently
 
     @classmethod
     def columns(cls) -> list[str]:

@@ -60,6 +60,9 @@ class Diffusion(Section):
     """Number format of the model's weights and computation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it runs; auto = a GPU where there is one."""
+    compile: Annotated[bool, unless(False)] = False
+    """Compile the U-Net for calibrate and generate (torch.compile, which wants a C compiler): a minute once in each
+    stage, then faster. Images differ in their last bits from those without."""
     adapt: Annotated[Adapt | None, unless(None)] = None
     """Tune the model on one's own training images first; null = leave it as it is, {} = with the settings below."""
 

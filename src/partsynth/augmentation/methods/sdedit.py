@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from partsynth.core.diffusion.model import StableDiffusion
 
+COMPILERS = ("torch._dynamo", "torch._inductor")  # modules of their errors, too slow to import for that
+
 
 class Sdedit(Method[SdeditSet, SdeditRecord]):
     """See the module."""
@@ -71,6 +73,7 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
                     base_sha256=materials.base.identity,
                     batch_size=shared.batch_size,
                     dtype=diffusion.dtype,
+                    compiled=diffusion.compile,
                     **told(state, variant),
                 )
                 rows.append(self.sealed(row, materials))
@@ -142,6 +145,11 @@ class _Concepts:
             others = {other for siblings in self._siblings.values() for other in siblings}
             self._tokens = materials.tokens({*classes, *others})
         learned = next((token.method for token in self._tokens.values() if token.adapter is not None), None)
+        if learned is not None and materials.diffusion.compile:
+            raise UserError(
+                f"diffusion.compile: with tokens.method {learned} each class is another network, compiled anew: "
+                "set it to false"
+            )
         if learned is not None and (params.token_noise or named):
             wanted = "concept: siblings mixes" if named else "token_noise displaces"
             remedy = "use concept: words" if named else "leave it at 0"
@@ -190,7 +198,7 @@ def _paint(
     from partsynth.core.diffusion.images import feathered, inverted, latent_mask, paste, to_images, to_pixels, to_tensor
     from partsynth.core.diffusion.restore import grained, matched, restored
 
-    model, tokens = materials.model(rows[0].dtype), _tokens_of(rows, materials)
+    model, tokens = materials.model(rows[0].dtype, rows[0].compiled), _tokens_of(rows, materials)
     vectors = install(model, tokens)
     for batch, count in _batches(rows, mixed, _adapters(rows, materials)):
         first = batch[0]
@@ -217,6 +225,11 @@ def _paint(
                 others = edit_batch([_embedded(model, row.match_prompt) for row in batch], own)
         except FloatingPointError as error:
             raise UserError(f"generate: {error}; try diffusion.dtype: float32 (or bfloat16 on a GPU)") from error
+        except RuntimeError as error:
+            if not type(error).__module__.startswith(COMPILERS):
+                raise
+            told = str(error).strip().splitlines()[0]
+            raise UserError(f"diffusion.compile: no U-Net can be compiled here ({told}): set it to false") from error
         for i, (row, edit) in enumerate(zip(batch, decoded, strict=False)):
             original = materials.source(row.source)
             if others is not None and row.match_sigma is not None:
