@@ -396,7 +396,8 @@ HASHED = f"{ROWS}|other hash in a row|no hash in a row|other class in a row"  # 
 NUMBERED = "NaN in a row|huge number in a row|text in a row"  # where a column of numbers stands
 WORDED = "other word in a row"  # where a column takes certain words alone
 IMAGE = f"{ANY}|bomb|other size|other content"
-PHOTO = f"{ANY.replace('|swapped', '')}|bomb"  # before it is ingested, another photograph is no damage
+# before it is ingested, another photograph is no damage, and a folder one of those that are passed over by name
+PHOTO = f"{ANY.replace('|swapped', '').replace('|folder', '')}|bomb"
 WEIGHTS = f"{ANY}|header|tensor missing|other shape|NaN weights|whole numbers|no metadata"
 
 TARGETS = [
@@ -417,7 +418,7 @@ TARGETS = [
     Target("data/augmented/id/manifest.csv", "quality id", f"{HASHED}|{NUMBERED}"),
     Target("data/quality/id.csv", "select real_id", f"{ROWS}|{NUMBERED}|{WORDED}"),
     Target("data/quality/id.csv", "report", f"{ROWS}|{WORDED}"),
-    Target("data/selected/real.csv", "train real", HASHED),
+    Target("data/selected/real.csv", "train real", HASHED.replace("|swapped", "")),  # any whole table can be trained on
     Target("data/selected/real.csv", "select real_id", ROWS),
     Target("data/selected/real_id.csv", "evaluate", f"{ROWS}|{WORDED}|text in a row"),
     Target("data/strengths/id.json", "generate id", TREE),
@@ -450,7 +451,7 @@ TARGETS = [
     Target("data/augmented/id/gear/0.png", "generate id", IMAGE),
     Target("../photos/gear/05.png", "ingest", PHOTO),
     Target("../mvip/gear/meta.json", "ingest mvip", f"{TREE}"),
-    Target("../mvip/gear/train_data/set0/cam0/0_rgb_mask_gen.png", "ingest mvip", IMAGE),
+    Target("../mvip/gear/train_data/set0/cam0/0_rgb_mask_gen.png", "ingest mvip", IMAGE, ("set0/cam0/0_rgb.png",)),
     Target("models/base/model_index.json", "generate id", TREE, ("models/base", "diffusion.model")),
     Target("models/base/unet/config.json", "generate id", TREE, ("models/base", "diffusion.model")),
     Target("models/base/unet/diffusion_pytorch_model.safetensors", "generate id", WEIGHTS, ("models/base",)),
@@ -579,7 +580,9 @@ class Bench:
         elif code == 0:
             other = {k for k in wanted.keys() | found.keys() if found.get(k) != wanted.get(k)}
             other = {k for k in other if k != name and not k.startswith(f"{name}/")}
-            told = bool(other) and name in text and "Traceback" not in text
+            if target.command.startswith("train"):  # trained anew, it names another MLflow run
+                other = {k for k in other if not k.startswith("models/runs/")}
+            told = bool(other) and any(n in text for n in (name, *target.named)) and "Traceback" not in text
             if other and not told:
                 faults.append(f"exit code 0, other products: {', '.join(sorted(other)[:3])}")
         else:
@@ -595,7 +598,7 @@ class Bench:
             said = " ".join(text[text.index(said) :].split())
         became = "fault" if faults else "told" if told else "harmless" if code == 0 else "refused"
         if told:
-            said = next(line for line in text.splitlines() if name in line)
+            said = next(line for line in text.splitlines() if any(n in line for n in (name, *target.named)))
         said = said.replace(os.fspath(self.case), "…").removeprefix("partsynth: ")[:300]
         said = "; ".join([*faults, said]) if faults else said if code or told else ""
         return Outcome(path=name, kind=kind, command=target.command, became=became, said=said)

@@ -27,6 +27,6 @@ def test_parameters_as_dvc_records_them_are_those_of_the_file(tmp_path: Path) ->
     assert told(tmp_path) == []
     (tmp_path / "params.yaml").write_text(PARAMS.replace("no", "bf16").replace("12:30", "12:31"))
     assert told(tmp_path) == [
-        "train.classes changed since train ran (dvc repro)",
-        "train.precision changed since train ran (dvc repro)",
+        "train.classes is not as dvc.lock has it of train: dvc repro",
+        "train.precision is not as dvc.lock has it of train: dvc repro",
     ]

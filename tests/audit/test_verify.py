@@ -170,7 +170,7 @@ def test_strangers_changed_parameters_code_and_commands_are_named(copied):
         f.message for f in verify(copied).faults if f.path.endswith("stranger.png")
     )
     assert found["data/augmented/old"] == "no stage of dvc.yaml made this set"
-    assert found["params.yaml"] == "sets.id.strength changed since generate@id ran (dvc repro)"
+    assert found["params.yaml"] == "sets.id.strength is not as dvc.lock has it of generate@id: dvc repro"
     assert "the command of tokens changed" in found["dvc.yaml"]
     assert "ran on another version" in found["pipeline.py"]
 

@@ -131,7 +131,7 @@ def judge_and_select(root: Path) -> list[SelectedRecord]:
 
 def test_it_has_keys_rows_and_images_of_its_own(mirrored: Path) -> None:
     assert load_all(mirrored / "params.yaml").sets == {"flip": MirrorSet(upside_down=True, variants=1)}
-    assert read_strengths(mirrored / "data/strengths/flip.json").classes == {}
+    assert read_strengths(mirrored / "data/strengths/flip.json", "flip").classes == {}
     manifest = mirrored / "data/augmented/flip/manifest.csv"
     assert {"method", "upside_down"} < set(manifest.read_text().splitlines()[0].split(","))
     rows = read_augmented(manifest)

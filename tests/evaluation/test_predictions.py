@@ -54,6 +54,14 @@ def test_a_table_of_something_else_is_refused(tmp_path):
         read_predictions(tmp_path / "empty.csv")
 
 
+def test_a_setup_without_test_images_is_named(predictions, tmp_path):
+    table = pd.read_csv(predictions, dtype=str, keep_default_na=False)
+    table.loc[table.index[0], "setup"] = "x" * 100_000
+    table.to_csv(tmp_path / "predictions.csv", index=False)
+    with pytest.raises(UserError, match=r"no prediction of the part test by setup 'x{40}'"):
+        read_predictions(tmp_path / "predictions.csv")
+
+
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory):
     """The photographs' benchmark as committed, and without some of its columns."""

@@ -35,7 +35,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
         ({"reviewer": "  "}, "reviewer: String should have at least 1 character"),
         ({"time": "2026-11-26T09:30:00"}, "has no offset from UTC"),
         ({"time": "yesterday"}, "time: "),
-        ({"path": "../x.png"}, "is not a path below its manifest"),
+        ({"path": "../x.png"}, "is not a path with slashes below its manifest"),
     ],
 )
 def test_what_is_no_decision_is_named_by_line_and_column(tmp_path: Path, changes: dict, fault: str) -> None:

@@ -64,6 +64,8 @@ def test_faults_of_masks():
         decode_mask(encoded(Image.new("L", (5, 5), 1)), good, (64, 64))
     with pytest.raises(BadImage, match="no part"):
         decode_mask(encoded(Image.new("L", (64, 64))), good, (64, 64))
+    with pytest.raises(BadImage, match="is the picture itself"):
+        decode_mask(good, good, (64, 64))
 
 
 @pytest.mark.parametrize("labels", [1, 2, 40, 85])

@@ -97,3 +97,30 @@ def test_a_damaged_description_is_a_fault_and_not_no_state(tmp_path: Path, data:
     (tmp_path / "Pump/meta.json").write_bytes(data)
     (fault,) = read(tmp_path).faults
     assert fault.name == "Pump/meta.json" and "cannot be read as JSON" in fault.reason and fault.fatal
+
+
+@pytest.mark.parametrize("told", [["used"], 3, {"state": {"a": 1}}, {"State": float("nan")}, {"condition": [3]}])
+def test_a_description_that_tells_no_words_is_a_fault(tmp_path: Path, told: object) -> None:
+    part(tmp_path, "Pump/train_data/0/cam/1")
+    (tmp_path / "Pump/meta.json").write_text(json.dumps({"description": told}))
+    (fault,) = read(tmp_path).faults
+    assert fault.name == "Pump/meta.json" and "must map aspects" in fault.reason and fault.fatal
+
+
+@pytest.mark.parametrize(
+    "told", [None, "a pump", {}, {"state": []}, {"state": None}, {"weight": float("nan"), "state": "used"}]
+)
+def test_a_description_may_tell_nothing_of_the_state(tmp_path: Path, told: object) -> None:
+    part(tmp_path, "Pump/train_data/0/cam/1")
+    (tmp_path / "Pump/meta.json").write_text(json.dumps({"description": told}))
+    assert not read(tmp_path).faults
+
+
+@pytest.mark.parametrize("named", [None, [], "", 3, {"a": 1}])
+def test_a_super_class_without_a_name_is_a_fault(tmp_path: Path, named: object) -> None:
+    for name in ("Pump", "Gear", "Shaft"):
+        part(tmp_path, f"{name}/train_data/0/cam/1")
+        (tmp_path / name / "meta.json").write_text(json.dumps({"super_class": ["Part"]}))
+    (tmp_path / "Pump/meta.json").write_text(json.dumps({"super_class": named}))
+    (fault,) = read(tmp_path, super_class="Part").faults
+    assert fault.name == "Pump/meta.json" and "no readable super_class" in fault.reason

@@ -171,7 +171,7 @@ def test_a_given_strength_is_passed_on_without_anything_heavy(project, strength)
         "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=project, check=True)
-    found = read_strengths(project / "data/strengths/auto.json")
+    found = read_strengths(project / "data/strengths/auto.json", "auto")
     assert {name: one.strength for name, one in found.classes.items()} == dict.fromkeys(
         ("gear_t12", "gear_t24"), strength
     )
@@ -223,7 +223,7 @@ def test_a_torn_cache_is_made_anew(project) -> None:
 def test_a_probes_drift_is_the_one_that_quality_measures(project) -> None:
     """At the strength found, the probes are the set's own first variants: the share in the target is quality's."""
     go(project, search=Calibrate(sources=5, rounds=3))
-    found = read_strengths(project / "data/strengths/auto.json")
+    found = read_strengths(project / "data/strengths/auto.json", "auto")
     pictures = tiny_sd.make_set(project, "auto", SETTINGS, AUTO.model_copy(update={"variants": 1}))
     table, page = project / "data/quality/auto.csv", project / "reports/quality/auto"
     quality.run(
@@ -280,7 +280,7 @@ def judged(root: Path, chosen: SdeditSet) -> dict[str, list[VerdictRecord]]:
 def test_a_class_draws_edits_until_quality_accepts_its_quota(project, monkeypatch) -> None:
     """The set holds every attempt; quality, which judges it anew, accepts as many as calibrate counted."""
     go(project, QUOTA, measured=STRICT)
-    found = read_strengths(project / "data/strengths/auto.json")
+    found = read_strengths(project / "data/strengths/auto.json", "auto")
     assert {one.strength for one in found.classes.values()} == {0.6} and set(found.attempts) == set(found.classes)
     monkeypatch.setattr(MEMBER, "paint", lambda *_: pytest.fail("painted again what calibrate had painted"))
     verdicts = judged(project, QUOTA)
@@ -297,11 +297,11 @@ def test_a_class_draws_edits_until_quality_accepts_its_quota(project, monkeypatc
 def test_a_quota_beyond_reach_ends_at_its_limit(project, capsys) -> None:
     none = Quality(accept_percentile=0.0)
     go(project, QUOTA, measured=none)
-    for told in read_strengths(project / "data/strengths/auto.json").attempts.values():
+    for told in read_strengths(project / "data/strengths/auto.json", "auto").attempts.values():
         assert (told.attempts, told.accepted) == (14, 0)
     assert capsys.readouterr().out.count("0 of 14 attempts accepted; warning: short of its quota of 5") == 2
     go(project, QUOTA.model_copy(update={"variants": 3}), measured=Quality(accept_percentile=1.0, on_flagged="warn"))
-    for told in read_strengths(project / "data/strengths/auto.json").attempts.values():
+    for told in read_strengths(project / "data/strengths/auto.json", "auto").attempts.values():
         assert told.attempts == told.accepted == 15  # variants are drawn in any case
 
 

@@ -225,3 +225,11 @@ def test_contradicting_decisions_stop_the_stage(go, tmp_path):
     rows = [decision(EDITS[0], "accept", reviewer="ann"), decision(EDITS[0], "drop", reviewer="ben")]
     with pytest.raises(UserError, match="ann says accept, ben says drop"):
         reviewing(tmp_path, rows, [verdict(e, 0.1) for e in EDITS])
+
+
+def test_a_folder_in_place_of_a_table_is_a_fault(go, tmp_path):
+    go(ALL)
+    real = tmp_path / "real.csv"
+    (tmp_path / "before.csv").mkdir()
+    with pytest.raises(IsADirectoryError):
+        run(ALL, "real", tmp_path / "before.csv", real, tmp_path, tmp_path / "s.csv", real)

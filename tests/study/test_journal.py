@@ -49,3 +49,18 @@ def test_other_damage_is_named(journal: Path, tmp_path: Path) -> None:
     journal.write_bytes(first + b"\x00\x00\n" + b"".join(rest))
     with pytest.raises(UserError, match=r"line 2 of .* is no record of a study"):
         trials(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"[[[[", b"{}", b"[1, 2]", b"<html>"])
+def test_what_is_no_journal_is_not_emptied(journal: Path, data: bytes) -> None:
+    """A last line without its end is a cut-off record only where it begins as one."""
+    journal.write_bytes(data)
+    with pytest.raises(UserError, match=r"line 1 of .* is no record of a study"):
+        mend(journal)
+    assert journal.read_bytes() == data
+
+
+def test_zeros_that_a_power_cut_left_are_taken_out(journal: Path, tmp_path: Path) -> None:
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + bytes(100))
+    assert trials(tmp_path) == 1 and journal.read_bytes() == whole

@@ -41,6 +41,7 @@ def test_load_gives_back_what_was_saved(tmp_path: Path) -> None:
     saved = save(tmp_path)
     loaded, config = classifier.load(tmp_path)
     features, logits = encoders.embed(loaded, images(5))
+    assert config.pop("sha256").keys() == {"encoder.safetensors", "classifier.safetensors"} and config.pop("seal")
     assert config == {
         "architecture": {"width": 8, "blocks": [1, 1], "embedding": 16},
         "classes": ["a", "b", "c"],
@@ -66,6 +67,7 @@ def test_names_in_the_files_are_those_of_models_stored_before_the_choice_of_back
 def test_a_model_of_a_backbone_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
+    config.pop("seal")
     config["architecture"]["backbone"] = "resnet_from_elsewhere"
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"no backbone 'resnet_from_elsewhere'; there are narrow_resnet"):
@@ -99,3 +101,38 @@ def test_a_size_that_the_backbone_does_not_take_is_refused() -> None:
         assert classifier.architecture(fixed) == {"backbone": "fixed", "width": 8, "embedding": 16}
     finally:
         BACKBONES.unregister("fixed")
+
+
+@pytest.mark.parametrize("name", ["encoder.safetensors", "classifier.safetensors", "history.csv"])
+def test_a_file_that_was_changed_after_training_is_named(tmp_path: Path, name: str) -> None:
+    config = {"architecture": classifier.architecture(PARAMS), "classes": ["a", "b", "c"]}
+    classifier.save(model(), config, "f" * 64, tmp_path, {"history.csv": b"step\n1\n"})
+    classifier.load(tmp_path)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(UserError, match=rf"{name} is not as its training wrote it"):
+        classifier.load(tmp_path)
+
+
+def test_a_config_that_was_changed_after_training_is_named(tmp_path: Path) -> None:
+    save(tmp_path)
+    path = tmp_path / "config.json"
+    whole = json.loads(path.read_text())
+    for changes in ({"classes": ["a", "c", "b"]}, {"size": 10**40}, {"added": None}, {"seal": "0"}):
+        path.write_text(json.dumps(whole | changes))
+        with pytest.raises(UserError, match=r"config\.json is not as its training wrote it"):
+            classifier.load(tmp_path)
+    path.write_text(json.dumps({key: value for key, value in whole.items() if key not in ("seal", "sha256")}))
+    classifier.load(tmp_path)  # of before there was a seal
+
+
+def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save(tmp_path)
+    whole = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({key: whole[key] for key in whole if key != "seal"}))
+    weights = {name: tensor.int() for name, tensor in load_file(tmp_path / "encoder.safetensors").items()}
+    save_file(weights, tmp_path / "encoder.safetensors")
+    with pytest.raises(UserError, match=r"encoder\.safetensors does not fit config\.json beside it .*int32"):
+        classifier.load(tmp_path)

@@ -36,7 +36,7 @@ def check_stages(
                 values[file] = _read_yaml(space.root / file)
             for key, value in params.items():
                 for changed in _changed(key, value, _lookup(values[file], key)):
-                    yield Fault(file, f"{changed} changed since {name} ran (dvc repro)")
+                    yield Fault(file, f"{changed} is not as {LOCK} has it of {name}: dvc repro")
         for dep in stage.get("deps", []):
             now = _digest_now(space, dep["path"], listings)
             if now is None and dep["path"] not in not_here:

@@ -80,6 +80,8 @@ def install(model: StableDiffusion, tokens: Mapping[str, Token]) -> dict[str, Te
     vectors = {}
     for _, token in sorted(tokens.items()):
         tensors = read_tensors(token.path)
+        if whole := sorted(name for name, value in tensors.items() if not value.is_floating_point()):
+            raise UserError(f"{token.path} holds whole numbers in {whole[0]}: dvc checkout restores it")
         try:
             if token.adapter is not None:
                 if not lora.has(model.unet, token.adapter):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -87,6 +89,8 @@ def fault_for_people(error: BaseException) -> str | None:
         )
     if isinstance(error, OSError) and error.filename is not None:
         return _of_file(error)
+    if isinstance(error, RuntimeError) and (loop := re.match(r"Symlink loop from '(.+)'", str(error))):  # of pathlib
+        return _of_file(OSError(errno.ELOOP, "", loop.group(1)))
     return None
 
 
@@ -95,6 +99,8 @@ def _of_file(error: OSError) -> str | None:
     name = error.filename if isinstance(error.filename, str) else str(error.filename)
     if isinstance(error, PermissionError):
         return f"no permission to read or write {name}: give it back (chmod, chown), and run again"
+    if error.errno == errno.ENOENT and os.path.islink(name):
+        return f"{name} is a link to nothing: dvc checkout restores it, or take it away"
     helps = {
         errno.EROFS: "lies on a disk that is mounted read-only: mount it for writing, or work elsewhere",
         errno.EFBIG: "would be larger than a file may be here (ulimit -f)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from partsynth.core.evaluation.metrics import roc
+from partsynth.errors import UserError
 from partsynth.evaluation.runs import ModelRun
 from partsynth.store.files import csv_text
 from partsynth.store.reading import read_table
@@ -101,8 +103,11 @@ def read_histories(runs: Iterable[ModelRun]) -> str:
 
     found = []
     for run in runs:
-        if (run.folder / "history.csv").exists():
-            history = read_table(run.folder / "history.csv", ("step",))
+        path = run.folder / "history.csv"
+        if os.path.lexists(path):
+            history = read_table(path, ("step",))
+            if not (history.step.is_monotonic_increasing and history.step.is_unique):
+                raise UserError(f"{path} tells of a step twice, or not in order: dvc checkout restores it")
             history.insert(0, "setup", run.setup)
             history.insert(1, "seed", run.seed)
             found.append(history)

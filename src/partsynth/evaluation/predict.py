@@ -111,7 +111,7 @@ def _of_run(
         model.encoder.memory = None  # what is remembered has no gradient
         test, logits = images[model.size]["test"], seen["test"].logits
         seen_by = looks(run, model, classes, parts["test"], test, logits, params.saliency, root)
-    about = {key: value for key, value in config.items() if key != "classes"}
+    about = {key: value for key, value in config.items() if key not in ("classes", "sha256", "seal")}
     digests = {p.name: sha256_file(p) for p in sorted(run.folder.glob("*.safetensors"))}
     return OfRun(
         run=EvaluatedRun(setup=run.setup, seed=run.seed, config=about, sha256=digests),

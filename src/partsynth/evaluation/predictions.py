@@ -78,6 +78,13 @@ def read_predictions(source: Path | io.StringIO) -> pd.DataFrame:
     for name in ("seed", *(["shots"] if "shots" in table else [])):
         if not pd.api.types.is_integer_dtype(table[name]):
             raise UserError(f"{source} has other than whole numbers in column {name}: dvc repro evaluate")
+    of_model = [name for name in ("setup", "shots", "seed") if name in table]
+    every, tested = (
+        {*rows[of_model].itertuples(index=False, name=None)} for rows in (table, table[table.part == "test"])
+    )
+    if lacking := sorted(every - tested):
+        setup = lacking[0][0][:40]
+        raise UserError(f"{source} has no prediction of the part test by setup {setup!r}: dvc repro evaluate")
     return table
 
 

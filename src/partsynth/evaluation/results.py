@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from partsynth.errors import UserError
 from partsynth.store.files import read_json
+from partsynth.store.seal import FILES, SEAL, refuse_changed
 
 Effect = Literal["helps", "hurts", "no evidence", "too few to tell", "one seed"]  # the last in older files
 
@@ -265,7 +266,11 @@ def read_summary(path: Path) -> Summary:
     UserError
         where it is missing, not JSON, or not a summary of this version.
     """
-    return _read(path, Summary, "dvc repro evaluate")
+    values = read_json(path)
+    if isinstance(values, dict):
+        refuse_changed(path, values, "stage evaluate")
+        values = {key: value for key, value in values.items() if key not in (SEAL, FILES)}
+    return _model(path, values, Summary, "dvc repro evaluate")
 
 
 def read_benchmark(path: Path) -> BenchmarkSummary:
@@ -276,15 +281,15 @@ def read_benchmark(path: Path) -> BenchmarkSummary:
     UserError
         where it is missing, not JSON, or not of this version.
     """
-    return _read(path, BenchmarkSummary, "partsynth benchmark writes it anew")
+    return _model(path, read_json(path), BenchmarkSummary, "partsynth benchmark writes it anew")
 
 
 R = TypeVar("R", bound=Result)
 
 
-def _read(path: Path, kind: type[R], remedy: str) -> R:
+def _model(path: Path, values: Any, kind: type[R], remedy: str) -> R:
     try:
-        return kind.model_validate(read_json(path))
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,10 @@ from partsynth.evaluation.results import Data, PartSize
 from partsynth.records.augmented import read_augmented
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import ImageRecord, RealRecord, SelectedRecord
-from partsynth.store.hashing import sha256_file
+from partsynth.records.training import used
+from partsynth.store.hashing import fingerprint, sha256_file
+from partsynth.store.layout import SELECTED
+from partsynth.store.reading import read_object
 from partsynth.store.tensors import safetensors_metadata
 
 if TYPE_CHECKING:
@@ -86,7 +90,7 @@ def read_parts(real: Path, ood: Path, augmented: Path) -> dict[str, Sequence[Ima
     parts: dict[str, list[ImageRecord]] = {}
     for row in read_manifest(real / "manifest.csv", RealRecord):
         parts.setdefault(row.split, []).append(row)
-    if (ood / "manifest.csv").exists():
+    if os.path.lexists(ood / "manifest.csv"):
         for row in read_manifest(ood / "manifest.csv", RealRecord):
             parts.setdefault(f"{row.role.removesuffix('_ood')}_{row.split}", []).append(row)
     for folder in set_folders(augmented):
@@ -100,7 +104,23 @@ def read_parts(real: Path, ood: Path, augmented: Path) -> dict[str, Sequence[Ima
 def read_selected(folder: Path, setups: Sequence[str]) -> dict[str, list[SelectedRecord]]:
     """Setup -> its training table, of those that have one."""
     paths = {setup: folder / f"{setup}.csv" for setup in setups}
-    return {setup: read_manifest(path, SelectedRecord) for setup, path in paths.items() if path.exists()}
+    return {setup: read_manifest(path, SelectedRecord) for setup, path in paths.items() if os.path.lexists(path)}
+
+
+def refuse_other_tables(runs: Sequence[ModelRun], selected: Mapping[str, Sequence[SelectedRecord]]) -> None:
+    """Refuse training tables that are not what their models were trained on, as the models say; older ones do not.
+
+    Raises
+    ------
+    UserError
+        naming the first such table.
+    """
+    for setup, seed, folder in runs:
+        told = read_object(folder / WHOLE[0]).get("trained_on")
+        if told is not None and setup in selected and told != fingerprint(used(selected[setup])):
+            raise UserError(
+                f"{SELECTED}/{setup}.csv is not what {folder} was trained on: dvc repro train@{setup}-{seed}"
+            )
 
 
 def set_folders(augmented: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from partsynth.errors import UserError
 from partsynth.lineage.digests import md5_bytes
+from partsynth.lineage.dvc_files import dvc_files
 from partsynth.lineage.remotes import remote_faults
 from partsynth.store.addresses import masked
 from partsynth.store.files import inside, write_bytes_atomic
@@ -90,14 +91,10 @@ class Objects:
         Raises
         ------
         UserError
-            where dvc.yaml cannot be resolved.
+            where dvc.yaml, or another file of DVC's, cannot be resolved.
         """
-        from dvc.exceptions import DvcException
-
-        try:
+        with dvc_files(self.root):
             stages = [stage for stage in self._repo.index.stages if getattr(stage, "name", None)]
-        except DvcException as error:
-            raise UserError(f"dvc.yaml cannot be resolved: {error}") from None
         return {
             stage.name: PipelineStage(
                 stage.cmd, stage.frozen, tuple(out.def_path for out in stage.outs if not out.use_cache)

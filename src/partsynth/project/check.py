@@ -9,6 +9,7 @@ from pathlib import Path
 from partsynth.config.load import load_all, read_yaml
 from partsynth.config.params import Params
 from partsynth.errors import UserError, did_you_mean, listed
+from partsynth.lineage.dvc_files import dvc_files
 from partsynth.lineage.graph import read_lock
 from partsynth.project.card import check_card
 from partsynth.project.code import changed_stages
@@ -70,7 +71,7 @@ def _damaged(root: Path, params: Path) -> list[str]:
 def _read_graph(path: Path) -> None:
     if not path.exists():  # told of by others
         return
-    stages = read_yaml(path).get("stages", {})
+    stages = read_yaml(path).get("stages")
     if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
         raise UserError(f"{path}: stages must be a mapping of names to stages: git checkout {path.name}")
 
@@ -122,13 +123,12 @@ def _check_graph(root: Path, found: Findings) -> None:
     import logging
 
     from dvc.dependency.param import ParamsDependency
-    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
     missing, unnamed = defaultdict(list), defaultdict(list)
     try:
-        with Repo(os.fspath(root)) as repo:
+        with dvc_files(root), Repo(os.fspath(root)) as repo:
             stages = repo.index.stages
             repo.check_graph(stages=stages)
             written = [out.fs_path for stage in stages for out in stage.outs]
@@ -140,8 +140,8 @@ def _check_graph(root: Path, found: Findings) -> None:
                             unnamed[f"{dep.def_path} has no {key}"].append(name)
                     elif dep.fs_path and not os.path.exists(dep.fs_path) and not _covered(dep.fs_path, written):
                         missing[dep.def_path].append(name)
-    except DvcException as error:
-        found.faults.append(f"dvc.yaml: {error}" + (f" ({error.__cause__})" if error.__cause__ else ""))
+    except UserError as error:
+        found.faults.append(str(error))
         return
     for fault, names in sorted(unnamed.items()):
         found.faults.append(f"{fault}; DVC wants it there, if only empty: {{}} ({listed(names, SHOWN, ', ')})")

@@ -19,8 +19,8 @@ VerdictName = Literal["accept", "warn", "drop"]
 
 def _below(value: str) -> str:
     pure = PurePosixPath(value)
-    if pure.is_absolute() or ".." in pure.parts or not value:
-        raise ValueError(f"{value!r} is not a path below its manifest")
+    if pure.is_absolute() or ".." in pure.parts or not value or "\\" in value:
+        raise ValueError(f"{value!r} is not a path with slashes below its manifest")
     return value
 
 
@@ -62,8 +62,6 @@ class Record(BaseModel):
 
         Below ``BY_CLASS`` an image's folder has its class's name: a class that was changed in a row shows in no hash.
         """
-        if "\\" in self.path:
-            return f"{self.path!r} is not a path with slashes below the project"
         folder = PurePosixPath(as_file(self.path)).parent
         if not self.path.startswith(BY_CLASS) or folder.as_posix().endswith(f"/{PurePosixPath(self.class_name)}"):
             return ""

@@ -62,9 +62,12 @@ class Strengths(BaseModel):
     )  # by class, of a set with a quota
 
 
-def read_strengths(path: Path) -> Strengths:
-    """What calibrate wrote. Raises UserError where the file is missing or holds something else."""
-    return _strengths(read_json(path), str(path))
+def read_strengths(path: Path, set_name: str) -> Strengths:
+    """What calibrate wrote of a set. Raises UserError where the file is missing, of another set, or something else."""
+    found = _strengths(read_json(path), str(path))
+    if found.set_name != set_name:
+        raise UserError(f"{path} is of the set {found.set_name}, not of {set_name}: dvc repro calibrate@{set_name}")
+    return found
 
 
 def parse_strengths(data: bytes, name: str) -> Strengths:

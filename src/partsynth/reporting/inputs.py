@@ -17,6 +17,7 @@ from partsynth.records.manifest import read_manifest
 from partsynth.records.review import ReviewRecord, read_review
 from partsynth.records.rows import AugmentedRecord, RealRecord, VerdictRecord
 from partsynth.store import reading
+from partsynth.store.seal import refuse_changed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,12 +88,25 @@ def read_contents(inputs: Inputs) -> Contents:
         real=read_manifest(inputs.real / "manifest.csv", RealRecord),
         ood=read_manifest(ood, RealRecord) if ood.exists() else [],
         sets={name: sets[name] for name in [*(n for n in FIRST if n in sets), *(n for n in sets if n not in FIRST)]},
-        verdicts={p.stem: {v.path: v for v in read_manifest(p, VerdictRecord)} for p in tables},
+        verdicts={p.stem: _verdicts(p) for p in tables},
         adaptation=read_adaptation(inputs.adapted / "manifest.json") if inputs.adapted else None,
-        studies=[reading.read_object(path) for path in sorted(inputs.studies.glob("*.json"))],
+        studies=[_study(path) for path in sorted(inputs.studies.glob("*.json"))],
         reviews=_reviews(inputs.review),
         card=read_card(inputs.card) if inputs.card else None,
     )
+
+
+def _verdicts(path: Path) -> dict[str, VerdictRecord]:
+    rows = read_manifest(path, VerdictRecord)
+    if other := next((row.set_name for row in rows if row.set_name != path.stem), None):
+        raise UserError(f"{path} holds verdicts on the set {other}: dvc checkout, or dvc repro quality@{path.stem}")
+    return {row.path: row for row in rows}
+
+
+def _study(path: Path) -> dict[str, Any]:
+    found = reading.read_object(path)
+    refuse_changed(path, found, "`partsynth study show`")
+    return found
 
 
 def _reviews(folder: Path | None) -> dict[str, list[ReviewRecord]]:

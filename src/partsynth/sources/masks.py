@@ -27,9 +27,11 @@ def decode_mask(data: bytes, photo: bytes, size: tuple[int, int]) -> np.ndarray:
     Raises
     ------
     BadImage
-        where it is damaged, empty or nearly so, inverted, of another size than its image, or where nothing tells
-        whether it turns with its image.
+        where it is its own image, damaged, empty or nearly so, inverted, of another size than its image, or where
+        nothing tells whether it turns with its image.
     """
+    if data == photo:
+        raise BadImage("is the picture itself")
     mask = _upright(data, photo, size)
     if mask.size != size:
         raise BadImage(f"{mask.width} x {mask.height} pixels, its picture {size[0]} x {size[1]}")

@@ -101,7 +101,11 @@ def _state(path: Path, class_folder: str, found: Found) -> str:
         reason = "cannot be read as JSON: mend it, or take it away (it tells super_class and states)"
         found.faults.append(Fault(f"{class_folder}/meta.json", reason, True))
         return ""
-    if not isinstance(description, dict):
+    if description is None or isinstance(description, str):
+        return ""
+    if not _is_readable(description):
+        reason = "description must map aspects (state, ...) to words: mend it, or take it away (it tells states)"
+        found.faults.append(Fault(f"{class_folder}/meta.json", reason, True))
         return ""
     chosen = [
         word
@@ -110,6 +114,15 @@ def _state(path: Path, class_folder: str, found: Found) -> str:
         if aspect.casefold() in STATE_ASPECTS or word.casefold() in STATE_WORDS
     ]
     return " ".join(dict.fromkeys(chosen))
+
+
+def _is_readable(description: Any) -> bool:
+    """Whether it is a mapping, and what tells a state in it words."""
+    return isinstance(description, dict) and all(
+        told in (None, "", []) or _texts(told)
+        for aspect, told in description.items()
+        if aspect.casefold() in STATE_ASPECTS
+    )
 
 
 def _texts(value: Any) -> list[str]:
@@ -124,6 +137,8 @@ def _of_super_class(folder: Path, super_class: str, found: Found) -> dict[str, s
         path = folder / class_folder / "meta.json"
         try:
             names = _texts(json.loads(path.read_text(encoding="utf-8"))["super_class"])
+            if not names:
+                raise ValueError("no name")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             why = "is missing" if isinstance(error, FileNotFoundError) else "has no readable super_class"
             found.faults.append(Fault(f"{class_folder}/meta.json", f"{why} (ingest.super_class needs it)", True))

@@ -9,6 +9,7 @@ for every setup alike, whatever else a setup trained on: the setups differ in th
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +20,23 @@ from partsynth.evaluation.plot_data import plot_tables, read_histories
 from partsynth.evaluation.predict import predict
 from partsynth.evaluation.predictions import read_predictions, to_csv
 from partsynth.evaluation.results import Summary
-from partsynth.evaluation.runs import ModelRun, describe, model_runs, read_parts, read_selected, set_folders
+from partsynth.evaluation.runs import (
+    ModelRun,
+    describe,
+    model_runs,
+    read_parts,
+    read_selected,
+    refuse_other_tables,
+    set_folders,
+)
 from partsynth.evaluation.summary import summarise
 from partsynth.evaluation.verdict import changes
 from partsynth.store import workers
 from partsynth.store.files import write_json, write_text_atomic
-from partsynth.store.hashing import sha256_bytes
+from partsynth.store.hashing import sha256_bytes, sha256_file
 from partsynth.store.layout import Layout
 from partsynth.store.reading import lacking, read_object
+from partsynth.store.seal import sealed
 
 SUMMARY, PREDICTIONS = "summary.json", "predictions.csv"
 
@@ -61,6 +71,7 @@ def run(inputs: Inputs) -> Summary | None:
     params, setups = inputs.params, inputs.matrix.setups
     runs = model_runs(inputs.models, inputs.matrix)
     selected = read_selected(inputs.selected, setups)
+    refuse_other_tables(runs, selected)
     parts = read_parts(inputs.real, inputs.ood, inputs.augmented)
     print(f"evaluate: {len(runs)} models on {sum(map(len, parts.values()))} images")
 
@@ -87,7 +98,9 @@ def run(inputs: Inputs) -> Summary | None:
     for name, content in tables_of_plots.items():
         write_text_atomic(inputs.plots / name, content)
     write_text_atomic(inputs.out / PREDICTIONS, text)
-    write_json(inputs.out / SUMMARY, summary.dump())
+    files = [inputs.out / PREDICTIONS, *(inputs.plots / name for name in tables_of_plots)]
+    digests = {os.path.relpath(path, inputs.out): sha256_file(path) for path in files}
+    write_json(inputs.out / SUMMARY, sealed(summary.dump(), digests))
     log_figures(runs, summary, inputs.root)
     return summary
 

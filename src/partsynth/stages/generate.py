@@ -110,7 +110,7 @@ def _rows(inputs: Inputs, order: Order, materials: Materials, method: Method) ->
     """Of a set with a quota the attempts that calibrate found it takes, else each source's variants."""
     if inputs.augmentation.quota is None:
         return method.plan(order, materials)
-    found = {name: one.attempts for name, one in read_strengths(inputs.strengths).attempts.items()}
+    found = {name: one.attempts for name, one in read_strengths(inputs.strengths, inputs.set_name).attempts.items()}
     if lacking := sorted({row.class_name for row in order.sources} - set(found)):
         again = f"dvc repro calibrate@{inputs.set_name}"
         raise UserError(f"{inputs.strengths} has no attempts for the quota of {', '.join(lacking)}: {again}")
@@ -155,7 +155,7 @@ def _strengths(inputs: Inputs, classes: Sequence[str]) -> Mapping[str, Strength]
         return {}
     if inputs.augmentation.strength != "auto":
         return dict.fromkeys(classes, inputs.augmentation.strength)
-    found = {name: one.strength for name, one in read_strengths(inputs.strengths).classes.items()}
+    found = {name: one.strength for name, one in read_strengths(inputs.strengths, inputs.set_name).classes.items()}
     if lacking := [name for name in classes if name not in found]:
         again = f"dvc repro calibrate@{inputs.set_name}"
         raise UserError(f"{inputs.strengths} has no strength for {', '.join(lacking)}: {again}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from partsynth.selection.table import chosen, read_verdicts, selected
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """For ``onto``, ``verdicts`` and ``review``, None or a folder stands for none."""
+    """For ``onto``, ``verdicts`` and ``review``, None or a folder (of a name without .csv) stands for none."""
 
     params: SelectSetup
     setup: str
@@ -51,13 +52,14 @@ def run(inputs: Inputs) -> None:
     onto, verdicts = _table(inputs.onto), _table(inputs.verdicts)
     before = [] if onto is None else read_manifest(onto, SelectedRecord)
     rows: Sequence[RealRecord | AugmentedRecord]
-    if inputs.manifest.resolve() == inputs.real.resolve():
+    if os.path.realpath(inputs.manifest) == os.path.realpath(inputs.real):
         rows = [row for row in real_rows if row.split == "train"]
     else:
         rows = read_augmented(inputs.manifest)
     images = [selected(row, params.role) for row in rows]
     if faults := leaks([*before, *images], real_rows):
-        raise UserError(f"{inputs.out} is not written, {len(faults)} fault(s):\n  {listed(faults)}")
+        tables = " and ".join(str(path) for path in (onto, inputs.manifest) if path is not None)
+        raise UserError(f"{inputs.out} is not written, {len(faults)} fault(s) in {tables}:\n  {listed(faults)}")
     judged = None if verdicts is None else read_verdicts(images, verdicts)
     sources = {row.path for row in before if row.origin == "real"}
     review = _table(inputs.review)
@@ -71,7 +73,7 @@ def run(inputs: Inputs) -> None:
 
 
 def _table(path: Path | None) -> Path | None:
-    return None if path is None or path.is_dir() else path
+    return None if path is None or (path.is_dir() and path.suffix != ".csv") else path
 
 
 def _tell(inputs: Inputs, count: int, taken: Sequence[SelectedRecord], table: Sequence[SelectedRecord]) -> None:

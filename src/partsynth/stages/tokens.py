@@ -66,6 +66,9 @@ def run(inputs: Inputs) -> None:
     files = {name: out / f"{name}.safetensors" for name in classes}
     stale = [name for name, file in files.items() if not _is_current(file, marks[name], recorded.get(name))]
     print(f"tokens: {len(classes)} classes, {len(classes) - len(stale)} of them kept")
+    others = [name for name in stale if (safetensors_metadata(files[name]) or {}).get("base_sha256", base) != base]
+    if others and here.first:
+        print(f"tokens: {len(others)} learned anew: {model.location} is not the base model they were learned with")
     here.barrier()  # all have seen which are stale, before one of them is learned
     (out / "manifest.json").unlink(missing_ok=True)
     dealt = here.dealt(list(classes))  # by all classes: a killed process finds its own again

@@ -17,7 +17,8 @@ from partsynth.errors import UserError, listed
 from partsynth.lineage.code import code_hash
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord, SelectedRecord
-from partsynth.store.files import prune, write_bytes_atomic, write_json, write_text_atomic
+from partsynth.records.training import used
+from partsynth.store.files import prune, write_json
 from partsynth.store.hashing import fingerprint
 from partsynth.store.layout import AUGMENTED, MANIFEST, TOKENS, Layout
 from partsynth.store.reading import read_object
@@ -79,7 +80,10 @@ def run(inputs: Inputs) -> dict[str, float]:
         print(f"train {title}: {out} is current")
         return metrics
     accelerator = make_accelerator(params)
-    images = load_images(rows, val, params.size, inputs.root)
+    try:
+        images = load_images(rows, val, params.size, inputs.root)
+    except UserError as error:
+        raise UserError(f"{inputs.selected}: {error}") from None
     work = Layout(inputs.root).work / "train" / f"{inputs.setup}-{inputs.seed}"
     checkpoint = Checkpoint(SavedState(work / f"{mark[:16]}.safetensors", mark))
     if not accelerator.is_main_process:
@@ -125,7 +129,7 @@ def run(inputs: Inputs) -> dict[str, float]:
             root=inputs.root,
         )
         metrics = {k: v for k, v in fitted.metrics.items() if not math.isnan(v)}
-        _write(fitted, metrics, images.classes, mark, weights, inputs)
+        _write(fitted, metrics, images.classes, rows, mark, weights, inputs)
         seconds = time.perf_counter() - started
         tracked.log_metrics({f"final_{k}": v for k, v in metrics.items()} | {"seconds": seconds}, params.steps)
         if fitted.collapsed:
@@ -156,7 +160,7 @@ def fingerprint_of(
             "params": params.model_dump(mode="json"),
             "setup": setup,
             "seed": seed,
-            "rows": [[r.path, r.sha256, r.class_name, r.role, r.origin, r.source] for r in rows],
+            "rows": used(rows),
             "val": [[r.path, r.sha256, r.class_name] for r in val],
             "code": code_hash("train"),
             **({"weights": weights.sha256} if weights else {}),
@@ -207,6 +211,7 @@ def _finished(out: Path, record: Path, mark: str) -> dict[str, float] | None:
         return None
     try:
         config, named = read_object(out / classifier.CONFIG), read_object(record)
+        classifier.refuse_changed(out, config)
         whole = config["fingerprint"] == mark and named["fingerprint"] == mark and isinstance(named["run_id"], str)
         return config["metrics"] if whole and safetensors_metadata(out / classifier.PROBE) is not None else None
     except (UserError, OSError):
@@ -214,19 +219,25 @@ def _finished(out: Path, record: Path, mark: str) -> dict[str, float] | None:
 
 
 def _write(
-    fitted: Fitted, metrics: dict[str, float], classes: list[str], mark: str, weights: Weights | None, inputs: Inputs
+    fitted: Fitted,
+    metrics: dict[str, float],
+    classes: list[str],
+    rows: Sequence[SelectedRecord],
+    mark: str,
+    weights: Weights | None,
+    inputs: Inputs,
 ) -> None:
-    out = inputs.out
     config = {
         "architecture": classifier.architecture(inputs.params, fitted.model.encoder),
         "classes": classes,
         "setup": inputs.setup,
         "seed": inputs.seed,
         "train": inputs.params.model_dump(mode="json"),
+        "trained_on": fingerprint(used(rows)),
         "metrics": metrics,
         "collapse": fitted.collapsed,
         **({"weights": weights.facts} if weights else {}),
     }
-    classifier.save(fitted.model, config, mark, out)
-    write_text_atomic(out / HISTORY, history_csv(fitted.history))
-    write_bytes_atomic(out / CURVES, curves_png(fitted.history, f"{inputs.setup}, seed {inputs.seed}"))
+    curves = curves_png(fitted.history, f"{inputs.setup}, seed {inputs.seed}")
+    beside = {HISTORY: history_csv(fitted.history).encode(), CURVES: curves}
+    classifier.save(fitted.model, config, mark, inputs.out, beside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,11 +56,14 @@ def read_text(path: Path, what: str = "text", missing: str = RUN_STAGE) -> str:
         where it is not there, or no text in UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {missing}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no {what} in UTF-8 (byte {error.start})") from None
+    if "\0" in text:
+        raise UserError(f"{path} is no {what}: it holds NUL bytes, as a disk without power leaves them")
+    return text
 
 
 def read_json(path: Path, missing: str = RUN_STAGE) -> Any:
@@ -176,11 +180,21 @@ def read_table(path: Path, columns: Sequence[str] = (), **options: Any) -> pd.Da
         raise UserError(f"{path} is missing: {RUN_STAGE}") from None
     except ValueError as error:  # pandas' own, and an encoding
         raise UserError(f"{path} is no table (CSV): {' '.join(str(error).split())}; {RUN_STAGE}") from None
+    _same_fields(path)
     if absent := [column for column in columns if column not in table]:
         raise UserError(f"{path} has no columns {', '.join(absent)}: {RUN_STAGE}")
     if bad := [column for column in columns if len(table) and not pd.api.types.is_numeric_dtype(table[column])]:
         raise UserError(f"{path} has a text where a number belongs, in column {bad[0]}: {RUN_STAGE}")
     return table
+
+
+def _same_fields(path: Path) -> None:
+    """Refuse a table of rows that lack fields: pandas makes them empty ones."""
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        count = len(next(reader, []))
+        if any(len(row) != count for row in reader if row):
+            raise UserError(f"{path}, line {reader.line_num}: another number of fields than the header; {RUN_STAGE}")
 
 
 def read_tensors(path: Path, finite: bool = True) -> dict[str, Tensor]:

@@ -44,7 +44,7 @@ def _mended(path: Path, data: bytes) -> tuple[bytes, int]:
     """The whole records, and how many were cut off."""
     kept, torn = [], 0
     for number, line in enumerate(data.splitlines(keepends=True), 1):
-        if not line.endswith(b"\n"):  # the last
+        if not line.endswith(b"\n") and _is_begun(line):  # the last
             torn += 1
         elif _is_record(line):
             kept.append(line)
@@ -59,8 +59,13 @@ def _mended(path: Path, data: bytes) -> tuple[bytes, int]:
     return b"".join(kept), torn
 
 
+def _is_begun(line: bytes) -> bool:
+    """Whether it may be what a killed worker, or a machine that lost its power, left of a record."""
+    return line.startswith(START) or START.startswith(line) or not line.strip(b"\0")
+
+
 def _is_record(line: bytes) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
+        return "op_code" in json.loads(line)
+    except (ValueError, RecursionError, TypeError):
         return False

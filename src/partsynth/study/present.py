@@ -12,6 +12,7 @@ from partsynth.config.params import Params
 from partsynth.records.study import StudyResults, TrialResult
 from partsynth.store.files import write_json
 from partsynth.store.layout import STUDIES
+from partsynth.store.seal import sealed
 from partsynth.study.results import results
 
 AGAIN = ("again: accuracy", "again: AUROC")  # of trials that were trained again on new seeds
@@ -21,7 +22,7 @@ def show(params: Params, root: Path) -> Path:
     """Print table, importance, Pareto front and history, and write them to ``reports/studies/<name>.json``."""
     found = results(params, root)
     out = Path(STUDIES, f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', params.study.name)}.json")
-    write_json(root / out, found.plain())
+    write_json(root / out, sealed(found.plain(), {}))
     print_results(found)
     print(f"wrote {out}; `dvc repro report` puts it into reports/index.html")
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from partsynth.core.contrastive import encoder as encoders
 from partsynth.core.contrastive.encoder import Classifier, Encoder
 from partsynth.errors import UserError
 from partsynth.seams import BACKBONES
+from partsynth.store import seal
 from partsynth.store.files import write_bytes_atomic, write_json
+from partsynth.store.hashing import sha256_bytes
 from partsynth.store.reading import lacking, read_object, read_tensors
 
 ENCODER, PROBE, CONFIG = "encoder.safetensors", "classifier.safetensors", "config.json"
@@ -65,17 +68,30 @@ def stored_weights(params: Train) -> Weights | None:
         raise UserError(f"train.backbone {params.backbone}: {error}") from None
 
 
-def save(model: Classifier, config: dict[str, Any], fingerprint: str, folder: Path) -> None:
-    """Write the three files; the weights carry the fingerprint inside."""
+def save(
+    model: Classifier, config: dict[str, Any], fingerprint: str, folder: Path, beside: Mapping[str, bytes] | None = None
+) -> None:
+    """Write the three files and those ``beside`` them; the weights carry the fingerprint inside.
+
+    config.json, the last, is sealed with the hashes of the others (``store.seal``).
+    """
     from safetensors.torch import save as serialise
 
-    def write(name: str, module: nn.Module) -> None:
-        write_bytes_atomic(folder / name, serialise(encoders.tensors(module), {"fingerprint": fingerprint}))
+    def serialised(module: nn.Module) -> bytes:
+        return serialise(encoders.tensors(module), {"fingerprint": fingerprint})
 
-    write(ENCODER, model.encoder)
-    write(PROBE, model.classifier)
+    files = {ENCODER: serialised(model.encoder), PROBE: serialised(model.classifier), **(beside or {})}
+    for name, data in files.items():
+        write_bytes_atomic(folder / name, data)
     views = {} if model.test_views == "none" else {"test_views": model.test_views}
-    write_json(folder / CONFIG, {**config, **views, "size": model.size, "fingerprint": fingerprint})
+    digests = {name: sha256_bytes(data) for name, data in files.items()}
+    whole = {**config, **views, "size": model.size, "fingerprint": fingerprint}
+    write_json(folder / CONFIG, seal.sealed(whole, digests))
+
+
+def refuse_changed(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a model of which a file is not as its training wrote it. Raises UserError, naming the file."""
+    seal.refuse_changed(folder / CONFIG, config, "its training")
 
 
 def load(folder: Path, device: str = "cpu") -> tuple[Classifier, dict[str, Any]]:
@@ -91,6 +107,7 @@ def load(folder: Path, device: str = "cpu") -> tuple[Classifier, dict[str, Any]]
     """
     config = read_object(folder / CONFIG)
     lacking(folder / CONFIG, config, {"architecture": dict, "classes": list, "size": int, "fingerprint": str})
+    refuse_changed(folder, config)
     shape = config["architecture"]
     backbone = BACKBONES[shape.get("backbone", FIRST_BACKBONE)]
     try:
@@ -108,6 +125,10 @@ def load(folder: Path, device: str = "cpu") -> tuple[Classifier, dict[str, Any]]
 def _fill(module: nn.Module, path: Path) -> None:
     """Weights from their file."""
     weights = read_tensors(path, finite=False)  # a training that diverged is named by who uses it
+    kinds = {name: tensor.dtype for name, tensor in module.state_dict().items()}
+    if other := sorted(name for name, tensor in weights.items() if tensor.dtype != kinds.get(name, tensor.dtype)):
+        told = f"{other[0]} holds {str(weights[other[0]].dtype).removeprefix('torch.')}"
+        raise UserError(f"{path} does not fit {CONFIG} beside it ({told}): dvc checkout, or dvc repro")
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -119,12 +121,19 @@ def load(model: str, revision: str | None = None, device: str = "cpu") -> Refere
     if folder.exists():
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"{folder}: no config.json, so not a reference encoder (embedded, DINOv2 or CLIP)")
-        config = json.loads((folder / "config.json").read_text())
-        if config.get("model_type") == EMBEDDED:
-            net = ReferenceNet(config["widths"], config["dimensions"])
-            net.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
-            net.to(memory_format=torch.channels_last)
-            return ReferenceEncoder(net, config["size"], (0.5,) * 3, (0.5,) * 3, device)
+        try:
+            config = json.loads((folder / "config.json").read_text())
+            if config.get("model_type") == EMBEDDED:
+                weights = load_file(folder / "model.safetensors")
+                if not all(weight.is_floating_point() for weight in weights.values()):
+                    raise TypeError("whole numbers for weights")
+                net = ReferenceNet(config["widths"], config["dimensions"])
+                net.load_state_dict({name: weight.float() for name, weight in weights.items()})
+                net.to(memory_format=torch.channels_last)
+                return ReferenceEncoder(net, operator.index(config["size"]), (0.5,) * 3, (0.5,) * 3, device)
+        except (OSError, TypeError, KeyError, AttributeError, RuntimeError, ValueError, SafetensorError) as error:
+            told = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            raise ValueError(f"{folder}: its config.json and model.safetensors make no encoder ({told})") from error
     elif model.count("/") != 1 or model.startswith((".", "/", "models/")):
         raise FileNotFoundError(f"{folder} does not exist (a folder, or a hub id such as facebook/dinov2-small)")
     return _load_transformers(model, revision, device)
