@@ -195,3 +195,26 @@ def test_missing_inputs_are_named(project, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"reports/metrics/summary.json is missing: run the stage"):
         project.report()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("data/augmented/id/*/*.png", r"\.png differs from its manifest"),
+        ("data/real/test/*/*.png", r"\.png differs from its manifest"),
+        ("reports/plots/roc_near.csv", r"roc_near\.csv is not as stage evaluate wrote it"),
+        ("reports/metrics/predictions.csv", r"predictions\.csv is not as stage evaluate wrote it"),
+        ("reports/metrics/summary.json", r"summary\.json is not as stage evaluate wrote it"),
+    ],
+)
+def test_what_was_altered_since_is_not_shown(project, path, told):
+    before = {file: file.read_bytes() for file in Path().glob(path)}
+    assert before
+    try:
+        for file, data in before.items():
+            file.write_bytes(data.replace(b"0.", b"1.") if file.suffix != ".png" else data + b"\n")
+        with pytest.raises(UserError, match=told):
+            project.report()
+    finally:
+        for file, data in before.items():
+            file.write_bytes(data)
