@@ -163,3 +163,9 @@ def test_a_class_other_than_the_folders_is_a_fault_of_the_row(
             UserError, match=r"manifest\.csv has faulty rows:\n  line 2, path: .*(in the folder|slashes)"
         ):
             read_manifest(file, Record)
+
+
+def test_a_selected_image_names_its_source() -> None:
+    told = {"path": "data/real/train/a/1.png", "sha256": "0", "class_name": "a", "origin": "real", "role": "positive"}
+    with pytest.raises(ValueError, match="is not a path with slashes below its manifest"):
+        SelectedRecord.model_validate(told | {"group": "g", "source": ""})

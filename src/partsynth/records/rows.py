@@ -202,7 +202,7 @@ class SelectedRecord(Record):
 
     role: UseRole
     origin: str  # "real" or the augmentation set's name
-    source: ImagePath  # the real training image it goes back to (itself for a real one)
+    source: Annotated[str, AfterValidator(_below)]  # the real training image it goes back to (itself for a real one)
     group: str
     state: str = ""
     percentile: float = float("nan")
