@@ -300,9 +300,7 @@ class Matrix:
             running.wait()
             faults.append("does not end")
         elif name == "SIGINT" and not target.program:
-            if code == 0:
-                where = "it had ended"
-            elif code not in (130, -signal.SIGINT):
+            if code not in (0, 130, -signal.SIGINT):
                 faults.append(f"exit code {code}: {_last(running)}")
             if "Traceback" in running.text() and "partsynth/" in running.text():  # else Python itself was starting
                 faults.append(f"traceback: {_last(running)}")
@@ -314,8 +312,9 @@ class Matrix:
             for pid in orphans:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-        faults += self.again(target)
-        where = f"{delay:.2f} s, {'imports' if imports else 'work'}"
+        ended = code == 0  # a Ctrl-C between fork and the first line of Python is nobody's
+        faults += self.differences(target) if ended else self.again(target)
+        where = f"{delay:.2f} s, {'imports' if imports else 'work'}{': it had ended' if ended else ''}"
         return Outcome(target=target.name, trouble=name, moment=moment, where=where, fault="; ".join(faults), said=said)
 
     def control(self, target: Target) -> Outcome:

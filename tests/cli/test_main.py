@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,21 @@ def test_ctrl_c_twice_while_it_works_is_no_traceback() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 130 and "stopped" in done.stderr
     assert "Traceback" not in done.stderr and "Aborted" not in done.stderr
+
+
+def test_ctrl_c_before_a_command_begins_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While typer reads the commands' signatures."""
+    from partsynth.cli import main as cli
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(cli, "app", interrupted)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+    assert ended.value.code == 130

@@ -21,5 +21,7 @@ def main() -> None:
         Commands.stop = interruptible()
         keep_memory()
         app()
+    except KeyboardInterrupt:  # no command was begun
+        raise SystemExit(130) from None
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do is to end
