@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -41,7 +42,6 @@ from helpers.forked import Running, listing
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGINT": signal.SIGINT}
 COLD = 2  # moments in a program's imports
 PATIENCE = 900.0  # seconds until a command counts as hanging
-NOBODY = 65534
 DVC = [sys.executable, "-m", "dvc"]
 
 
@@ -355,31 +355,21 @@ class Matrix:
         )
 
     def no_permission(self, target: Target, moment: int, folder: str) -> Outcome:
-        """Run by somebody who may write everything but one folder."""
+        """Run by somebody who may write everything but one folder: root, without the right to pass over permissions."""
         self.restore(target)
         place = self.place / folder
         made = not place.exists()
         place.mkdir(parents=True, exist_ok=True)
         before = listing(self.place)
-        for path in [self.place, *self.place.rglob("*")]:
-            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
         for path in [place, *place.rglob("*")]:
             if not path.is_symlink():
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
-
-        def nobody() -> None:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-
-        running = self.start(target, before=nobody)
+        running = self.start(target, before=_obey_permissions)
         faults = self._refused(running, target, before, self.place, (folder,))
         said = _last(running)
         _writable(self.place)
         if made and not any(place.iterdir()):
             place.rmdir()
-        for path in [self.place, *self.place.rglob("*")]:
-            os.chown(path, os.getuid(), os.getgid(), follow_symlinks=False)
         faults += self.again(target)
         return Outcome(
             target=target.name, trouble="permission", moment=moment, where=folder, fault="; ".join(faults), said=said
@@ -414,6 +404,19 @@ class Matrix:
         if half or (half := [key for key in found if key.endswith(".tmp")]):
             faults.append(f"half written: {_few(half)}")
         return faults
+
+
+def _obey_permissions() -> None:
+    """Give up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, and let no program that is started have them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+    held = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, twice 32 bits
+    if libc.capget(header, held) or any(libc.prctl(24, number, 0, 0, 0) for number in (1, 2)):  # PR_CAPBSET_DROP
+        raise OSError(ctypes.get_errno(), "capabilities")
+    for place in range(3):
+        held[place] &= ~0b110
+    if libc.capset(header, held):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 # --- what is looked at ------------------------------------------------------------------------------------------------

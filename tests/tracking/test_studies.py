@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 from helpers.runs import start
 
@@ -39,3 +41,13 @@ def test_a_study_whose_run_was_deleted_goes_on(plain):
     client(plain).delete_run(first)
     assert open_study(plain, "study", {}, first) == first and not get_run(plain, first).deleted
     assert open_study(plain, "study", {}, "0" * 32) not in (first, "0" * 32)
+
+
+def test_the_run_of_a_process_that_was_killed_before_its_study_knew_of_it_is_taken_on(plain, monkeypatch):
+    monkeypatch.setattr("partsynth.tracking.studies.process.identity", lambda: f"{platform.node()}:999999999:1")
+    left = open_study(plain, "study", {"setup": "real"})
+    monkeypatch.undo()
+    assert open_study(plain, "other", {"setup": "real"}) != left
+    assert open_study(plain, "study", {"setup": "real_id"}) != left
+    assert open_study(plain, "study", {"setup": "real"}) == left
+    assert open_study(plain, "study", {"setup": "real"}) != left  # this process lives

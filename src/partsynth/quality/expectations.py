@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,15 +13,28 @@ from typing import Any
 
 from partsynth.config.quality import Quality
 from partsynth.records.rows import VerdictRecord
+from partsynth.store.drafts import draft_folder
 from partsynth.store.files import write_text_atomic
 
 
 def validate(
     verdicts: Sequence[VerdictRecord], params: Quality, set_name: str, classes: list[str], docs: Path
 ) -> dict[str, Any]:
-    """Run the suite through a checkpoint, write Data Docs into ``docs``, return the results without ids and times."""
+    """Run the suite through a checkpoint, write Data Docs into ``docs``, whole or not at all, in place of older ones;
+    return the results without ids and times."""
     if not verdicts:
         return {"set": set_name, "pictures": 0, "success": None, "note": "an empty set: nothing to validate"}
+    with draft_folder(docs) as draft:
+        results = _validated(verdicts, params, set_name, classes, draft)
+        draft.chmod(0o755)
+        shutil.rmtree(docs, ignore_errors=True)
+        os.replace(draft, docs)
+    return results
+
+
+def _validated(
+    verdicts: Sequence[VerdictRecord], params: Quality, set_name: str, classes: list[str], docs: Path
+) -> dict[str, Any]:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
     import pandas as pd

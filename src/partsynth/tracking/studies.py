@@ -6,25 +6,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from partsynth.store import process
 from partsynth.tracking.artifacts import Artifacts
-from partsynth.tracking.query import open_reader
+from partsynth.tracking.query import find_runs, open_reader
 from partsynth.tracking.run import TrainingRun
 from partsynth.tracking.store import STUDIES, client, experiment_id, tracking_uri
-from partsynth.tracking.views import RunView, Status
+from partsynth.tracking.views import PARENT, RunView, Status
 
 
 def open_study(root: Path, name: str, tags: Mapping[str, Any], run_id: str | None = None) -> str:
     """The run that a study's trials are nested in: the given one RUNNING again (restored, where it was deleted in the
-    UI), or a new one where none is given or the store does not know it; returns its id."""
+    UI). Where none is given or the store does not know it, the one of a process that was killed before it could tell
+    the study of it, or a new one. Returns its id."""
     store = client(root)
     if run_id is not None and (run := _known(root, run_id)) is not None:
         if run.deleted:
             store.restore_run(run_id)
         store.update_run(run_id, status="RUNNING")
         return run_id
-    made = store.create_run(
-        experiment_id(root, STUDIES), tags={key: str(value) for key, value in tags.items()}, run_name=name
-    )
+    told = {key: str(value) for key, value in tags.items()}
+    for run in find_runs(root, name=name, experiment=STUDIES, live=False):
+        alike = PARENT not in run.tags and told.items() <= run.tags.items()
+        if run.status == "RUNNING" and alike and not run.deleted and process.is_dead(run.tags.get("process", "")):
+            store.set_tag(run.run_id, "process", process.identity())
+            return run.run_id
+    made = store.create_run(experiment_id(root, STUDIES), tags=told | {"process": process.identity()}, run_name=name)
     return made.info.run_id
 
 
