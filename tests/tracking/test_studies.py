@@ -8,10 +8,11 @@ import pytest
 from helpers.runs import start
 
 from partsynth.errors import UserError
+from partsynth.store.process import identity
 from partsynth.tracking.query import find_runs, get_run
 from partsynth.tracking.registry import register_model
 from partsynth.tracking.store import client
-from partsynth.tracking.studies import end_run, log_results, open_study
+from partsynth.tracking.studies import end_run, log_results, open_study, settle
 
 
 def test_figures_of_an_evaluation_are_added_to_a_run(plain):
@@ -51,3 +52,33 @@ def test_the_run_of_a_process_that_was_killed_before_its_study_knew_of_it_is_tak
     assert open_study(plain, "study", {"setup": "real_id"}) != left
     assert open_study(plain, "study", {"setup": "real"}) == left
     assert open_study(plain, "study", {"setup": "real"}) != left  # this process lives
+
+
+def test_what_dead_workers_left_of_a_study_is_ended(plain, monkeypatch):
+    parent = open_study(plain, "study", {})
+    store, dead = client(plain), {"process": f"{platform.node()}:999999999:1"}
+    alive = {"process": identity()}
+
+    def nested(status: str, tags: dict[str, str]) -> str:
+        run = store.create_run(
+            store.get_run(parent).info.experiment_id, tags={"mlflow.parentRunId": parent, "trial": "0"} | tags
+        )
+        store.set_terminated(run.info.run_id, status) if status != "RUNNING" else None
+        return run.info.run_id
+
+    runs = {
+        "running, dead": nested("RUNNING", dead),
+        "running": nested("RUNNING", alive),
+        "finished, dead, unknown": nested("FINISHED", dead),
+        "finished, unknown yet": nested("FINISHED", alive),
+        "complete": nested("FINISHED", dead),
+    }
+    settle(plain, parent, {runs["complete"]})
+    found = {name: get_run(plain, run_id).status for name, run_id in runs.items()}
+    assert found == {
+        "running, dead": "KILLED",
+        "running": "RUNNING",
+        "finished, dead, unknown": "KILLED",
+        "finished, unknown yet": "FINISHED",
+        "complete": "FINISHED",
+    }

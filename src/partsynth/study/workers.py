@@ -34,7 +34,7 @@ from partsynth.study.objective import Objective, Surplus
 from partsynth.study.results import results
 from partsynth.study.retries import put_back, revive
 from partsynth.study.storage import is_database, load_study, shown
-from partsynth.tracking.studies import end_run
+from partsynth.tracking.studies import end_run, settle
 from partsynth.tracking.views import Status
 from partsynth.training.result import NonFinite
 
@@ -80,6 +80,8 @@ def run_study(params: Params, root: Path, workers: int = 1) -> StudyResults:
             f"(dvc repro select@{params.study.setup})"
         )
     study, parent_run_id = open_or_create(params, root, data)
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    settle(root, parent_run_id, {str(trial.user_attrs.get("mlflow_run_id")) for trial in complete})
     print(
         f"study {settings.name}: {settings.setup}, {settings.mode}, {_complete(study)} of {settings.trials} trials "
         f"complete; {workers} worker(s), {shown(settings.storage)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,21 @@ def end_run(root: Path, run_id: str, status: Status, tags: Mapping[str, Any] | N
     for key, value in (tags or {}).items():
         store.set_tag(run_id, key, value)
     store.set_terminated(run_id, status)
+
+
+def settle(root: Path, parent_run_id: str, complete: Collection[str]) -> None:
+    """End what dead workers left of a study's nested runs: those that run, and those of trials that had finished before
+    the study knew that they were complete. Their trials are tried again, or others are.
+
+    Parameters
+    ----------
+    complete : runs of the study's complete trials
+    """
+    store = client(root)
+    for run in find_runs(root, parent_run_id=parent_run_id, experiment=STUDIES):
+        unknown = run.status == "FINISHED" and "trial" in run.tags and run.run_id not in complete
+        if (run.status == "RUNNING" or unknown) and process.is_dead(run.tags.get("process", "")):
+            store.set_terminated(run.run_id, "KILLED")
 
 
 def log_results(root: Path, run_id: str, metrics: Mapping[str, float]) -> bool:
