@@ -10,6 +10,7 @@ import pytest
 import yaml
 from helpers.cli import run
 
+from partsynth.cli.app import fault_for_people
 from partsynth.errors import UserError
 from partsynth.store.process import Stop
 
@@ -107,3 +108,16 @@ def test_a_full_disk_is_said_so_and_finished_work_is_kept(tmp_path: Path) -> Non
         assert not (disk / "raw/manifest.csv").exists()
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_a_link_to_itself_is_named_whoever_finds_it(tmp_path: Path) -> None:
+    """pathlib tells of it as a RuntimeError, which a sentence is made of; a dangling link is no fault of ours either."""
+    loop, nothing = tmp_path / "loop", tmp_path / "nothing"
+    loop.symlink_to("loop")
+    nothing.symlink_to("gone")
+    with pytest.raises(RuntimeError) as caught:
+        loop.resolve(strict=True)
+    assert fault_for_people(caught.value) == f"{loop} is a link that leads back to itself: remove it"
+    with pytest.raises(FileNotFoundError) as missing:
+        nothing.read_text()
+    assert "is a link to nothing" in str(fault_for_people(missing.value))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -72,6 +70,8 @@ def _tell(sentence: str) -> None:
 
 def fault_for_people(error: BaseException) -> str | None:
     """The sentence that tells a user what to mend; None where the fault is ours and its traceback is wanted."""
+    import re
+
     from partsynth.errors import UserError
 
     if isinstance(error, UserError):
@@ -96,6 +96,8 @@ def fault_for_people(error: BaseException) -> str | None:
 
 def _of_file(error: OSError) -> str | None:
     """What is wrong with a file or folder, and what helps; None where that is not the user's doing."""
+    import os
+
     name = error.filename if isinstance(error.filename, str) else str(error.filename)
     if isinstance(error, PermissionError):
         return f"no permission to read or write {name}: give it back (chmod, chown), and run again"
