@@ -111,7 +111,7 @@ def test_a_full_disk_is_said_so_and_finished_work_is_kept(tmp_path: Path) -> Non
 
 
 def test_a_link_to_itself_is_named_whoever_finds_it(tmp_path: Path) -> None:
-    """pathlib tells of it as a RuntimeError, which a sentence is made of; a dangling link is no fault of ours either."""
+    """pathlib tells of it as a RuntimeError, which a sentence is made of; a dangling link is named as well."""
     loop, nothing = tmp_path / "loop", tmp_path / "nothing"
     loop.symlink_to("loop")
     nothing.symlink_to("gone")
