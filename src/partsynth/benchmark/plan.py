@@ -11,9 +11,9 @@ from partsynth.evaluation.metrics import STUDY_PART
 from partsynth.evaluation.verdict import Change
 
 SECONDS = "seconds.json"  # in a replicate's folder: what its stages took
+APART = 1000  # the seeds of a replicate's trainings
 TARGET = "evaluate"  # what is made of each replicate, with all it needs; pages for people are not
 PARTS = ("val", "test", "shifted", "near_test", "far_test")  # whose predictions the figures need
-APART = 1000  # the seeds of a replicate's trainings
 UNSCORED = ("val", STUDY_PART)  # of these the confidence alone
 CHOSEN_ON = ("near_val", "far_val")  # needed, with scores, where the OOD score is chosen
 

@@ -80,10 +80,10 @@ def run_study(params: Params, root: Path, workers: int = 1) -> StudyResults:
             f"(dvc repro select@{params.study.setup})"
         )
     study, parent_run_id = open_or_create(params, root, data)
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete = _complete(study)
     settle(root, parent_run_id, {str(trial.user_attrs.get("mlflow_run_id")) for trial in complete})
     print(
-        f"study {settings.name}: {settings.setup}, {settings.mode}, {_complete(study)} of {settings.trials} trials "
+        f"study {settings.name}: {settings.setup}, {settings.mode}, {len(complete)} of {settings.trials} trials "
         f"complete; {workers} worker(s), {shown(settings.storage)}"
     )
     status: Status = "KILLED"
@@ -93,7 +93,7 @@ def run_study(params: Params, root: Path, workers: int = 1) -> StudyResults:
                 _work(Worker(params, root, parent_run_id), stop)
             else:
                 _spawn([Worker(params, root, parent_run_id, index, workers) for index in range(workers)])
-            if (done := _complete(study)) < settings.trials:
+            if (done := len(_complete(study))) < settings.trials:
                 raise UserError(
                     f"{done} of {settings.trials} trials are complete and no worker is left: run the command again"
                 )
@@ -104,8 +104,8 @@ def run_study(params: Params, root: Path, workers: int = 1) -> StudyResults:
     return results(params, root)
 
 
-def _complete(study: optuna.Study) -> int:
-    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def _spawn(workers: list[Worker]) -> None:

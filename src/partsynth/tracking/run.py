@@ -216,7 +216,7 @@ def _supersede(root: Path, store: MlflowClient, spec: RunSpec) -> None:
     newest = max(finished, key=lambda run: (run.start_time, run.end_time or 0, run.run_id))
     for run in same:
         if run.status == "RUNNING":
-            if not process.is_dead(run.tags.get("process", "")):
+            if not run.orphaned:
                 continue
             store.set_terminated(run.run_id, "KILLED")
         if run.run_id != newest.run_id:

@@ -25,9 +25,9 @@ def open_study(root: Path, name: str, tags: Mapping[str, Any], run_id: str | Non
         store.update_run(run_id, status="RUNNING")
         return run_id
     told = {key: str(value) for key, value in tags.items()}
-    for run in find_runs(root, name=name, experiment=STUDIES, live=False):
+    for run in find_runs(root, name=name, experiment=STUDIES):
         alike = PARENT not in run.tags and told.items() <= run.tags.items()
-        if run.status == "RUNNING" and alike and not run.deleted and process.is_dead(run.tags.get("process", "")):
+        if run.status == "RUNNING" and alike and run.orphaned:
             store.set_tag(run.run_id, "process", process.identity())
             return run.run_id
     made = store.create_run(experiment_id(root, STUDIES), tags=told | {"process": process.identity()}, run_name=name)
@@ -55,7 +55,7 @@ def settle(root: Path, parent_run_id: str, complete: Collection[str]) -> None:
     store = client(root)
     for run in find_runs(root, parent_run_id=parent_run_id, experiment=STUDIES):
         unknown = run.status == "FINISHED" and "trial" in run.tags and run.run_id not in complete
-        if (run.status == "RUNNING" or unknown) and process.is_dead(run.tags.get("process", "")):
+        if (run.status == "RUNNING" or unknown) and run.orphaned:
             store.set_terminated(run.run_id, "KILLED")
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from partsynth.store import process
 from partsynth.tracking.inputs import DataInput
 
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
@@ -34,6 +35,11 @@ class RunView:
     def live(self) -> bool:
         """Neither failed nor deleted nor replaced by a rerun."""
         return not self.deleted and self.status in ("FINISHED", "RUNNING") and "superseded_by" not in self.tags
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the process that held it is gone; of processes on other hosts nothing is known."""
+        return process.is_dead(self.tags.get("process", ""))
 
     def belongs_to(self, project: str | None) -> bool:
         """Whether a project may take the run for its own: not one that names another."""
