@@ -482,8 +482,7 @@ class Bench:
 
     def prepare(self) -> None:
         if not (self.work / "prepared").is_file():
-            if not self.until:
-                forked.warm()
+            forked.warm()
             shutil.rmtree(self.work, ignore_errors=True)
             self.work.mkdir(parents=True)
             whole_project.make(self.pristine)
@@ -534,8 +533,8 @@ class Bench:
 
     def _must(self, command: Sequence[str], root: Path) -> None:
         running = forked.forked(command, root, self.log)
-        if running.wait() != 0:
-            raise SystemExit(f"the undamaged project fails at {' '.join(command)}:\n{running.text()}")
+        if (code := running.wait()) != 0:
+            raise SystemExit(f"the undamaged project fails at {' '.join(command)} ({code}):\n{running.text()}")
 
     def _listing(self) -> dict[str, str]:
         found = listing(self.root, known=self.mirror.digests)

@@ -199,8 +199,8 @@ class Matrix:
             forked.warm(modules.read_text().splitlines())
 
     def _finish(self, running: Running) -> None:
-        if running.wait() != 0:
-            raise SystemExit(f"the undisturbed project fails:\n{running.text()}")
+        if (code := running.wait()) != 0:
+            raise SystemExit(f"the undisturbed project fails ({code}):\n{running.text()}")
 
     def snapshot(self, target: Target) -> Path:
         return self.work / "before" / target.name.replace(" ", "-")

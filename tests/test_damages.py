@@ -8,7 +8,7 @@ from pathlib import Path
 
 import damages
 import pytest
-from helpers import forked
+from helpers.fresh import fresh
 
 QUICK = ("select", "summary", "recompute")  # read tables and JSON, and start in no time
 
@@ -68,8 +68,7 @@ def test_damaged_files_are_refused_or_harmless(tmp_path: Path) -> None:
         used[kind] += 1
         if used[kind] == 1:
             few.append((target, kind))
-    forked.warm()
-    outcomes = damages.run(tmp_path / "work", few, 0, until="evaluate")
+    outcomes = fresh(damages.run, tmp_path / "work", few, 0, until="evaluate")
     assert len(outcomes) >= 30
     assert not [o for o in outcomes if o.became == "fault"]
     assert {o.became for o in outcomes} == {"refused", "harmless"}

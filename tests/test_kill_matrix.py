@@ -13,6 +13,7 @@ from pathlib import Path
 import kill_matrix
 import pytest
 from helpers import forked
+from helpers.fresh import fresh
 from kill_matrix import Matrix, Outcome, Target
 
 TARGET = Target(name="select", arguments=["select"], volatile=("exported",))
@@ -87,18 +88,17 @@ def test_the_page_tells_faults() -> None:
 @pytest.fixture
 def open_to_all() -> Iterator[Path]:
     """A folder that another user comes to, as pytest's own are not."""
-    folder, process = Path(tempfile.mkdtemp()), os.getpid()
+    folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
-    if os.getpid() == process:  # not in a forked child
-        shutil.rmtree(folder)
+    shutil.rmtree(folder)
 
 
 @pytest.mark.slow
 def test_a_few_kills_leave_nothing_behind(open_to_all: Path) -> None:
     wanted = [target for target in kill_matrix.targets() if target.name in ("ingest", "select")]
-    outcomes = kill_matrix.run(open_to_all / "work", wanted, 2, 1)
+    outcomes = fresh(kill_matrix.run, open_to_all / "work", wanted, 2, 1)
     # Ctrl-C before the program's first line is answered by Python itself
     started = [o for o in outcomes if (o.said, o.fault) != ("KeyboardInterrupt", "traceback: KeyboardInterrupt")]
     assert len(started) >= 10 and not [o for o in started if o.fault]
-    assert kill_matrix.run(open_to_all / "work", wanted, 2, 1) == outcomes
+    assert fresh(kill_matrix.run, open_to_all / "work", wanted, 2, 1) == outcomes
