@@ -10,6 +10,7 @@ import yaml
 from partsynth.config.data import Render
 from partsynth.project.shipped import presets
 from partsynth.rendering import catalog
+from partsynth.rendering.negatives import unlisted
 
 RAW = yaml.safe_load(presets()["benchmark"].read_text())
 SETS, SELECT, SETUPS = RAW["sets"], RAW["select"], RAW["benchmark"]["setups"]
@@ -31,16 +32,34 @@ def test_round_trips_differ_in_strength_alone() -> None:
     assert differing(SETS["id"], SETS["vae"]) == {"strength"} and SETS["vae"]["strength"] == 0
 
 
-def test_one_strength_for_all_differs_from_the_searched_ones_in_strength_alone() -> None:
-    assert differing(SETS["near_ood"], SETS["negatives"]) == {"strength"}
+def test_mixed_siblings_differ_from_words_in_where_the_form_comes_from_alone() -> None:
+    assert differing(SETS["words"], SETS["siblings"]) == {"concept", "words", "siblings", "mix"}
 
 
-def test_negatives_have_the_positives_grain_and_each_class_as_many() -> None:
+def test_negatives_have_the_positives_light_wear_and_grain_and_each_class_at_most_as_many() -> None:
     negatives = {name for name, select in SELECT.items() if select["role"] == "negative"}
     assert negatives
     for name in negatives:
         assert SETS[SETUPS[name]["set"]]["restore"] == SETS["id"]["restore"]
         assert SELECT[name]["max_per_class"] == SELECT["real_id_negatives"]["max_per_class"]
+    for key in ("strength", "guidance", "states", "restore_sigma"):
+        assert SETS["words"][key] == SETS["id"][key]
+
+
+def test_words_name_nothing_that_is_tested_on() -> None:
+    assert unlisted(SETS["words"]["words"]) == []
+
+
+def test_uses_of_negatives_differ_in_the_use_alone() -> None:
+    def without_use(name: str) -> dict[str, Any]:
+        train = {k: v for k, v in SELECT[name]["train"].items() if k != "negative_use"}
+        return SELECT[name] | {"train": train, "set": SETUPS[name]["set"]}
+
+    assert without_use("real_id_denominator") == without_use("real_id_mixoe") == without_use("real_id_negatives")
+    assert SELECT["real_id_siblings"] == SELECT["real_id_negatives"]
+    head = SELECT["real_id_head"]["train"]["negative_use"]
+    assert head == SELECT["real_id_negatives"]["train"]["negative_use"]
+    assert SELECT["real_id_head"] == SELECT["real_id"] | {"train": {"negative_use": head}}
 
 
 def test_no_setup_takes_for_negatives_what_is_an_anchor_already() -> None:
@@ -72,8 +91,10 @@ def test_id_edits_are_compared_on_development_renders_as_the_benchmark_has_them(
     assert not set(development["benchmark"]["seeds"]) & set(RAW["benchmark"]["seeds"])
     for section in ("ingest", "diffusion", "reference", "tokens", "generate"):
         assert development[section] == RAW[section]
-    for key in ("steps", "synthetic_share", "temperature"):
+    for key in ("steps", "temperature", "negative_weight"):
         assert development["train"][key] == RAW["train"][key]
+    share = RAW["train"]["synthetic_share"]
+    assert share in [select.get("train", {}).get("synthetic_share") for select in development["select"].values()]
     compared = development["benchmark"]["setups"]
     assert SETS["id"] in [development["sets"][setup["set"]] for setup in compared.values() if "set" in setup]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,12 @@ def shrink(params: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
         params["render"] |= {"size": 2 * WORKED_AT, "samples": 1, "instances": few, "workers": 1}
         params["render"]["classes"] = [*RENDERED]
-        words = params["tokens"].get("init_words", {})
-        params["tokens"]["init_words"] = {name: word for name, word in words.items() if name.startswith("gear")}
+        by_class = [(params["tokens"], "init_words")]
+        by_class += [(made, key) for made in params["sets"].values() for key in ("words", "siblings")]
+        for section, key in by_class:
+            if key in section:
+                named = section[key].items()
+                section[key] = {n: value for n, value in named if any(fnmatch(name, n) for name in RENDERED)}
     return params
 
 
