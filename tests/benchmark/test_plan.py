@@ -32,6 +32,11 @@ def test_replicates_are_planned_in_order(tmp_path: Path) -> None:
         Replicate("shots4-seed5", 5, 4, few),
         Replicate("shots4-seed3", 3, 4, few),
     ]
+    assert plan.plan(settings, quick=False, main=True) == [
+        Replicate("all-seed5", 5, None, main),
+        Replicate("all-seed3", 3, None, main),
+        Replicate("all-seed9", 9, None, main),
+    ]
     assert plan.plan(settings, quick=True) == [
         Replicate("quick-all-seed5", 5, None, few),
         Replicate("quick-all-seed3", 3, None, few),

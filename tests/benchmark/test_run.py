@@ -171,3 +171,6 @@ def test_replicates_that_are_done_can_be_told_before_all_are(tmp_path: Path, mon
     assert f"**So far:** 2 of {len(replicates)} replicates" in page and "--preset small --data photos" in page
     found = read_benchmark(tmp_path / "small.json")
     assert found.seeds["real"] == [3, 5] and found.benchmark is not None and found.benchmark.planned == len(replicates)
+    told = so_far("small", main=True, places={}, work=tmp_path / "work", out=tmp_path).read_text()
+    assert "**So far:** 2 of 3 replicates" in told and "--preset small --main" in told
+    assert read_benchmark(tmp_path / "small.json").order == ["real", "real_id", "real_neg"]

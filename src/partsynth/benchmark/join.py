@@ -41,8 +41,9 @@ def join(params: Params, replicates: Sequence[Replicate], work: Path) -> pd.Data
     for replicate in replicates:
         path = Layout(work / replicate.folder).predictions
         table = read_predictions(path)
-        if set(table.seed) != set(replicate.seeds) or set(table.setup) != set(replicate.setups):
+        if set(table.seed) != set(replicate.seeds) or not set(table.setup) >= set(replicate.setups):
             raise UserError(f"{path} has other seeds or setups than the replicate: start the benchmark again")
+        table = table[table.setup.isin(replicate.setups)].reset_index(drop=True)
         table.insert(2, "shots", replicate.shots or 0)
         table.insert(3, "against", [";".join(against.get(name, [])) for name in table.setup])
         if replicate.initialisations > 1:

@@ -34,18 +34,27 @@ class Replicate:
         return [self.seed + APART * number for number in range(self.initialisations)]
 
 
-def plan(params: Params, quick: bool) -> list[Replicate]:
-    """All replicates in the order they run: whole ones first, then the few-shot ones."""
+def plan(params: Params, quick: bool, main: bool = False) -> list[Replicate]:
+    """All replicates in the order they run: whole ones first, then the few-shot ones.
+
+    Parameters
+    ----------
+    main : the main setups of the whole ones alone
+    """
     wanted, each = params.benchmark, params.benchmark.initialisations
     prefix = "quick-" if quick else ""
     found = []
     count = wanted.quick.replicates if quick else wanted.replicates.main
     for number, seed in enumerate(wanted.seeds[:count]):
         setups = [n for n, s in wanted.setups.items() if number < getattr(wanted.replicates, s.kind)]
+        if main:
+            setups = [n for n in setups if wanted.setups[n].kind == "main"]
         if quick:
             chosen = wanted.quick.setups or [n for n, s in wanted.setups.items() if s.kind == "main"]
             setups = [n for n in wanted.setups if n in chosen]
         found.append(Replicate(f"{prefix}all-seed{seed}", seed, None, tuple(setups), each))
+    if main:
+        return found
     few = tuple(n for n in wanted.setups if n in wanted.few_shot.setups)
     count = min(count, wanted.few_shot.replicates)
     for shots in wanted.quick.shots if quick else wanted.few_shot.shots:

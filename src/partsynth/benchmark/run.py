@@ -40,6 +40,7 @@ def run(
     name: str,
     *,
     quick: bool = False,
+    main: bool = False,
     data: Path | None = None,
     shifted: Path | None = None,
     far: Path | None = None,
@@ -55,6 +56,7 @@ def run(
     ----------
     name : of the preset
     quick : few replicates of few setups, as the preset says
+    main : the main setups of the replicates with all images alone; a run without it adds the rest to them
     data, shifted, far : photographs, where the preset wants them: of the classes, of the same classes elsewhere, and of
         other things
     base : a base model, where the package lies outside its repository
@@ -72,7 +74,7 @@ def run(
 
     preset = read_preset(name, data, base, shifted=shifted, far=far)
     store = home((root or Path.cwd()).resolve())
-    replicates, work = plan(preset.params, quick), work.resolve() / name
+    replicates, work = plan(preset.params, quick, main), work.resolve() / name
     work.mkdir(parents=True, exist_ok=True)
     done: list[Replicate] = []
     began, running, one_at_a_time = time.monotonic(), Running(), threading.Lock()
@@ -98,11 +100,17 @@ def run(
     with alone(work), stoppable():
         each(replicates, replicated, workers, running)
     places = {"--data": data, "--shifted": shifted, "--far": far}
-    return report(preset.params, replicates, work, out, _stem(name, quick), _command(name, quick, places))
+    return report(preset.params, replicates, work, out, _stem(name, quick), _command(name, quick, main, places))
 
 
 def so_far(
-    name: str, *, quick: bool = False, places: Mapping[str, Path | None], work: Path = WORK, out: Path = OUT
+    name: str,
+    *,
+    quick: bool = False,
+    main: bool = False,
+    places: Mapping[str, Path | None],
+    work: Path = WORK,
+    out: Path = OUT,
 ) -> Path:
     """Write the report of the replicates that are done, of a run that goes on or was stopped; returns the page.
 
@@ -116,11 +124,11 @@ def so_far(
         as ``read_preset``, and where no replicate with all training images is done.
     """
     params, work = read_preset(name, None, None).params, work.resolve() / name
-    planned = plan(params, quick)
+    planned = plan(params, quick, main)
     done = [replicate for replicate in planned if is_done(work / replicate.folder)]
     if not any(replicate.shots is None for replicate in done):
         raise UserError(f"{work} has no replicate that is done: start partsynth benchmark --preset {name}")
-    command = _command(name, quick, places)
+    command = _command(name, quick, main, places)
     return report(params, done, work, out, _stem(name, quick), command, planned=len(planned))
 
 
@@ -139,8 +147,9 @@ def _stem(name: str, quick: bool) -> str:
     return f"{name}-quick" if quick else name
 
 
-def _command(name: str, quick: bool, places: Mapping[str, Path | None]) -> str:
-    command = ["partsynth", "benchmark", "--preset", name, *(["--quick"] if quick else [])]
+def _command(name: str, quick: bool, main: bool, places: Mapping[str, Path | None]) -> str:
+    asked = [option for option, given in (("--quick", quick), ("--main", main)) if given]
+    command = ["partsynth", "benchmark", "--preset", name, *asked]
     for option, place in places.items():
         command += [option, os.fspath(place)] if place is not None else []
     return shlex.join(command)

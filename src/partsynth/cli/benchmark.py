@@ -30,6 +30,12 @@ def benchmark(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few replicates of the main setups: some 20 minutes on two cores.")
     ] = False,
+    main: Annotated[
+        bool,
+        typer.Option(
+            "--main", help="The main setups alone, which the questions are about; started without it, the rest follows."
+        ),
+    ] = False,
     data: Annotated[Path | None, typer.Option(help="Folder of photographs, for a preset that needs them.")] = None,
     shifted: ShiftedFolder = None,
     far: FarFolder = None,
@@ -63,8 +69,7 @@ def benchmark(
         run.again(preset, quick=quick, out=out)
     elif so_far:
         places = {"--data": data, "--shifted": shifted, "--far": far}
-        run.so_far(preset, quick=quick, places=places, work=work, out=out)
+        run.so_far(preset, quick=quick, main=main, places=places, work=work, out=out)
     else:
-        run.run(
-            preset, quick=quick, data=data, shifted=shifted, far=far, work=work, out=out, base=base, workers=workers
-        )
+        given = {"data": data, "shifted": shifted, "far": far, "base": base}
+        run.run(preset, quick=quick, main=main, work=work, out=out, workers=workers, **given)
