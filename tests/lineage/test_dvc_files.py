@@ -11,6 +11,7 @@ import pytest
 from partsynth.errors import UserError
 from partsynth.lineage.dvc_files import dvc_files
 from partsynth.lineage.objects import Objects
+from partsynth.lineage.status import outdated_stages
 
 
 @pytest.fixture
@@ -44,6 +45,13 @@ def test_a_damaged_dvc_yaml_is_named(project: Path, cmd: str) -> None:
     (project / "dvc.yaml").write_text(f"stages: {{a: {{cmd: {cmd}}}}}")
     with Objects(project) as objects, pytest.raises(UserError, match=r"dvc\.yaml"):
         objects.pipeline()
+
+
+def test_whether_a_stage_is_out_of_date_is_not_told_of_a_damaged_file(project: Path) -> None:
+    assert outdated_stages(project, "b") == []
+    (project / "data.dvc").write_text("outs: [{md5: abc}]")
+    with pytest.raises(UserError, match=r"data\.dvc is not of the form that DVC wants"):
+        outdated_stages(project, "a")
 
 
 def test_faults_that_are_told_already_stay_as_they_are(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from partsynth.tracking.query import find_runs, get_run
 from partsynth.tracking.registry import register_model
 from partsynth.tracking.store import client
 from partsynth.tracking.studies import end_run, log_results, open_study, settle
+from partsynth.tracking.views import PROJECT
 
 
 def test_figures_of_an_evaluation_are_added_to_a_run(plain):
@@ -49,6 +50,10 @@ def test_the_run_of_a_process_that_was_killed_before_its_study_knew_of_it_is_tak
     left = open_study(plain, "study", {"setup": "real"})
     monkeypatch.undo()
     assert open_study(plain, "other", {"setup": "real"}) != left
+    with pytest.MonkeyPatch.context() as patch:  # another project on the same server
+        patch.setattr("partsynth.tracking.studies.project_id", lambda _: "another")
+        theirs = open_study(plain, "study", {"setup": "real"})
+        assert theirs != left and get_run(plain, theirs).tags[PROJECT] == "another"
     assert open_study(plain, "study", {"setup": "real_id"}) != left
     assert open_study(plain, "study", {"setup": "real"}) == left
     assert open_study(plain, "study", {"setup": "real"}) != left  # this process lives

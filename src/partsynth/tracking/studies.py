@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from partsynth.lineage.identity import project_id
 from partsynth.store import process
 from partsynth.tracking.artifacts import Artifacts
 from partsynth.tracking.query import find_runs, open_reader
 from partsynth.tracking.run import TrainingRun
 from partsynth.tracking.store import STUDIES, client, experiment_id, tracking_uri
-from partsynth.tracking.views import PARENT, RunView, Status
+from partsynth.tracking.views import PARENT, PROJECT, RunView, Status
 
 
 def open_study(root: Path, name: str, tags: Mapping[str, Any], run_id: str | None = None) -> str:
@@ -24,7 +25,8 @@ def open_study(root: Path, name: str, tags: Mapping[str, Any], run_id: str | Non
             store.restore_run(run_id)
         store.update_run(run_id, status="RUNNING")
         return run_id
-    told = {key: str(value) for key, value in tags.items()}
+    mine = {PROJECT: project} if (project := project_id(root)) else {}
+    told = mine | {key: str(value) for key, value in tags.items()}
     for run in find_runs(root, name=name, experiment=STUDIES):
         alike = PARENT not in run.tags and told.items() <= run.tags.items()
         if run.status == "RUNNING" and alike and run.orphaned:
