@@ -12,6 +12,7 @@ from partsynth.audit.checkout import checkout_run
 from partsynth.audit.image import trace_image
 from partsynth.study.apply import apply
 from partsynth.study.results import results
+from partsynth.study.space import read_data
 from partsynth.study.workers import run_study
 from partsynth.tracking.query import get_run, read_artifact
 
@@ -45,6 +46,9 @@ def test_a_trial_with_its_own_band_keeps_its_table(project, tmp_path):
     run_study(small_project.study_params(**options), project)
     data = results(small_project.study_params(**options), project)
     assert all(t.band[0] < t.band[1] <= 1 for t in data.trials)
+    params, select = small_project.study_params(**options), "real_id_negatives"
+    near = params.select | {select: params.select[select].model_copy(update={"rule": "nobody"})}
+    assert read_data(params.model_copy(update={"select": near}), project).band == read_data(params, project).band
     trial = data.trials[3]
     run = get_run(project, trial.mlflow_run_id)
     table = next(item for item in run.inputs if item.name.startswith("selected"))

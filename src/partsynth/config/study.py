@@ -23,7 +23,7 @@ class StudySpace(Section):
     negative_weight: tuple[Positive, Positive] | None = (0.1, 4.0)
     """Lambda, where the setup has negatives; drawn on a logarithmic scale."""
     band: tuple[Fraction, Fraction] | None = (0.5, 1.0)
-    """Both limits of the negatives' band lie in it; where the setup's rule is band."""
+    """Both limits of the negatives' band lie in it; where the setup's rule is band or nobody."""
 
     @field_validator("*")
     @classmethod

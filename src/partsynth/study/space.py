@@ -20,10 +20,12 @@ from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord, SelectedRecord
 from partsynth.store.layout import AUGMENTED, MANIFEST, OOD, QUALITY, REAL, REVIEW, SELECTED
 
+BANDED = ("band", "nobody")  # rules of select whose band a study draws
+
 
 @dataclass(frozen=True)
 class Band:
-    """What the training table of a setup whose rule is band is made from; paths relative to the root."""
+    """What the training table of a setup whose rule takes a band is made from; paths relative to the root."""
 
     onto: str
     manifest: str
@@ -42,7 +44,7 @@ class Data:
     far: tuple[RealRecord, ...]
     digests: dict[str, str]
     sets: tuple[tuple[str, str], ...]  # augmentation sets the setup may use, each with its role
-    band: Band | None  # of a setup whose rule is band
+    band: Band | None  # of a setup whose rule takes one
 
     @property
     def has_synthetic(self) -> bool:
@@ -87,7 +89,7 @@ def read_data(params: Params, root: Path) -> Data:
     if params.study.mode == "pareto" and not near:
         raise UserError("study.mode pareto needs near-OOD validation images: set ood.holdout_classes, or constrained")
     sets = {(row.origin, row.role) for row in rows if row.origin != "real"}
-    band = _band(lock, setup) if params.select[setup].rule == "band" else None
+    band = _band(lock, setup) if params.select[setup].rule in BANDED else None
     if band is not None:  # the present band may take none of it
         sets.add((Path(band.manifest).parent.name, params.select[setup].role))
     far = tuple(r for r in ood if r.role == "far_ood")
