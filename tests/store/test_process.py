@@ -13,7 +13,7 @@ import threading
 import psutil
 import pytest
 
-from partsynth.store.process import identity, is_dead, stoppable
+from partsynth.store.process import identity, interruptible, is_dead, stoppable
 
 PRINT = "from partsynth.store.process import identity; print(identity(), flush=True); input()"
 
@@ -97,6 +97,21 @@ def test_an_interrupt_that_was_lost_is_remembered():
             os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             stop.obey()
+
+
+def test_all_that_listen_hear_of_an_interrupt():
+    """What a library makes of one inside is told as one outside, too."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        outer = interruptible()
+        with stoppable() as first, stoppable() as inner:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+            assert (outer.asked, first.asked, inner.asked) == (True, True, True)
+        with stoppable() as later:
+            assert not later.asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 COUNT = """

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -42,7 +43,7 @@ def is_dead(named: str) -> bool:
         return False
 
 
-@dataclass
+@dataclass(eq=False)
 class Stop:
     """Whether this process was asked to stop. A library may have made another exception of the KeyboardInterrupt that
     told so, or have lost it: loops that go on after an exception look here."""
@@ -60,6 +61,14 @@ class Stop:
             raise KeyboardInterrupt
 
 
+_listening: list[Stop] = []  # all of them hear of whatever asks this process to stop
+
+
+def _ask() -> None:
+    for stop in _listening:
+        stop.asked = True
+
+
 def interruptible() -> Stop:
     """From now on Ctrl-C raises KeyboardInterrupt as before, and it is remembered that it came. Another one within some
     seconds is the same: it may reach a process from its terminal and from its parent, while it puts things in order.
@@ -70,13 +79,14 @@ def interruptible() -> Stop:
 
     def interrupt(*_: object) -> None:
         nonlocal last
-        asked.asked = True
+        _ask()
         if (now := time.monotonic()) - last >= AGAIN:
             last = now
             raise KeyboardInterrupt
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
+    _listening.append(asked)
     return asked
 
 
@@ -90,19 +100,19 @@ def stoppable() -> Iterator[Stop]:
         numbers.remove(signal.SIGHUP)
 
     def stop(*_: object) -> None:
-        asked.asked = True
+        _ask()
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
+    _listening.append(asked)
+    before: dict[int, Any] = {}
     try:
-        before = {number: signal.signal(number, stop) for number in numbers}
-    except ValueError:  # not the main thread: signals go elsewhere
-        yield asked
-        return
-    try:
+        with contextlib.suppress(ValueError):  # not the main thread: signals go elsewhere
+            before |= {number: signal.signal(number, stop) for number in numbers}
         yield asked
     finally:
+        _listening.remove(asked)
         for number, handler in before.items():
             signal.signal(number, handler)
 
