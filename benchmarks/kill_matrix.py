@@ -569,9 +569,6 @@ def run(
             continue
         if name not in done:
             done[name] = case()
-            if done[name].fault:
-                (work / "faults").mkdir(exist_ok=True)
-                shutil.copyfile(matrix.log, work / "faults" / f"{name}.log")
             with open(matrix.results, "a") as file:
                 file.write(json.dumps({"case": name, **asdict(done[name])}) + "\n")
             print(f"{name}: {done[name].where}: {done[name].fault or 'as undisturbed'}", flush=True)
