@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import psutil
 import pytest
 
-from partsynth.store.process import identity, interruptible, is_dead, stoppable
+from partsynth.store.process import identity, interruptible, is_dead, stoppable, whole
 
 PRINT = "from partsynth.store.process import identity; print(identity(), flush=True); input()"
 
@@ -112,6 +113,53 @@ def test_all_that_listen_hear_of_an_interrupt():
             assert not later.asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_not_to_be_interrupted_goes_on_to_its_end():
+    done = []
+    with stoppable() as stop, pytest.raises(KeyboardInterrupt):
+        with whole():
+            with whole():
+                signal.raise_signal(signal.SIGTERM)
+                done.append(stop.asked)
+            done.append("outer")
+        done.append("after")
+    assert done == [True, "outer"]
+    with whole():  # nothing is left of it
+        pass
+
+
+def test_who_asks_again_is_heard_at_once(monkeypatch):
+    monkeypatch.setattr("partsynth.store.process.AGAIN", 0.0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interruptible()
+        done = []
+        with pytest.raises(KeyboardInterrupt), whole():
+            signal.raise_signal(signal.SIGINT)
+            done.append("once")
+            signal.raise_signal(signal.SIGINT)
+            done.append("twice")
+        assert done == ["once"]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_are_not_held():
+    seen = []
+
+    def inside():
+        with whole():
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+            seen.append("went on")
+
+    with stoppable(), pytest.raises(KeyboardInterrupt):
+        thread = threading.Thread(target=inside)
+        thread.start()
+        thread.join()
+        time.sleep(60)
+    thread.join()
+    assert seen == ["went on"]
 
 
 COUNT = """

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 import yaml
 from helpers import small_project
 
 from partsynth.errors import UserError
 from partsynth.lineage import git as lineage_git
+from partsynth.store import process
 from partsynth.tracking import store
 from partsynth.tracking.query import find_runs
 from partsynth.tracking.store import client, experiment_id, import_mlflow, tracking_uri
@@ -89,3 +92,23 @@ def test_experiments_are_of_trainings_unless_a_person_says_otherwise(tmp_path):
     assert store.get_experiment(number).tags[kind] == "genai_development"
     old = store.create_experiment("old")
     assert experiment_id(tmp_path, "old") == old and store.get_experiment(old).tags[kind] == "custom_model_development"
+
+
+def test_an_interrupt_waits_for_a_database_s_transaction(plain, monkeypatch):
+    """In the middle of a write, as a signal comes: what was begun is written, and the run can be ended."""
+    held = client(plain)
+    run = held.create_run(experiment_id(plain))
+    execute = sqlalchemy.engine.default.DefaultDialect.do_execute
+
+    def interrupted(self, cursor, statement, *rest):
+        execute(self, cursor, statement, *rest)
+        if statement.startswith("INSERT INTO tags"):
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlalchemy.engine.default.DefaultDialect, "do_execute", interrupted)
+        with process.stoppable(), pytest.raises(KeyboardInterrupt):
+            held.set_tag(run.info.run_id, "colour", "grey")
+    held.set_terminated(run.info.run_id, "KILLED")
+    found = held.get_run(run.info.run_id)
+    assert (found.data.tags["colour"], found.info.status) == ("grey", "KILLED")

@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,9 +65,42 @@ class Stop:
 _listening: list[Stop] = []  # all of them hear of whatever asks this process to stop
 
 
+@dataclass
+class _Whole:
+    """What the main thread is in the middle of (``whole``), and whether it was asked to stop meanwhile."""
+
+    depth: int = 0
+    late: bool = False
+
+
+_in = _Whole()
+
+
 def _ask() -> None:
+    """All hear of it; what is not to be interrupted goes on to its end, unless it is asked again."""
     for stop in _listening:
         stop.asked = True
+    if _in.depth and not _in.late:
+        _in.late = True
+        return
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def whole() -> Iterator[None]:
+    """Inside, what asks this process to stop is heard, and obeyed at the end: for a library's transaction, which an
+    interrupt would leave open, so that the database stays locked. In other threads, which signals spare, nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _in.depth += 1
+    try:
+        yield
+    finally:
+        _in.depth -= 1
+        if _in.late and not _in.depth:
+            _in.late = False
+            raise KeyboardInterrupt
 
 
 def interruptible() -> Stop:
@@ -79,10 +113,9 @@ def interruptible() -> Stop:
 
     def interrupt(*_: object) -> None:
         nonlocal last
-        _ask()
         if (now := time.monotonic()) - last >= AGAIN:
             last = now
-            raise KeyboardInterrupt
+            _ask()
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
@@ -100,10 +133,9 @@ def stoppable() -> Iterator[Stop]:
         numbers.remove(signal.SIGHUP)
 
     def stop(*_: object) -> None:
-        _ask()
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        _ask()
 
     _listening.append(asked)
     before: dict[int, Any] = {}

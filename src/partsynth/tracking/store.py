@@ -6,11 +6,12 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from partsynth.errors import UserError
 from partsynth.lineage import git as lineage_git
 from partsynth.lineage.identity import project_id
+from partsynth.store import process
 from partsynth.store.files import draft_of
 from partsynth.tracking import private, probe
 
@@ -105,7 +106,19 @@ def client(root: Path) -> MlflowClient:
         settle(root, path)
     store = _opened(uri) if not tried else import_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
     _TRIED.add(uri)
-    return store
+    return store if uri.startswith("http") else cast("MlflowClient", _Whole(store))
+
+
+class _Whole:
+    """A client of a database, each of whose calls an interrupt waits for: a transaction that it left open would keep
+    the database locked, so that the run could not be ended."""
+
+    def __init__(self, store: MlflowClient) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        return process.whole()(found) if callable(found) else found
 
 
 def require_usable(root: Path) -> None:
