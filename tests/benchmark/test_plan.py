@@ -108,6 +108,10 @@ def test_sentences_name_what_was_added_or_exchanged(tmp_path: Path) -> None:
     (tmp_path / "varied.yaml").write_text(yaml.safe_dump(varied, sort_keys=False))
     found = plan.changes(load_all(tmp_path / "varied.yaml"))
     assert found["varied", "real_neg"] == ("Lambda 3", "negative") == found["varied", "real_id"]
+    varied["benchmark"]["setups"] |= {"real_id": SETUPS["real_id"] | {"adds": "A set of edits"}}
+    (tmp_path / "varied.yaml").write_text(yaml.safe_dump(varied, sort_keys=False))
+    other = plan.changes(load_all(tmp_path / "varied.yaml"))
+    assert other["real_vae", "real_id"][0] == "VAE round trips instead of a set of edits"
 
 
 @pytest.mark.parametrize(

@@ -106,4 +106,4 @@ def changes(params: Params) -> dict[tuple[str, str], Change]:
 
 def _lower(text: str) -> str:
     """``Band negatives`` -> ``band negatives``, but ``ID augmentations`` as it is."""
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
