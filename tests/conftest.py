@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from partsynth.store import process
 from partsynth.store.files import draft_of
-from partsynth.store.process import keep_memory
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +34,7 @@ os.environ |= {
 }
 
 
-keep_memory()
+process.keep_memory()
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,15 @@ def _threads() -> Iterator[None]:
         torch.set_num_threads(before)
     elif "torch" in sys.modules and "OMP_NUM_THREADS" in os.environ:
         sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.fixture(autouse=True)
+def _nobody_asked() -> None:
+    """A process that was asked to stop stays so; the next test is another process."""
+    process._listening.clear()
+    process._in = process._Whole()
+    if (app := sys.modules.get("partsynth.cli.app")) is not None:
+        app.Commands.stop = process.Stop()
 
 
 @pytest.fixture(scope="session", autouse=True)

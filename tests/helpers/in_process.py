@@ -114,8 +114,8 @@ def dvc(root: Path, *arguments: str, variables: Mapping[str, str] | None = None)
         within.enter_context(set_loggers_level(logging.INFO))  # the package's own calls of DVC silence it
         for handler in logging.getLogger("dvc").handlers:  # they keep the streams of the time of DVC's import
             if isinstance(handler, logging.StreamHandler):
-                before = handler.setStream(errors if handler.level >= logging.WARNING else out)
-                within.callback(handler.setStream, before or handler.stream)
+                within.callback(setattr, handler, "stream", handler.stream)  # which may be closed: a test's own
+                handler.stream = errors if handler.level >= logging.WARNING else out
         ran = within.enter_context(stages())
         code = main(list(arguments))
     return Done(code, out.getvalue(), errors.getvalue(), ran)
