@@ -59,20 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from partsynth.evaluation.predictions import read_predictions
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("predictions", type=Path, nargs="+", help="of a benchmark, or of a finished project's evaluate")
+    parser.add_argument("predictions", type=Path, help="of a benchmark, or of a finished project's evaluate")
     parser.add_argument("--setup", default="real_id_negatives")
     parser.add_argument("--base", default="real_id")
     parser.add_argument("--score", default="knn", help="column of the OOD score")
     args = parser.parse_args(arguments)
-    import pandas as pd
-
     try:
-        tables = [read_predictions(path) for path in args.predictions]
+        table = read_predictions(args.predictions)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
-    for place, table in enumerate(tables):
-        table["draw"] = table["draw"] if "draw" in table else place if len(tables) > 1 else table.seed
-    table = pd.concat(tables, ignore_index=True)
     if lacking := sorted({args.setup, args.base} - set(table.setup)):
         raise SystemExit(f"error: the predictions have no setup {', '.join(lacking)}")
     if args.score not in table:

@@ -43,14 +43,14 @@ def plan(params: Params, quick: bool, main: bool = False) -> list[Replicate]:
     """
     wanted, each = params.benchmark, params.benchmark.initialisations
     prefix = "quick-" if quick else ""
-    found = []
+    found, mains = [], [name for name, setup in wanted.setups.items() if setup.kind == "main"]
     count = wanted.quick.replicates if quick else wanted.replicates.main
     for number, seed in enumerate(wanted.seeds[:count]):
         setups = [n for n, s in wanted.setups.items() if number < getattr(wanted.replicates, s.kind)]
         if main:
-            setups = [n for n in setups if wanted.setups[n].kind == "main"]
+            setups = mains
         if quick:
-            chosen = wanted.quick.setups or [n for n, s in wanted.setups.items() if s.kind == "main"]
+            chosen = wanted.quick.setups or mains
             setups = [n for n in wanted.setups if n in chosen]
         found.append(Replicate(f"{prefix}all-seed{seed}", seed, None, tuple(setups), each))
     if main:

@@ -106,10 +106,10 @@ def client(root: Path) -> MlflowClient:
         settle(root, path)
     store = _opened(uri) if not tried else import_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
     _TRIED.add(uri)
-    return store if uri.startswith("http") else cast("MlflowClient", _Whole(store))
+    return store if uri.startswith("http") else cast("MlflowClient", _WholeCalls(store))
 
 
-class _Whole:
+class _WholeCalls:
     """A client of a database, each of whose calls an interrupt waits for: a transaction that it left open would keep
     the database locked, so that the run could not be ended."""
 
