@@ -15,6 +15,7 @@ from partsynth.benchmark.project import read_preset
 from partsynth.config.load import load_all, read_yaml
 from partsynth.errors import UserError
 from partsynth.project.dvcfile import graph_for, with_setups
+from partsynth.project.given import Photographs
 from partsynth.store.layout import NO_REVIEW
 
 ROOT = Path(__file__).parents[2]
@@ -148,10 +149,21 @@ def test_a_benchmark_that_does_not_fit_is_refused(tmp_path: Path, changes: dict,
 
 def test_photographs_are_named_in_every_replicate(tmp_path: Path) -> None:
     places = {name: tmp_path / name for name in ("data", "shifted", "far")}
-    preset = read_preset("benchmark-photos", places["data"], None, shifted=places["shifted"], far=places["far"])
+    preset = read_preset("benchmark-photos", Photographs(**places))
     made = parameters(preset.raw, preset.params, Replicate("x", 7, None, ("real",)))
     assert made["ingest"]["path"] == str(places["data"]) and made["ingest"]["shifted"] == str(places["shifted"])
     assert made["ood"]["far"] == str(places["far"]) and made["ood"]["holdout_classes"]
     assert list(preset.params.benchmark.setups) == ["real", "real_id", "real_id_negatives", "real_id_fixed"]
-    with pytest.raises(UserError, match="renders its own images: leave out path, far"):
-        read_preset("benchmark", places["data"], None, far=places["far"])
+    with pytest.raises(UserError, match="renders its own images: leave out --data, --far"):
+        read_preset("benchmark", Photographs(data=places["data"], far=places["far"]))
+
+
+def test_other_groups_and_held_out_classes_make_a_preset_one_of_other_photographs(tmp_path: Path) -> None:
+    own = read_preset("benchmark-coins", Photographs(data=tmp_path))
+    other = read_preset("benchmark-coins", Photographs(data=tmp_path, held_out=("bolt",), group_pattern=r"/(\d+)_"))
+    assert (other.params.ood.holdout_classes, other.params.ingest.group_pattern) == (["bolt"], r"/(\d+)_")
+    assert own.params.benchmark.targets and not other.params.benchmark.targets  # those are of the coins
+    for preset in (own, other):
+        del preset.raw["ood"]["holdout_classes"], preset.raw["ingest"]["group_pattern"]
+        preset.raw["benchmark"].pop("targets", None)
+    assert own.raw == other.raw

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from partsynth.benchmark.project import take_over, take_over_features
-from partsynth.benchmark.run import run
+from partsynth.benchmark.run import Asked, run
 from partsynth.errors import UserError
 from partsynth.store.files import write_text_atomic
 from partsynth.store.layout import Layout
@@ -15,11 +15,11 @@ from partsynth.store.layout import Layout
 
 def test_presets_without_a_benchmark_and_unknown_ones_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no section benchmark; these have: benchmark, benchmark-coins, "):
-        run("demo", work=tmp_path)
+        run(Asked(preset="demo"), work=tmp_path)
     with pytest.raises(UserError, match="no preset 'bench'"):
-        run("bench", work=tmp_path)
+        run(Asked(preset="bench"), work=tmp_path)
     with pytest.raises(UserError, match="needs --data"):
-        run("benchmark-photos", work=tmp_path, root=tmp_path)
+        run(Asked(preset="benchmark-photos"), work=tmp_path, root=tmp_path)
 
 
 def test_renders_are_taken_over_once_from_the_same_seed(tmp_path: Path) -> None:

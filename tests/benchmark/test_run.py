@@ -17,11 +17,12 @@ from helpers.replicates import SETUPS, finished, loaded
 from partsynth.benchmark import project, reproduce
 from partsynth.benchmark.plan import Replicate, plan
 from partsynth.benchmark.reproduce import Running
-from partsynth.benchmark.run import alone, each, progress, run, so_far
+from partsynth.benchmark.run import Asked, alone, each, progress, run, so_far
 from partsynth.errors import UserError
 from partsynth.evaluation.predictions import recompute
 from partsynth.evaluation.results import read_benchmark
 from partsynth.project import init
+from partsynth.project.given import Photographs
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
 
@@ -60,6 +61,15 @@ def test_remaining_time_is_by_work_left() -> None:
     some = [Replicate("a", 0, None, ("r",) * 6), Replicate("b", 1, None, ("r",) * 6), Replicate("c", 2, 1, ("r",) * 3)]
     assert progress(some, some[:1], 600) == "1 of 3 replicates, 10.0 min, about 18 min left"
     assert progress(some, some, 600).endswith("about 0 min left")
+
+
+def test_the_command_on_a_page_asks_for_the_same() -> None:
+    told = Photographs(data=Path("a b"), far=Path("far"), held_out=("one", "two"), group_pattern=r"/(\d+)_")
+    assert Asked(preset="benchmark-coins", quick=True, photographs=told).command == (
+        "partsynth benchmark --preset benchmark-coins --quick --data 'a b' --far far --holdout one --holdout two "
+        r"--group-pattern '/(\d+)_'"
+    )
+    assert Asked(preset="benchmark", main=True).command == "partsynth benchmark --preset benchmark --main"
 
 
 def test_two_benchmarks_do_not_share_a_work_folder(tmp_path: Path) -> None:
@@ -124,7 +134,7 @@ def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "root": home,
         "workers": 1,
     }
-    run("tiny", **options)
+    run(Asked(preset="tiny"), **options)
 
     found = read_benchmark(tmp_path / "out/tiny.json")
     assert found.seeds == {"real": [1, 2], "real_neg": [1, 2]}
@@ -155,7 +165,7 @@ def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     before = {p: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     locks = {p: p.stat().st_mtime_ns for p in work.glob("*/dvc.lock")}
-    run("tiny", **options)
+    run(Asked(preset="tiny"), **options)
     assert {p: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
     assert {p: p.stat().st_mtime_ns for p in work.glob("*/dvc.lock")} == locks
 
@@ -164,13 +174,14 @@ def test_replicates_that_are_done_can_be_told_before_all_are(tmp_path: Path, mon
     params = loaded(tmp_path)
     monkeypatch.setattr(project, "presets", lambda: {"small": tmp_path / "params.yaml"})
     replicates = plan(params, quick=False)
+    asked, places = Asked(preset="small"), {"work": tmp_path / "work", "out": tmp_path}
     with pytest.raises(UserError, match="has no replicate that is done: start partsynth benchmark --preset small"):
-        so_far("small", places={}, work=tmp_path / "work", out=tmp_path)
+        so_far(asked, **places)
     finished(tmp_path / "work/small", replicates[:2])
-    page = so_far("small", places={"--data": Path("photos")}, work=tmp_path / "work", out=tmp_path).read_text()
-    assert f"**So far:** 2 of {len(replicates)} replicates" in page and "--preset small --data photos" in page
+    page = so_far(asked, **places).read_text()
+    assert f"**So far:** 2 of {len(replicates)} replicates" in page and "--preset small\n" in page
     found = read_benchmark(tmp_path / "small.json")
     assert found.seeds["real"] == [3, 5] and found.benchmark is not None and found.benchmark.planned == len(replicates)
-    told = so_far("small", main=True, places={}, work=tmp_path / "work", out=tmp_path).read_text()
+    told = so_far(Asked(preset="small", main=True), **places).read_text()
     assert "**So far:** 2 of 3 replicates" in told and "--preset small --main" in told
     assert read_benchmark(tmp_path / "small.json").order == ["real", "real_id", "real_neg"]

@@ -10,7 +10,7 @@ import yaml
 
 from partsynth.config.load import load_all
 from partsynth.project.code import STAMP
-from partsynth.project.dvcfile import Photographs, graph_for, project_dvc_yaml, watching, with_photographs, with_setups
+from partsynth.project.dvcfile import graph_for, project_dvc_yaml, watching, with_setups
 from partsynth.project.shipped import presets
 from partsynth.store.yaml_text import parsed, written
 
@@ -124,36 +124,6 @@ def test_setups_replace_those_of_the_graph_and_nothing_else() -> None:
     }
     head, foot = text.split("    foreach:\n      real:\n")
     assert changed.startswith(head) and changed.endswith(foot.split("    do:\n", 1)[1])
-
-
-@pytest.mark.parametrize("path", ["/a b/c", "/ä/#1", "/x: y", "/{curly}"])
-def test_any_data_path_passes_through_yaml(path: str) -> None:
-    text = with_photographs(PHOTOGRAPHS.read_text(), Photographs(data=Path(path), shifted=Path(path), far=Path(path)))
-    loaded = yaml.safe_load(text)
-    assert loaded["ingest"]["path"] == loaded["ingest"]["shifted"] == loaded["ood"]["far"] == path
-
-
-def test_only_the_data_path_of_a_preset_changes() -> None:
-    text = PHOTOGRAPHS.read_text()
-    changed = with_photographs(text, Photographs(data=Path("/photos")))
-    pairs = zip(text.splitlines(), changed.splitlines(), strict=True)
-    assert [pair for pair in pairs if pair[0] != pair[1]] == [("  path: data/raw", '  path: "/photos"')]
-
-
-def test_what_init_is_told_stands_in_params_yaml_and_its_comments_stay() -> None:
-    told = Photographs(
-        data=Path("/p"), shifted=Path("/s"), far=Path("/f"), held_out=["nut", "no"], group_pattern=r"_(spot\d+)_"
-    )
-    text = PHOTOGRAPHS.read_text()
-    changed = with_photographs(text, told)
-    loaded = yaml.safe_load(changed)
-    assert loaded["ingest"] | {} == yaml.safe_load(text)["ingest"] | {
-        "path": "/p",
-        "shifted": "/s",
-        "group_pattern": r"_(spot\d+)_",
-    }
-    assert loaded["ood"] == {"holdout_classes": ["nut", "no"], "far": "/f"}
-    assert [line for line in text.splitlines() if "#" in line] == [line for line in changed.splitlines() if "#" in line]
 
 
 def test_further_photographs_are_watched_as_params_yaml_names_them() -> None:

@@ -14,11 +14,12 @@ from typing import Any
 from partsynth.benchmark.plan import Replicate, needed, parameters
 from partsynth.config.load import load_all, load_text, read_yaml
 from partsynth.config.params import Params
-from partsynth.errors import UserError
+from partsynth.errors import UserError, did_you_mean
 from partsynth.project import init
 from partsynth.project.card import RENDERED, write_card
 from partsynth.project.code import STAMP
 from partsynth.project.dvcfile import graph_for
+from partsynth.project.given import Photographs, with_photographs
 from partsynth.project.reviews import write_no_review
 from partsynth.project.shipped import presets
 from partsynth.project.upgrade import upgrade
@@ -26,6 +27,7 @@ from partsynth.records.card import DataCard
 from partsynth.store.drafts import draft_folder
 from partsynth.store.files import write_text_atomic
 from partsynth.store.layout import AUGMENTED, CARD, MANIFEST, NO_REVIEW, RAW, Layout
+from partsynth.store.reading import parse_yaml
 from partsynth.store.yaml_rule import dump_yaml
 
 # of commits in replicates; hooks and keys of the user's are for his own
@@ -41,45 +43,44 @@ class Preset:
 
     name: str
     params: Params
-    raw: dict[str, Any]  # the file's content, and where the photographs lie
-    data: Path | None  # photographs, for presets that want them
+    raw: dict[str, Any]  # the file's content, with the photographs
+    photographs: Photographs
     base: Path | None  # a base model, where the package lies outside its repository
 
 
-def read_preset(
-    name: str, data: Path | None, base: Path | None, *, shifted: Path | None = None, far: Path | None = None
-) -> Preset:
-    """The preset of this name.
+def read_preset(name: str, photographs: Photographs | None = None, base: Path | None = None) -> Preset:
+    """The preset of this name, of these photographs.
 
-    Parameters
-    ----------
-    data, shifted, far : folders of photographs: of the classes, of the same classes elsewhere, and of other things
+    Targets are of the preset's own photographs: where the held-out classes or the groups are others, it has none.
 
     Raises
     ------
     UserError
         where there is none, it has no benchmark, or faults.
     """
-    known = presets()
+    known, photographs = presets(), photographs or Photographs()
     if name not in known:
-        raise UserError(f"no preset {name!r}; there are {', '.join(known)}")
-    params, raw = load_all(known[name]), read_yaml(known[name])
+        raise UserError(f"no preset {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}")
+    file = known[name]
+    text, params = file.read_text(), load_all(file)
     if not params.benchmark.setups:
         there = [other for other, path in known.items() if read_yaml(path).get("benchmark")]
         raise UserError(f"the preset {name} has no section benchmark; these have: {', '.join(there) or 'none'}")
-    places = {("ingest", "path"): data, ("ingest", "shifted"): shifted, ("ood", "far"): far}
-    if params.ingest.source == "rendered" and (given := [key for (_, key), place in places.items() if place]):
-        raise UserError(f"the preset {name} renders its own images: leave out {', '.join(given)}")
-    for (section, key), place in places.items():
-        if place is not None:
-            raw[section] = {**(raw.get(section) or {}), key: os.fspath(place.resolve())}
-    return Preset(name=name, params=load_text(dump_yaml(raw), known[name]), raw=raw, data=data, base=base)
+    if photographs.options:
+        if params.ingest.source == "rendered":
+            given = ", ".join(dict.fromkeys(option for option, _ in photographs.options))
+            raise UserError(f"the preset {name} renders its own images: leave out {given}")
+        text = with_photographs(text, photographs)
+    raw = parse_yaml(text, str(file))
+    if photographs.held_out or photographs.group_pattern is not None:
+        raw["benchmark"].pop("targets", None)
+    return Preset(name=name, params=load_text(dump_yaml(raw), file), raw=raw, photographs=photographs, base=base)
 
 
 def prepare(folder: Path, preset: Preset, replicate: Replicate, cache: Path) -> None:
     """The replicate's project as the preset now wants it: made where it is missing, else brought up to date."""
     if not folder.exists():
-        init.init(folder, preset.name, preset.data, preset.base, cache)
+        init.init(folder, preset.name, preset.photographs.data, preset.base, cache)
     upgrade(folder)  # stages whose code changed run again
     tables, sets = needed(preset.params, replicate.setups)
     about = f"# Replicate {replicate.folder} of the preset {preset.name}, written by `partsynth benchmark`.\n"

@@ -18,8 +18,9 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -30,20 +31,38 @@ from partsynth.benchmark.report import report, report_again
 from partsynth.benchmark.reproduce import Running, is_done, reproduce
 from partsynth.errors import UserError
 from partsynth.lineage.git import home
+from partsynth.project.given import Photographs
 from partsynth.store.process import stoppable
 
 WORK, OUT = Path(".work/benchmark"), Path("reports")
 MEMORY = 4 << 30  # bytes that a replicate may need
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What of a preset is asked for, and of which photographs."""
+
+    preset: str
+    quick: bool = False  # few replicates of few setups, as the preset says
+    main: bool = False  # the main setups of the whole replicates alone; a run without it adds the rest to them
+    photographs: Photographs = field(default_factory=Photographs)
+
+    @property
+    def stem(self) -> str:
+        """Of the files that are written."""
+        return f"{self.preset}-quick" if self.quick else self.preset
+
+    @property
+    def command(self) -> str:
+        """That asks for the same."""
+        chosen = [option for option, given in (("--quick", self.quick), ("--main", self.main)) if given]
+        told = [word for pair in self.photographs.options for word in pair]
+        return shlex.join(["partsynth", "benchmark", "--preset", self.preset, *chosen, *told])
+
+
 def run(
-    name: str,
+    asked: Asked,
     *,
-    quick: bool = False,
-    main: bool = False,
-    data: Path | None = None,
-    shifted: Path | None = None,
-    far: Path | None = None,
     work: Path = WORK,
     out: Path = OUT,
     base: Path | None = None,
@@ -54,11 +73,6 @@ def run(
 
     Parameters
     ----------
-    name : of the preset
-    quick : few replicates of few setups, as the preset says
-    main : the main setups of the replicates with all images alone; a run without it adds the rest to them
-    data, shifted, far : photographs, where the preset wants them: of the classes, of the same classes elsewhere, and of
-        other things
     base : a base model, where the package lies outside its repository
     work : where the replicates' folders lie
     root : of the repository whose MLflow store takes the runs; None = the current folder
@@ -67,14 +81,14 @@ def run(
     Raises
     ------
     UserError
-        for a preset without a benchmark, faults of the preset or of ``data``, a work folder in use, and where a
+        for a preset without a benchmark, faults of the preset or of the photographs, a work folder in use, and where a
         replicate's pipeline fails (what it had finished is kept).
     """
     from partsynth.core import devices
 
-    preset = read_preset(name, data, base, shifted=shifted, far=far)
+    preset = read_preset(asked.preset, asked.photographs, base)
     store = home((root or Path.cwd()).resolve())
-    replicates, work = plan(preset.params, quick, main), work.resolve() / name
+    replicates, work = plan(preset.params, asked.quick, asked.main), work.resolve() / asked.preset
     work.mkdir(parents=True, exist_ok=True)
     done: list[Replicate] = []
     began, running, one_at_a_time = time.monotonic(), Running(), threading.Lock()
@@ -93,46 +107,32 @@ def run(
             else:
                 take_over_features(folder, [work / r.folder for r in done])
         prefix = "  " if workers == 1 else f"  {replicate.folder}: "
-        reproduce(folder, started, threads | environment(store, work, name, replicate), running, prefix)
+        reproduce(folder, started, threads | environment(store, work, asked.preset, replicate), running, prefix)
         done.append(replicate)
         print(f"benchmark: {progress(replicates, done, time.monotonic() - began)}", flush=True)
 
     with alone(work), stoppable():
         each(replicates, replicated, workers, running)
-    places = {"--data": data, "--shifted": shifted, "--far": far}
-    return report(preset.params, replicates, work, out, _stem(name, quick), _command(name, quick, main, places))
+    return report(preset.params, replicates, work, out, asked.stem, asked.command)
 
 
-def so_far(
-    name: str,
-    *,
-    quick: bool = False,
-    main: bool = False,
-    places: Mapping[str, Path | None],
-    work: Path = WORK,
-    out: Path = OUT,
-) -> Path:
+def so_far(asked: Asked, *, work: Path = WORK, out: Path = OUT) -> Path:
     """Write the report of the replicates that are done, of a run that goes on or was stopped; returns the page.
-
-    Parameters
-    ----------
-    places : option -> folder of photographs, for the command that the page tells
 
     Raises
     ------
     UserError
         as ``read_preset``, and where no replicate with all training images is done.
     """
-    params, work = read_preset(name, None, None).params, work.resolve() / name
-    planned = plan(params, quick, main)
+    params, work = read_preset(asked.preset, asked.photographs).params, work.resolve() / asked.preset
+    planned = plan(params, asked.quick, asked.main)
     done = [replicate for replicate in planned if is_done(work / replicate.folder)]
     if not any(replicate.shots is None for replicate in done):
-        raise UserError(f"{work} has no replicate that is done: start partsynth benchmark --preset {name}")
-    command = _command(name, quick, main, places)
-    return report(params, done, work, out, _stem(name, quick), command, planned=len(planned))
+        raise UserError(f"{work} has no replicate that is done: start {asked.command}")
+    return report(params, done, work, out, asked.stem, asked.command, planned=len(planned))
 
 
-def again(name: str, *, quick: bool = False, out: Path = OUT) -> Path:
+def again(asked: Asked, *, out: Path = OUT) -> Path:
     """Write a finished run's figures, picture and page anew from its predictions.
 
     Raises
@@ -140,19 +140,7 @@ def again(name: str, *, quick: bool = False, out: Path = OUT) -> Path:
     UserError
         as ``read_preset`` and ``report_again``.
     """
-    return report_again(read_preset(name, None, None).params, out, _stem(name, quick))
-
-
-def _stem(name: str, quick: bool) -> str:
-    return f"{name}-quick" if quick else name
-
-
-def _command(name: str, quick: bool, main: bool, places: Mapping[str, Path | None]) -> str:
-    asked = [option for option, given in (("--quick", quick), ("--main", main)) if given]
-    command = ["partsynth", "benchmark", "--preset", name, *asked]
-    for option, place in places.items():
-        command += [option, os.fspath(place)] if place is not None else []
-    return shlex.join(command)
+    return report_again(read_preset(asked.preset, asked.photographs).params, out, asked.stem)
 
 
 def progress(replicates: Sequence[Replicate], done: Sequence[Replicate], seconds: float) -> str:

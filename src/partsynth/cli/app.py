@@ -144,3 +144,15 @@ ShiftedFolder = Annotated[
     Path | None, typer.Option(help="Photographs of the same classes at another place: the shifted part of the test.")
 ]
 FarFolder = Annotated[Path | None, typer.Option(help="Photographs of other things, in class folders or not: far-OOD.")]
+HeldOut = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--holdout", metavar="CLASS", help="A class kept out of training: near-OOD. May be given several times."
+    ),
+]
+GroupPattern = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX", help="Its (groups) name the part or spot in CLASS/FILE; images of one spot stay in one split."
+    ),
+]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from partsynth.cli.app import RESULTS, FarFolder, ShiftedFolder, app
+from partsynth.cli.app import RESULTS, FarFolder, GroupPattern, HeldOut, ShiftedFolder, app
 
 HELP = (
     "Repeat the whole pipeline over seeds and compare all setups, with intervals.\n\n"
@@ -39,6 +39,8 @@ def benchmark(
     data: Annotated[Path | None, typer.Option(help="Folder of photographs, for a preset that needs them.")] = None,
     shifted: ShiftedFolder = None,
     far: FarFolder = None,
+    held_out: HeldOut = None,
+    group_pattern: GroupPattern = None,
     again: Annotated[
         bool, typer.Option("--again", help="Run nothing: figures and page anew from the predictions of a finished run.")
     ] = False,
@@ -64,12 +66,15 @@ def benchmark(
     ] = None,
 ) -> None:
     from partsynth.benchmark import run
+    from partsynth.project.given import Photographs
 
+    photographs = Photographs(
+        data=data, shifted=shifted, far=far, held_out=tuple(held_out or ()), group_pattern=group_pattern
+    )
+    asked = run.Asked(preset=preset, quick=quick, main=main, photographs=photographs)
     if again:
-        run.again(preset, quick=quick, out=out)
+        run.again(asked, out=out)
     elif so_far:
-        places = {"--data": data, "--shifted": shifted, "--far": far}
-        run.so_far(preset, quick=quick, main=main, places=places, work=work, out=out)
+        run.so_far(asked, work=work, out=out)
     else:
-        given = {"data": data, "shifted": shifted, "far": far, "base": base}
-        run.run(preset, quick=quick, main=main, work=work, out=out, workers=workers, **given)
+        run.run(asked, work=work, out=out, workers=workers, base=base)

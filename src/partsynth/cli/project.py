@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partsynth.cli.app import PARAMS, PROJECT, RESULTS, FarFolder, ParamsFile, ShiftedFolder, app
+from partsynth.cli.app import PARAMS, PROJECT, RESULTS, FarFolder, GroupPattern, HeldOut, ParamsFile, ShiftedFolder, app
 
 if TYPE_CHECKING:
     from partsynth.records.card import DataCard
@@ -30,17 +30,8 @@ def init(
     ] = None,
     shifted: ShiftedFolder = None,
     far: FarFolder = None,
-    holdout: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CLASS", help="A class kept out of training: near-OOD. May be given several times."),
-    ] = None,
-    group_pattern: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            help="Its (groups) name the part or spot in CLASS/FILE; images of one spot stay in one split.",
-        ),
-    ] = None,
+    held_out: HeldOut = None,
+    group_pattern: GroupPattern = None,
     origin: Annotated[
         str | None, typer.Option(help="Data card: who took the photographs, where, when, with what.")
     ] = None,
@@ -71,7 +62,7 @@ def init(
         base,
         shifted=shifted,
         far=far,
-        held_out=holdout or [],
+        held_out=held_out or [],
         group_pattern=group_pattern,
         card=lambda: _card(given, asks=data is not None),
     )

@@ -24,6 +24,7 @@ from partsynth.evaluation.together import OfRun, evaluated_together
 from partsynth.records.rows import ImageRecord
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import Layout
+from partsynth.store.seal import unsealed
 
 if TYPE_CHECKING:
     from partsynth.core.contrastive.encoder import Classifier
@@ -111,7 +112,7 @@ def _of_run(
         model.encoder.memory = None  # what is remembered has no gradient
         test, logits = images[model.size]["test"], seen["test"].logits
         seen_by = looks(run, model, classes, parts["test"], test, logits, params.saliency, root)
-    about = {key: value for key, value in config.items() if key not in ("classes", "sha256", "seal")}
+    about = {key: value for key, value in unsealed(config).items() if key != "classes"}
     digests = {p.name: sha256_file(p) for p in sorted(run.folder.glob("*.safetensors"))}
     return OfRun(
         run=EvaluatedRun(setup=run.setup, seed=run.seed, config=about, sha256=digests),

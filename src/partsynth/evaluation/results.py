@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from partsynth.errors import UserError
 from partsynth.store.files import read_json
-from partsynth.store.seal import FILES, SEAL, refuse_changed
+from partsynth.store.seal import refuse_changed, unsealed
 
 Effect = Literal["helps", "hurts", "no evidence", "too few to tell", "one seed"]  # the last in older files
 
@@ -269,7 +269,7 @@ def read_summary(path: Path) -> Summary:
     values = read_json(path)
     if isinstance(values, dict):
         refuse_changed(path, values, "stage evaluate")
-        values = {key: value for key, value in values.items() if key not in (SEAL, FILES)}
+        values = unsealed(values)
     return _model(path, values, Summary, "dvc repro evaluate")
 
 

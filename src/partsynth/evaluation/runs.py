@@ -115,9 +115,10 @@ def refuse_other_tables(runs: Sequence[ModelRun], selected: Mapping[str, Sequenc
     UserError
         naming the first such table.
     """
+    marks = {setup: fingerprint(used(rows)) for setup, rows in selected.items()}
     for setup, seed, folder in runs:
         told = read_object(folder / WHOLE[0]).get("trained_on")
-        if told is not None and setup in selected and told != fingerprint(used(selected[setup])):
+        if told is not None and told != marks.get(setup, told):
             raise UserError(
                 f"{SELECTED}/{setup}.csv is not what {folder} was trained on: dvc repro train@{setup}-{seed}"
             )

@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from partsynth.config.params import Params
 from partsynth.project.code import STAMP
 from partsynth.project.shipped import BASE, needs_base_model, shipped
 from partsynth.store.layout import ADAPTED, NO_REVIEW
-from partsynth.store.yaml_text import drop, in_one_line, parsed, quoted, verbatim, written
+from partsynth.store.yaml_text import drop, parsed, written
 
 SOURCE = "src/partsynth/"  # what code dependencies begin with in the repository's dvc.yaml
 
 
 WATCHED = ("ingest.shifted", "ood.far")  # keys that may name further photographs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Photographs:
-    """What a project is begun with, as ``init`` was told; paths are absolute."""
-
-    data: Path
-    shifted: Path | None = None  # the same classes elsewhere
-    far: Path | None = None  # other things
-    held_out: Sequence[str] = ()  # classes
-    group_pattern: str | None = None
-
-
-def with_photographs(text: str, photographs: Photographs) -> str:
-    """A preset's text that names these photographs."""
-    preset = parsed(text)
-    ingest, ood = preset["ingest"], preset["ood"]
-    ingest["path"] = quoted(str(photographs.data))
-    behind = list(ingest).index("path") + 1
-    if photographs.group_pattern is not None:
-        ingest.pop("group_pattern", None)
-        ingest.insert(behind, "group_pattern", verbatim(photographs.group_pattern))
-    if photographs.shifted is not None:
-        ingest.insert(behind, "shifted", quoted(str(photographs.shifted)))
-    if photographs.held_out:
-        ood["holdout_classes"] = in_one_line(photographs.held_out)
-    if photographs.far is not None:
-        ood["far"] = quoted(str(photographs.far))
-    return written(preset)
 
 
 def watching(graph: Any, params: Mapping[str, Any]) -> list[str]:

@@ -15,8 +15,9 @@ from partsynth.errors import UserError, did_you_mean
 from partsynth.lineage.git import git
 from partsynth.project.card import RENDERED, completed, write_card
 from partsynth.project.code import STAMP, stamp
-from partsynth.project.dvcfile import Photographs, graph_for, stage_names, with_photographs
+from partsynth.project.dvcfile import graph_for, stage_names
 from partsynth.project.findings import Findings
+from partsynth.project.given import Photographs, with_photographs
 from partsynth.project.photographs import look
 from partsynth.project.reviews import write_no_review
 from partsynth.project.shipped import BASE, checkout, needs_base_model, presets, shipped
@@ -83,13 +84,7 @@ def init(
 
     text, seen = known[preset].read_text(), Findings()
     if data is not None:
-        photographs = Photographs(
-            data=data.resolve(),
-            shifted=shifted.resolve() if shifted else None,
-            far=far.resolve() if far else None,
-            held_out=held_out,
-            group_pattern=group_pattern,
-        )
+        photographs = Photographs(data=data, shifted=shifted, far=far, held_out=held_out, group_pattern=group_pattern)
         text = with_photographs(text, photographs)
         parameters = load_text(text, known[preset])
         look(folder, parameters, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def read_contents(inputs: Inputs) -> Contents:
         summary=summary,
         data=summary.data,
         real=read_manifest(inputs.real / "manifest.csv", RealRecord),
-        ood=read_manifest(ood, RealRecord) if ood.exists() else [],
+        ood=read_manifest(ood, RealRecord) if os.path.lexists(ood) else [],
         sets={name: sets[name] for name in [*(n for n in FIRST if n in sets), *(n for n in sets if n not in FIRST)]},
         verdicts={p.stem: _verdicts(p) for p in tables},
         adaptation=read_adaptation(inputs.adapted / "manifest.json") if inputs.adapted else None,

@@ -22,6 +22,11 @@ def sealed(values: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any
     return {**whole, SEAL: _seal(whole)}
 
 
+def unsealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sealed, without the seal and the files' hashes."""
+    return {key: value for key, value in values.items() if key not in (SEAL, FILES)}
+
+
 def refuse_changed(path: Path, values: Mapping[str, Any], writer: str) -> None:
     """Refuse what is not as it was sealed. What was written before there were seals passes; files that are not there
     are missed by who needs them.

@@ -84,7 +84,10 @@ class Sdedit(Method[SdeditSet, SdeditRecord]):
 
     def together(self, rows: Sequence[SdeditRecord], materials: Materials) -> list[list[SdeditRecord]]:
         ordered = sorted(rows, key=lambda row: row.path)
-        return [batch[:count] for batch, count in _batches(ordered, mixed=False, adapters=_adapters(rows, materials))]
+        return [
+            batch[:count]
+            for batch, count in _batches(ordered, mixed=False, adapters=_adapters(_tokens_of(rows, materials)))
+        ]
 
     def paint_probes(
         self, rows: Sequence[SdeditRecord], materials: Materials
@@ -200,7 +203,7 @@ def _paint(
 
     model, tokens = materials.model(rows[0].dtype, rows[0].compiled), _tokens_of(rows, materials)
     vectors = install(model, tokens)
-    for batch, count in _batches(rows, mixed, _adapters(rows, materials)):
+    for batch, count in _batches(rows, mixed, _adapters(tokens)):
         first = batch[0]
         names = list(dict.fromkeys(row.source for row in batch))  # the batch's own alone: see ``together``
         pixels = to_tensor([materials.source(name) for name in names], first.size)  # (U, 3, S, S)
@@ -285,9 +288,9 @@ def _tokens_of(rows: Sequence[SdeditRecord], materials: Materials) -> dict[str, 
     return materials.tokens(own | {row.sibling for row in rows if row.sibling})
 
 
-def _adapters(rows: Sequence[SdeditRecord], materials: Materials) -> dict[str, str]:
+def _adapters(tokens: Mapping[str, Token]) -> dict[str, str]:
     """Class -> the name of its adapter, "" where its images are made without one."""
-    return {name: token.adapter or "" for name, token in _tokens_of(rows, materials).items()}
+    return {name: token.adapter or "" for name, token in tokens.items()}
 
 
 def _batches(
