@@ -22,7 +22,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ROOMS = (
     "errors", "seams", "core", "store", "records", "config", "lineage", "tracking", "rendering", "sources",
     "augmentation", "quality", "selection", "training", "evaluation", "reporting", "stages", "project", "review",
-    "study", "audit", "serving", "benchmark", "cli",
+    "study", "audit", "serving", "benchmark", "cli", "__main__",
 )
 # fmt: on
 LONGEST = 450  # lines of a module

@@ -13,6 +13,7 @@ import pytest
 import typer
 import yaml
 
+from partsynth import __version__
 from partsynth.cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -105,3 +106,8 @@ def test_ctrl_c_before_a_command_begins_is_no_fault(monkeypatch: pytest.MonkeyPa
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
             signal.signal(number, handler)
     assert ended.value.code == 130
+
+
+def test_the_version_is_told_and_the_package_can_be_run() -> None:
+    told = subprocess.run([sys.executable, "-m", "partsynth", "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout == f"partsynth {__version__}\n"

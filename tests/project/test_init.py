@@ -23,7 +23,7 @@ from partsynth.project.shipped import checkout, presets
 
 ROOT = Path(__file__).parents[2]
 PRESETS = tuple(presets())
-RENDERED = ("benchmark", "benchmark-development", "demo")
+RENDERED = ("benchmark", "benchmark-demo", "benchmark-development", "demo")
 
 
 def run(folder: Path, *command: str) -> str:

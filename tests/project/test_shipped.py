@@ -14,7 +14,7 @@ from partsynth.project.shipped import checkout, presets
 
 ROOT = Path(__file__).parents[2]
 PRESETS = (
-    *("benchmark", "benchmark-coins", "benchmark-development", "benchmark-photos", "benchmark-steel"),
+    *("benchmark", "benchmark-coins", "benchmark-demo", "benchmark-development", "benchmark-photos", "benchmark-steel"),
     *("demo", "folder", "mvip", "photographs", "sd15-gpu"),
 )
 

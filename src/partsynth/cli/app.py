@@ -138,6 +138,25 @@ app = typer.Typer(
         "[bold]dvc repro[/bold] in it does everything, [bold]partsynth params[/bold] explains every parameter."
     ),
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from partsynth import __version__
+
+        typer.echo(f"partsynth {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 ParamsFile = Annotated[Path, typer.Option("--params", help="File of parameters; a stage reads its own sections alone.")]
 PARAMS = Path("params.yaml")
 ShiftedFolder = Annotated[
