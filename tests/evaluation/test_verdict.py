@@ -102,6 +102,16 @@ def test_a_control_is_compared_with_the_setup_it_extends():
     assert found["same", "real_id"].what == "same over real_id (no image was left to add)"
 
 
+def test_a_use_of_negatives_is_named_with_them():
+    real, negatives = rows("real", "positive"), rows("near_ood", "negative", rule="nobody")
+    tables = {"real": real, "exposed": [*real, *negatives], "head": real}
+    exposure = {"negative_use": "outlier_exposure", "negative_scope": "all"}
+    trained = {"real": {"negative_scope": "own"}, "exposed": exposure, "head": exposure}
+    found = changes(list(tables), tables, trained)
+    assert found["exposed", "real"] == ("Near-OOD negatives as outlier exposure", "negative")
+    assert found["head", "real"].what == "negative_use outlier_exposure"  # nothing is used so
+
+
 def test_setups_that_differ_by_their_training_are_named_by_it():
     real, synthetic = rows("real", "positive"), rows("id", "positive")
     band = [*real, *synthetic, *rows("near_ood", "negative", 2, "band")]

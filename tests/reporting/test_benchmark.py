@@ -37,7 +37,7 @@ def test_the_page_tells_what_the_numbers_say(out: Path, summary: BenchmarkSummar
     }
     assert all(f"**{s.text}**" in text for s in main)
     assert "VAE round trips instead of ID augmentations changed shifted accuracy" in text
-    for head in ("## Setups", "## Controls", "## Few shots"):
+    for head in ("## Setups", "## Controls", "## By the number of photographs"):
         assert head in text
     assert "## Ablations" not in text
     assert "7.0 minutes" not in text and "7 minutes of work" in text
@@ -64,8 +64,10 @@ def test_targets_stand_on_the_page(out: Path) -> None:
     assert "| mean at least −100, lower end at least −900 |" in rows[2]
 
 
-def test_the_curve_ends_with_all_images(summary: BenchmarkSummary) -> None:
+def test_whole_replicates_have_their_place_on_the_curve(summary: BenchmarkSummary) -> None:
     assert list(curve(summary)) == [1.0, 4.0, 16.0] and curve(summary)[16.0] is summary
+    fewer = summary.model_copy(update={"shots_of_all": 2.0})
+    assert list(curve(fewer)) == [1.0, 2.0, 4.0] and curve(fewer)[2.0] is fewer
     assert curve(summary.model_copy(update={"few_shot": {}})) == {}
 
 

@@ -21,6 +21,15 @@ class Change(NamedTuple):
     role: UseRole | Literal[""] = ""  # of the added images where they have one
 
 
+CALLED = {  # values of keys of train, as a sentence names them
+    ("augment", "randaugment"): "RandAugment",
+    ("augment", "both"): "RandAugment beside jitter and grey",
+}
+USED = {  # values of negative_use, behind what is used so
+    "features": "in the features too",
+    "outlier_exposure": "as outlier exposure",
+    "mixoe": "as MixOE",
+}
 Changes = Mapping[tuple[str, str], Change]  # (setup, the setup that it is compared with)
 
 
@@ -69,15 +78,17 @@ def _overrides(setup: str, base: str, used: dict[str, dict], settings: dict[str,
 def _name_of(added: set[tuple[str, UseRole, str]] | None, overrides: dict[str, Any], setup: str, base: str) -> Change:
     """What was changed, in words, and the role of the added images where they have one."""
     spoken = {"real": "Real", "id": "ID", "near_ood": "Near-OOD", "far_ood": "Far-OOD"}
-    called = {("augment", "randaugment"): "RandAugment", ("augment", "both"): "RandAugment beside jitter and grey"}
-    changed = [called.get((key, value), f"{key} {value}") for key, value in overrides.items()]
     if added is None:
         return Change(f"{setup} over {base}")
+    use = USED.get(overrides.get("negative_use", "")) if {role for _, role, _ in added} == {"negative"} else None
+    others = {key: value for key, value in overrides.items() if not (use and key == "negative_use")}
+    changed = [CALLED.get((key, value), f"{key} {value}") for key, value in others.items()]
     if not added and not changed:
         return Change(f"{setup} over {base} (no image was left to add)")
     names = [
         f"{f'Random {origin}' if rule == 'random' else spoken.get(origin, origin)} "
         f"{'negatives' if role == 'negative' else 'photographs' if origin == 'real' else 'augmentations'}"
+        f"{f' {use}' if use else ''}"
         for origin, role, rule in sorted(added)
     ]
     roles: set[UseRole] = {role for _, role, _ in added}

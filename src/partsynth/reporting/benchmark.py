@@ -53,11 +53,12 @@ def table(summary: BenchmarkSummary, kind: str) -> dict[str, Any]:
 
 
 def curve(summary: BenchmarkSummary) -> dict[float, Summary]:
-    """Training images per class -> figures, ascending; all images last. Empty without few-shot replicates."""
+    """Training images per class -> figures, ascending, the whole replicates among them. Empty where all have the same
+    number."""
     if not summary.few_shot:
         return {}
-    few: dict[float, Summary] = {float(shots): of for shots, of in summary.few_shot.items()}
-    return {shots: few[shots] for shots in sorted(few)} | {summary.shots_of_all: summary}
+    found = {float(shots): of for shots, of in summary.few_shot.items()} | {summary.shots_of_all: summary}
+    return {shots: found[shots] for shots in sorted(found)}
 
 
 def minutes(run: BenchmarkRun) -> dict[str, float]:
