@@ -52,7 +52,7 @@ def test_words_name_nothing_that_is_tested_on() -> None:
 
 def test_uses_of_negatives_differ_in_the_use_alone() -> None:
     def without_use(name: str) -> dict[str, Any]:
-        train = {k: v for k, v in SELECT[name]["train"].items() if k != "negative_use"}
+        train = {k: v for k, v in SELECT[name]["train"].items() if k not in ("negative_use", "negative_use_weight")}
         return SELECT[name] | {"train": train, "set": SETUPS[name]["set"]}
 
     assert without_use("real_id_denominator") == without_use("real_id_mixoe") == without_use("real_id_negatives")
