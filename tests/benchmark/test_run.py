@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import in_process, tiny_sd
+from helpers import in_process, small_presets, tiny_sd
 from helpers.replicates import SETUPS, finished, loaded
 
 from partsynth.benchmark import project, reproduce
@@ -70,6 +70,17 @@ def test_the_command_on_a_page_asks_for_the_same() -> None:
         r"--group-pattern '/(\d+)_'"
     )
     assert Asked(preset="benchmark", main=True).command == "partsynth benchmark --preset benchmark --main"
+
+
+def test_photographs_that_ingest_would_refuse_are_named_before_a_replicate_is_made(tmp_path: Path) -> None:
+    for name in ("bolt", "nut", "washer"):
+        small_presets.draw(tmp_path / "photos" / name, len(name), 48, masks=False, count=2)
+    told = Photographs(data=tmp_path / "photos", held_out=("screw",), group_pattern=r"/(\d+)")
+    with pytest.raises(UserError, match=r"cannot be run on these photographs:\n.*screw"):
+        run(Asked(preset="benchmark-coins", photographs=told), work=tmp_path / "work", root=tmp_path)
+    assert not (tmp_path / "work").exists()
+    with pytest.raises(UserError, match="cannot be run on these photographs"):
+        run(Asked(preset="benchmark-coins", photographs=Photographs(data=tmp_path / "no")), work=tmp_path / "work")
 
 
 def test_two_benchmarks_do_not_share_a_work_folder(tmp_path: Path) -> None:

@@ -26,12 +26,14 @@ from pathlib import Path
 import psutil
 
 from partsynth.benchmark.plan import Replicate, plan
-from partsynth.benchmark.project import prepare, read_preset, shared_cache, take_over, take_over_features
+from partsynth.benchmark.project import Preset, prepare, read_preset, shared_cache, take_over, take_over_features
 from partsynth.benchmark.report import report, report_again
 from partsynth.benchmark.reproduce import Running, is_done, reproduce
 from partsynth.errors import UserError
 from partsynth.lineage.git import home
+from partsynth.project.findings import Findings
 from partsynth.project.given import Photographs
+from partsynth.project.photographs import look
 from partsynth.store.process import stoppable
 
 WORK, OUT = Path(".work/benchmark"), Path("reports")
@@ -87,6 +89,8 @@ def run(
     from partsynth.core import devices
 
     preset = read_preset(asked.preset, asked.photographs, base)
+    if asked.photographs.data is not None:
+        refuse_unusable(preset)
     store = home((root or Path.cwd()).resolve())
     replicates, work = plan(preset.params, asked.quick, asked.main), work.resolve() / asked.preset
     work.mkdir(parents=True, exist_ok=True)
@@ -114,6 +118,22 @@ def run(
     with alone(work), stoppable():
         each(replicates, replicated, workers, running)
     return report(preset.params, replicates, work, out, asked.stem, asked.command)
+
+
+def refuse_unusable(preset: Preset) -> None:
+    """Say what lies in the folders of photographs.
+
+    Raises
+    ------
+    UserError
+        with all that ingest would stop at for its name or place, before any replicate is made.
+    """
+    found = Findings()
+    look(Path.cwd(), preset.params, found)
+    if found.faults:
+        raise UserError(f"the preset {preset.name} cannot be run on these photographs:\n  " + "\n  ".join(found.faults))
+    for line in found.in_order:
+        print(f"benchmark: {line}", flush=True)
 
 
 def so_far(asked: Asked, *, work: Path = WORK, out: Path = OUT) -> Path:
