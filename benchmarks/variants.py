@@ -37,12 +37,15 @@ def gains(table: pd.DataFrame, setup: str, base: str, score: str) -> pd.DataFram
     for variant, by_draw in found.items():
         means = {key: float(np.mean(values)) for key, values in by_draw.items()}
         both = [draw for draw, name in means if name == setup and (draw, base) in means]
+        if not both:
+            continue
         each = [means[draw, setup] - means[draw, base] for draw in both]
         was, now = (float(np.mean([means[draw, name] for draw in both])) for name in (base, setup))
         made.append(
             {"variant": variant, base: was, setup: now, "gain": now - was, "least": min(each), "most": max(each)}
         )
-    return pd.DataFrame(made).sort_values(["gain", "variant"], ascending=[False, True], ignore_index=True)
+    table = pd.DataFrame(made, columns=["variant", base, setup, "gain", "least", "most"])
+    return table.sort_values(["gain", "variant"], ascending=[False, True], ignore_index=True)
 
 
 def page(found: pd.DataFrame, setup: str, base: str) -> str:
@@ -72,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"error: the predictions have no setup {', '.join(lacking)}")
     if args.score not in table:
         raise SystemExit(f"error: the predictions have no score {args.score}")
-    print(page(gains(table, args.setup, args.base, args.score), args.setup, args.base))
+    found = gains(table, args.setup, args.base, args.score)
+    if found.empty:
+        raise SystemExit(f"error: no draw has near-OOD images of both {args.setup} and {args.base}")
+    print(page(found, args.setup, args.base))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,10 @@ def test_the_command_prints_the_table_and_names_what_lacks(tmp_path: Path, capsy
     assert "| gear | 50.0 | 75.0 | +25.0 (+0.0 to +50.0) |" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no setup real_x"):
         variants.main([str(path), "--setup", "real_x"])
+    apart = table().query("(setup == 'real_id') == (draw == 1)")
+    apart.to_csv(tmp_path / "apart.csv", index=False)
+    with pytest.raises(SystemExit, match="no draw has near-OOD images of both"):
+        variants.main([str(tmp_path / "apart.csv")])
     with pytest.raises(SystemExit, match="no score energy"):
         variants.main([str(path), "--score", "energy"])
     with pytest.raises(SystemExit, match=r"none\.csv"):
