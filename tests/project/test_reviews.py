@@ -92,6 +92,7 @@ def tracked(tmp_path: Path) -> Path:
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["matrix"] = {"setups": list(SETUPS), "seeds": [0]}
+    params["select"]["real_id_negatives"] = {"role": "negative", "rule": "band", "band": [0.95, 1.0]}
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     ignored = "/data/real\n/data/ood\n/data/augmented\n/data/quality\n/data/selected\n/models\n/made\n.work/\n"
     (root / ".gitignore").write_text(ignored)
