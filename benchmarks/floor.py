@@ -27,7 +27,14 @@ import torch
 
 SIZE, VIEWS, BATCH = 160, 3, 32
 METRICS = ("accuracy_test", "accuracy_shifted", "near_ood_auroc")
-LAYERS = {"_depthwise_conv": "conv_dw", "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
+LAYERS = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
 FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}  # has no expansion
 OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
 
@@ -45,7 +52,7 @@ def network() -> torch.nn.Module:
     for key, value in torch.load(file, weights_only=True).items():
         if found := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(.+)", key):
             number, layer, rest = int(found[1]), found[2], found[3]
-            names = LAYERS | {"_expand_conv": "conv_pw", "_bn0": "bn1"} if number else FIRST
+            names = LAYERS if number else FIRST
             state[f"{places[number]}.{names[layer]}.{rest}"] = value
         elif (outer := key.split(".")[0]) in OUTER:
             state[OUTER[outer] + key.removeprefix(outer)] = value
