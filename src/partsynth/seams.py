@@ -153,7 +153,9 @@ BACKBONES = Registry(
     ["narrow_resnet", "reference", "efficientnet_lite0", "torchvision", "timm", "transformers"],
 )
 USES = Registry(
-    "use of negatives", "partsynth.training.uses", ["denominator", "features", "outlier_exposure", "mixoe", "ascood"]
+    "use of negatives",
+    "partsynth.training.uses",
+    ["denominator", "features", "instances", "outlier_exposure", "mixoe", "ascood"],
 )
 RULES = Registry("selection rule", "partsynth.selection.rules", ["all", "accepted", "band", "nobody", "random"])
 METRICS = Rows("metric", "partsynth.evaluation.metrics")

@@ -20,7 +20,7 @@ from partsynth.training.checkpoint import Checkpoint
 from partsynth.training.classifier import build_encoder
 from partsynth.training.fit import fit, make_batches
 from partsynth.training.result import Fitted, Measurement
-from partsynth.training.use import Made, Making
+from partsynth.training.use import Made, Making, Seen
 
 OTHERS = [name for name in USES.names if name != "denominator"]
 
@@ -108,11 +108,40 @@ def test_the_term_on_features_brings_supcon_to_where_knn_looks(project: Path) ->
     assert loss(used("features", **longer)) < loss(used("denominator", **longer))
 
 
+def test_instances_are_anchors_among_all_rows_of_the_step() -> None:
+    """The term against its formula, written with masks."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(7, 2, 5, generator=generator, dtype=torch.float64), dim=2)
+    negative = torch.tensor([False, False, False, True, True, False, True])
+    nothing = torch.zeros(0, 3)
+    seen = Seen(rows, torch.zeros(7, 2, 0), torch.tensor([0, 0, 1, 0, 0, 1, 1]), negative, nothing, nothing)
+    params = used("instances", negative_use_weight=2.0, temperature=0.3)
+    sums = rows.flatten(0, 1) @ rows.flatten(0, 1).T / 0.3
+    terms = [sums[i, i ^ 1] - torch.logsumexp(sums[i, torch.arange(14) != i], 0) for i in range(14) if negative[i // 2]]
+    torch.testing.assert_close(USES["instances"].term(seen, params), -2.0 * torch.stack(terms).mean())
+
+
+def test_what_instances_ask_for_is_learned(project: Path) -> None:
+    learned = fit(images_of(project), used("instances", steps=60, eval_every=20), 0).history
+    assert learned[0].use_loss - 0.1 > learned[1].use_loss > learned[2].use_loss
+
+
+@pytest.mark.parametrize("name", ["outlier_exposure", "mixoe"])
+def test_without_the_heads_gradient_the_encoder_is_that_of_supcon(project: Path, name: str) -> None:
+    short: Mapping[str, Any] = {"steps": 4, "eval_every": 4, "classifier_steps": 10}
+    supcon, held, usual = (
+        weights(fit(images_of(project), params, 0))
+        for params in (used("denominator", **short), used(name, head_gradient=0.0, **short), used(name, **short))
+    )
+    torch.testing.assert_close(held, supcon, rtol=0, atol=1e-4)  # images that are made join the batch: other last bits
+    assert not torch.allclose(usual, supcon, atol=1e-2)
+
+
 @pytest.mark.parametrize("name", ["mixoe", "ascood"])
 def test_processes_together_make_what_one_makes(project: Path, name: str) -> None:
     params, images = used(name), images_of(project)
     drawn = make_batches(images, params, 0).step(0)
-    network = USES[name].network(build_encoder(params, 0), len(images.classes), 0)
+    network = USES[name].network(build_encoder(params, 0), len(images.classes), params, 0)
 
     def made(rank: int, processes: int) -> Made:
         making = Making(network=network, pixels=images.images, params=params, seed=7, rank=rank, processes=processes)

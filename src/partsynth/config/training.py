@@ -57,11 +57,15 @@ class Train(Section):
     """The negatives that an anchor meets: all, those of its own class, or those of other classes."""
     negative_use: Annotated[str, member_of(USES), unless("denominator")] = "denominator"
     """What negatives do beside standing in the denominator (negative_weight: 0 takes them out of it): denominator =
-    nothing; features = they stand in that of SupCon on the backbone's features too, which kNN sees; outlier_exposure =
-    a linear head, trained with the encoder, is pulled to uniform on them; mixoe = the same on their mixtures with
-    in-distribution images; ascood = the same on in-distribution images without what makes their class, no negatives."""
+    nothing; features = they stand in that of SupCon on the backbone's features too, which kNN sees; instances = they
+    are anchors, each a class of its own; outlier_exposure = a linear head, trained with the encoder, is pulled to
+    uniform on them; mixoe = the same on their mixtures with in-distribution images; ascood = the same on
+    in-distribution images without what makes their class, no negatives."""
     negative_use_weight: Annotated[Positive, unless(0.5)] = 0.5
-    """Weight of SupCon on features, or of what is pulled to uniform beside the head's cross-entropy."""
+    """Weight of SupCon on features or on negatives as instances, or of what is pulled to uniform beside the head's
+    cross-entropy."""
+    head_gradient: Annotated[Fraction, unless(1.0)] = 1.0
+    """Uses with a head: share of its gradient that reaches the encoder; 0 = the encoder learns nothing from it."""
     mix_alpha: Annotated[Positive, unless(1.0)] = 1.0
     """Use mixoe: the in-distribution image's share is drawn from Beta(alpha, alpha)."""
     outlier_pixels: Annotated[Fraction, unless(0.2)] = 0.2

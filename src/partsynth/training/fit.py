@@ -71,7 +71,7 @@ def fit(
     bare = build_encoder(params, seed_from("init", seed))
     if params.trainable == "none":
         return _probe_alone(bare, images, params, seed, accelerator, on_measure, root)
-    whole = use.network(bare, len(images.classes), seed)  # the encoder, and what the use trains beside it
+    whole = use.network(bare, len(images.classes), params, seed)  # the encoder, and what the use trains beside it
     optimizer: Any = Muon(_groups(bare, whole, params), params.learning_rate, params.weight_decay)
     history: list[Measurement] = []
     network, optimizer = accelerator.prepare(whole, optimizer)
@@ -226,8 +226,9 @@ def train_step(
     def loss_of(rows: Tensor) -> Tensor:
         everyone = gather(rows, accelerator).unflatten(0, (world, len(rows)))  # (world, 2m + e / world, D + E)
         pairs = everyone[:, : len(seen)].reshape(len(drawn), 2, -1)
+        embeddings, others = pairs[..., : params.embedding], pairs[..., params.embedding :]
         loss = supcon_loss(
-            pairs[..., : params.embedding],
+            embeddings,
             labels,
             is_negative,
             temperature=params.temperature,
@@ -237,7 +238,7 @@ def train_step(
         found["loss"] = loss.detach()
         beside = everyone[:, len(seen) :, params.embedding :].flatten(0, 1)  # (e, E)
         wanted = beside if targets is None else targets
-        term = use.term(Seen(pairs[..., params.embedding :], labels, is_negative, beside, wanted), params)
+        term = use.term(Seen(embeddings, others, labels, is_negative, beside, wanted), params)
         if term is None:
             return loss
         found["term"] = term.detach()
@@ -293,8 +294,8 @@ def refuse_own_class(has_real_negatives: bool, params: Train) -> None:
             "they would push a class from its own images. Set negative_scope: other, in train or for this setup "
             "alone in select.<setup>.train"
         )
-    if params.negative_scope == "other" and USES[params.negative_use].exposes:
-        fitting = either([name for name in USES if not USES[name].exposes])
+    if params.negative_scope == "other" and USES[params.negative_use].nobodys:
+        fitting = either([name for name in USES if not USES[name].nobodys])
         raise UserError(
             f"train.negative_use {params.negative_use} teaches that negatives are of no class, and "
             "train.negative_scope other that they are of their own: set negative_use to "

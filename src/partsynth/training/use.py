@@ -72,6 +72,7 @@ class Made:
 class Seen:
     """What the network makes of a step, on all processes: N samples of two views, and e images that were made."""
 
+    embeddings: Tensor  # (N, 2, D), unit length
     beside: Tensor  # (N, 2, E): logits, or unit features
     labels: Tensor  # (N,)
     is_negative: Tensor  # (N,) bool
@@ -84,10 +85,10 @@ class Use:
 
     name: str
     """As ``train.negative_use`` has it."""
-    exposes = False
-    """Whether it trains a linear head and pulls its softmax to uniform; no image of a class may then be a negative."""
+    nobodys = False
+    """Whether it teaches that negatives are of no class; an image of a class may then be none."""
 
-    def network(self, encoder: Encoder, classes: int, seed: int) -> nn.Module:
+    def network(self, encoder: Encoder, classes: int, params: Train, seed: int) -> nn.Module:
         """What is trained; its rows' first columns are the embedding."""
         return encoder
 
@@ -107,17 +108,18 @@ class Use:
 class Exposing(Use):
     """Trains a linear head on the backbone's features: cross-entropy on what is of a class, and uniform on what is not.
 
-    The encoder learns from both. The linear probe is then fitted to the frozen features with the same two terms, so
-    that max softmax and energy are those of a head that knows what is of no class.
+    The encoder learns from both, by ``head_gradient`` of the head's gradient. The linear probe is then fitted to the
+    frozen features with the same two terms, so that max softmax and energy are those of a head that knows what is of
+    no class.
     """
 
-    exposes = True
+    nobodys = True
 
-    def network(self, encoder: Encoder, classes: int, seed: int) -> nn.Module:
+    def network(self, encoder: Encoder, classes: int, params: Train, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from("head", seed))
             head = nn.Linear(encoder.feature_dim, classes)
-        return Beside(encoder, head)
+        return Beside(encoder, head, params.head_gradient)
 
     def term(self, seen: Seen, params: Train) -> Tensor | None:
         """Cross-entropy of the in-distribution rows + weight x that of what is exposed."""

@@ -97,3 +97,21 @@ def test_rows_hold_the_embedding_and_what_stands_beside_it() -> None:
     torch.testing.assert_close(with_features[:, TINY.embedding :].norm(dim=1), torch.ones(3))
     with pytest.raises(ValueError, match="no head"):
         Beside(encoder).logits(images)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_encoder_gets_a_share_of_the_heads_gradient_and_the_head_all_of_it(share: float) -> None:
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def gradients(gradient: float) -> tuple[torch.Tensor, torch.Tensor]:
+        encoder = build_encoder(TINY, 0)
+        torch.manual_seed(0)
+        head = torch.nn.Linear(encoder.feature_dim, 5)
+        Beside(encoder, head, gradient)(images)[:, TINY.embedding :].square().sum().backward()
+        first = next(encoder.backbone.parameters()).grad
+        assert first is not None and head.weight.grad is not None
+        return first, head.weight.grad
+
+    whole, part = gradients(1.0), gradients(share)
+    torch.testing.assert_close(part[0], share * whole[0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(part[1], whole[1])

@@ -17,15 +17,25 @@ class Beside(nn.Module):
 
     The first D columns are the encoder's own embedding. The other E are the logits of ``head`` on the backbone's
     features or, without a head, these features scaled to length 1.
+
+    Parameters
+    ----------
+    gradient : share, in [0, 1], of the head's gradient that reaches the encoder; the head's own is whole.
     """
 
-    def __init__(self, encoder: Encoder, head: nn.Linear | None = None) -> None:
+    def __init__(self, encoder: Encoder, head: nn.Linear | None = None, gradient: float = 1.0) -> None:
         super().__init__()
-        self.encoder, self.head = encoder, head
+        self.encoder, self.head, self.gradient = encoder, head, gradient
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.encoder.features(images)
-        beside = F.normalize(features.float(), dim=1) if self.head is None else self.head(features).float()
+        if self.head is None:
+            beside = F.normalize(features.float(), dim=1)
+        elif self.gradient == 1:
+            beside = self.head(features).float()
+        else:
+            held = features.detach()
+            beside = self.head(held + self.gradient * (features - held)).float()
         return torch.cat([self.encoder.embedding(features), beside], dim=1)
 
     def logits(self, images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ class Features(Use):
 
     name = "features"
 
-    def network(self, encoder: Encoder, classes: int, seed: int) -> nn.Module:
+    def network(self, encoder: Encoder, classes: int, params: Train, seed: int) -> nn.Module:
         return Beside(encoder)
 
     def term(self, seen: Seen, params: Train) -> Tensor | None:
