@@ -14,7 +14,7 @@ help:  ## show this list
 setup: .venv/ready  ## make .venv from requirements.lock (exact versions, hashes) and install partsynth in it
 
 demo: setup  ## run the whole pipeline on rendered parts, then print how the setups compare
-	dvc repro
+	partsynth repro
 	@echo
 	@partsynth summary
 

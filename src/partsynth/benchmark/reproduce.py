@@ -1,22 +1,18 @@
-"""`dvc repro` in replicates: their output passed on, their stages timed, ended with whoever started them."""
+"""`dvc repro` in replicates: their output passed on, their stages timed."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from partsynth.benchmark.plan import SECONDS, TARGET
 from partsynth.errors import UserError
 from partsynth.lineage.git import git
+from partsynth.project import repro
+from partsynth.project.repro import Running
 from partsynth.project.shipped import checkout
 from partsynth.store.files import read_json, write_json
 from partsynth.store.layout import Layout
@@ -27,37 +23,6 @@ CODE = ("src", "presets", "dvc.yaml", "models/base")  # of the repository: what 
 def is_done(folder: Path) -> bool:
     """Whether a replicate has figures."""
     return (folder / SECONDS).is_file() and Layout(folder).summary.is_file()
-
-
-class Running:
-    """Those that run at this moment, so that all can be ended at once."""
-
-    def __init__(self) -> None:
-        self._processes: set[subprocess.Popen[str]] = set()
-        self._ended, self._lock = False, threading.Lock()
-
-    @contextlib.contextmanager
-    def started(self, process: subprocess.Popen[str]) -> Iterator[None]:
-        """Inside, the process is one of them; it is ended where all were before it came, and where the block fails."""
-        with self._lock:
-            self._processes.add(process)
-            late = self._ended
-        try:
-            if late:
-                _end([process])
-            yield
-        except BaseException:
-            _end([process])
-            raise
-        finally:
-            with self._lock:
-                self._processes.discard(process)
-
-    def end(self) -> None:
-        """End all of them, and those that come later."""
-        with self._lock:
-            self._ended, processes = True, list(self._processes)
-        _end(processes)
 
 
 def reproduce(
@@ -78,25 +43,9 @@ def reproduce(
     """
     path = folder / SECONDS
     known: dict[str, Any] = read_json(path) if path.is_file() else {"stages": {}, "total": 0.0}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", TARGET],
-        cwd=folder,
-        env=environment,
-        text=True,
-        errors="replace",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
     clock, code = Clock(), None
     try:
-        with running.started(process):
-            assert process.stdout is not None
-            for line in process.stdout:
-                clock.read(line)
-                if line.strip():
-                    print(f"{prefix}{line.rstrip()}", flush=True)
-            code = process.wait()
+        code = repro.dvc(["repro", TARGET], folder, environment, running, prefix, clock.read)
     finally:
         ran = clock.stop(whole=code == 0)
         if ran:
@@ -107,18 +56,6 @@ def reproduce(
             f"dvc repro failed in {folder} (its output is above). Put it right and start the benchmark again: it goes "
             "on where it was"
         )
-
-
-def _end(processes: Collection[subprocess.Popen[str]]) -> None:
-    """Interrupt DVC and the stages it runs, which keep what they can go on from; kill those that do not end."""
-    for number, patience in ((signal.SIGINT, 30.0), (signal.SIGKILL, None)):
-        running = [process for process in processes if process.poll() is None]
-        for process in running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-        for process in running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(patience)
 
 
 class Clock:

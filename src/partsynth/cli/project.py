@@ -104,6 +104,26 @@ def upgrade() -> None:
     typer.echo(project_upgrade.upgrade(Path.cwd()))
 
 
+@app.command(rich_help_panel=PROJECT)
+def repro(
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Trainings side by side: one per GPU, or as often as train.threads goes into the cores, unless told.",
+        ),
+    ] = None,
+) -> None:
+    """Run what `dvc repro` runs, trainings side by side.
+
+    Stages, their products and dvc.lock are those of `dvc repro`, which runs one training after another. Stopped with
+    Ctrl-C and started again, it goes on where it was.
+    """
+    from partsynth.project import repro as project_repro
+
+    project_repro.run(Path.cwd(), workers)
+
+
 @app.command("params", rich_help_panel=PROJECT)
 def explain_params(
     section: Annotated[str | None, typer.Argument(help="One section, e.g. train; left out, all sections.")] = None,

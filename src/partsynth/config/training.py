@@ -98,6 +98,9 @@ class Train(Section):
     """Mixed precision of the forward pass; no = float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it runs; auto = a GPU where there is one."""
+    threads: Annotated[Count | None, unless(None)] = None
+    """CPU threads of a training; null = one per core. Its last bits depend on it. With fewer than there are cores,
+    `partsynth repro` runs trainings side by side."""
     classifier_steps: Count = 300
     """Optimiser steps of the linear probe on the frozen encoder."""
     classifier_learning_rate: Positive = 1e-2
@@ -133,7 +136,7 @@ WITH_NETWORK = (
 class TrainChanges(Train):
     """A part of section train: only the keys that are given count. What makes trainings comparable is refused."""
 
-    @field_validator("precision", "device", mode="before")
+    @field_validator("precision", "device", "threads", mode="before")
     @classmethod
     def _same_for_all(cls, value: Any) -> Any:
         raise ValueError("must be the same for every setup: set it in section train")
