@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.replicates import SETUPS, finished, loaded, small_report
 from typer.testing import CliRunner
@@ -20,8 +21,9 @@ from partsynth.errors import UserError
 from partsynth.evaluation.format import percent, points
 from partsynth.evaluation.predictions import read_predictions, recompute
 from partsynth.evaluation.results import BenchmarkSummary, Difference, read_benchmark
-from partsynth.evaluation.summary import summarise
+from partsynth.evaluation.summary import summarise, summarise_replicates
 from partsynth.reporting.benchmark import page
+from partsynth.seams import SCORES
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import Layout
 
@@ -53,6 +55,21 @@ def test_recomputed_figures_are_the_reports(root: Path, found: BenchmarkSummary)
     difference = found.difference("real_vae", "real_id", "accuracy_shifted")
     assert difference is not None and f"{points(difference.mean)} [" in result.stdout
     assert "4 training images per class" in result.stdout
+
+
+def test_what_else_ran_has_no_say_in_the_main_setups_score(root: Path) -> None:
+    """A control and fewer shots tell OOD validation images apart by another score, and are more models."""
+    rows = read_predictions(root / "out/small-predictions.csv.gz")
+    rows = pd.concat([rows, rows[rows.part == "near_test"].assign(part="near_val")], ignore_index=True)
+    others = (rows.shots > 0) | (rows.setup == "real_vae")
+    foreign = (rows.part == "near_val").astype(float)
+    tie = np.random.default_rng(0).normal(size=len(rows))  # of the scores that are not to be taken
+    rows = rows.assign(**{name: tie for name in SCORES if name in rows})
+    rows = rows.assign(energy=np.where(others, tie, foreign), mahalanobis=np.where(others, foreign, tie))
+    params, main = Evaluate(headline_score="auto"), ["real", "real_id", "real_neg"]
+    score, alone = (summarise_replicates(table, params, None, main).headline_choice for table in (rows, rows[~others]))
+    assert score is not None and score == alone and score.score == "energy"
+    assert score.source.endswith("over the main setups' models")
 
 
 def test_joined_figures_are_those_of_each_replicate(root: Path, found: BenchmarkSummary) -> None:

@@ -77,7 +77,7 @@ def figures(params: Params, predictions: Path, about: BenchmarkRun) -> Benchmark
         where they have setups that the preset does not have.
     """
     table = read_predictions(predictions)
-    summary = summarise_replicates(table, params.evaluate, changes(params))
+    summary = summarise_replicates(table, params.evaluate, changes(params), main_setups(params))
     if strange := [name for name in summary.order if name not in params.benchmark.setups]:
         raise UserError(
             f"{predictions} has setups that the preset does not have ({', '.join(strange)}): run the benchmark again, "
@@ -102,6 +102,11 @@ def figures(params: Params, predictions: Path, about: BenchmarkRun) -> Benchmark
     )
 
 
+def main_setups(params: Params) -> list[str]:
+    """Those that the questions are about."""
+    return [name for name, setup in params.benchmark.setups.items() if setup.kind == "main"]
+
+
 def best_choice(params: Params, table: pd.DataFrame) -> Best:
     """The main setup with the highest accuracy on validation images over the replicates with all training images, of
     equals the first."""
@@ -109,8 +114,8 @@ def best_choice(params: Params, table: pd.DataFrame) -> Best:
     whole = table[(table.part == "val") & (table.shots == 0)]
     tried = {
         name: round(float(np.mean([measure(one.class_name, one.predicted) for _, one in rows.groupby("seed")])), 6)
-        for name in params.benchmark.setups
-        if params.benchmark.setups[name].kind == "main" and len(rows := whole[whole.setup == name])
+        for name in main_setups(params)
+        if len(rows := whole[whole.setup == name])
     }
     title = "balanced accuracy" if measure is balanced_accuracy else "accuracy"
     best = max(tried, key=tried.__getitem__)  # the first of equals

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT = "knn"
 
 
-def resolve(params: Evaluate, table: pd.DataFrame) -> tuple[Evaluate, HeadlineChoice | None]:
+def resolve(params: Evaluate, table: pd.DataFrame, whose: str = "all models") -> tuple[Evaluate, HeadlineChoice | None]:
     """The parameters with a headline score, and how it was chosen; None where they name one themselves.
 
     The score with the best AUROC of near and far OOD *validation* images against real validation images, as the mean
@@ -30,6 +30,7 @@ def resolve(params: Evaluate, table: pd.DataFrame) -> tuple[Evaluate, HeadlineCh
     Parameters
     ----------
     table : of predictions, see ``read_predictions``; test images in it have no say.
+    whose : the predictions are, in words
     """
     if params.headline_score != AUTO:
         return params, None
@@ -44,7 +45,7 @@ def resolve(params: Evaluate, table: pd.DataFrame) -> tuple[Evaluate, HeadlineCh
     pairs = [(model["val"], model[part]) for model in models for part in against]
     tried = {score: float(np.mean([auroc(val[score], ood[score]) for val, ood in pairs])) for score in scores}
     best = max(tried, key=tried.__getitem__)  # the first of equals
-    source = f"mean AUROC of {' and '.join(against)} against val, over all models"
+    source = f"mean AUROC of {' and '.join(against)} against val, over {whose}"
     untuned = [score for score in scores if not SCORES[score].tuned]
     if SCORES[best].tuned and untuned:
         other = max(untuned, key=tried.__getitem__)

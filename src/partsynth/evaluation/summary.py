@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -82,7 +82,9 @@ def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, al
     return summary.model_copy(update={"headline_choice": choice}) if choice else summary
 
 
-def summarise_replicates(table: pd.DataFrame, params: Evaluate, changes: Changes | None = None) -> BenchmarkSummary:
+def summarise_replicates(
+    table: pd.DataFrame, params: Evaluate, changes: Changes | None = None, main: Collection[str] | None = None
+) -> BenchmarkSummary:
     """Figures of a benchmark: of the replicates with all training images, and in ``few_shot`` by shots of the others.
 
     Parameters
@@ -90,13 +92,20 @@ def summarise_replicates(table: pd.DataFrame, params: Evaluate, changes: Changes
     table : with more columns: shots (0 = all images), against (the setups that the row's is compared with, separated by
         semicolons) and, where a replicate trained a setup from several seeds, draw (the replicate's own)
     changes : as in ``summarise``; None = the pairs that the table names
+    main : setups whose whole replicates choose the headline score, so that their figures are the same whatever else ran
+        (controls, fewer shots); None = all
     """
     if changes is None:
         named = table[["setup", "against"]].drop_duplicates().itertuples(index=False)
         pairs = [(setup, base) for setup, against in named for base in filter(None, against.split(";"))]
         changes = {(setup, base): Change(f"{setup} over {base}") for setup, base in pairs}
 
-    params, choice = resolve(params, table)  # once, so that all shots tell of the same score
+    # once, so that all setups and shots tell of the same score
+    whole_ones = table[table.shots == 0]
+    if main is None:
+        params, choice = resolve(params, whole_ones, "all models with all training images")
+    else:
+        params, choice = resolve(params, whole_ones[whole_ones.setup.isin(list(main))], "the main setups' models")
 
     def of(rows: pd.DataFrame) -> Summary:
         there = set(rows.setup)

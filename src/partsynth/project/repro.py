@@ -112,7 +112,7 @@ def run(folder: Path, workers: int | None = None) -> None:
     places = _places(train, workers)[: len(trainings)]
     running = Running()
 
-    def reproduce(arguments: Sequence[str], place: Mapping[str, str], prefix: str = "") -> None:
+    def reproduce(arguments: Sequence[str], place: dict[str, str], prefix: str = "") -> None:
         environment = os.environ | {"PYTHONUNBUFFERED": "1"} | place
         if dvc(arguments, folder, environment, running, prefix):
             raise UserError(
