@@ -52,7 +52,7 @@ def project(root: Path, preset: str, models: Path, **changes: dict) -> dict:
     return params
 
 
-ALIKE = {"benchmark-development"}  # the same stages as another preset's, of other renders
+ALIKE = {"benchmark-demo", "benchmark-development"}  # the same stages as another preset's, of other renders
 SAME = {"benchmark-steel": "benchmark-coins"}  # the same parameters as another's, of other photographs
 
 

@@ -14,14 +14,14 @@ import yaml
 from helpers import in_process, small_presets, tiny_sd
 from helpers.replicates import SETUPS, finished, loaded
 
-from partsynth.benchmark import project, reproduce
+from partsynth.benchmark import project
 from partsynth.benchmark.plan import Replicate, plan
 from partsynth.benchmark.reproduce import Running
 from partsynth.benchmark.run import Asked, alone, each, progress, run, so_far
 from partsynth.errors import UserError
 from partsynth.evaluation.predictions import recompute
 from partsynth.evaluation.results import read_benchmark
-from partsynth.project import init
+from partsynth.project import init, repro
 from partsynth.project.given import Photographs
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
@@ -134,8 +134,8 @@ def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(preset, sort_keys=False))
     for module in (project, init):
         monkeypatch.setattr(module, "presets", lambda: {"tiny": tmp_path / "tiny.yaml"})
-    pipes = {name: getattr(reproduce.subprocess, name) for name in ("PIPE", "STDOUT")}
-    monkeypatch.setattr(reproduce, "subprocess", SimpleNamespace(Popen=in_process.Process, **pipes))
+    pipes = {name: getattr(repro.subprocess, name) for name in ("PIPE", "STDOUT")}
+    monkeypatch.setattr(repro, "subprocess", SimpleNamespace(Popen=in_process.Process, **pipes))
     home = tmp_path / "home"
     home.mkdir()
     options: dict[str, Any] = {
@@ -162,6 +162,14 @@ def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for split in ("train", "val", "test", "shifted"):
         first, second = ({r.sha256 for r in some if r.split == split} for some in rows)
         assert first and (first == second if split in ("test", "shifted") else not first & second)
+
+    renders = [
+        {image.relative_to(folder): image.stat().st_mtime_ns for image in folder.rglob("*.png")}
+        for folder in (work / f"all-seed{n}/data/raw" for n in (1, 2))
+    ]
+    taken_over = {image for image in renders[0] if renders[1].get(image) == renders[0][image]}
+    splits = {image.parts[1] for image in taken_over}  # validation images of OOD variants are alike too
+    assert splits == {"test_data", "shifted_data", "valid_data"}  # rendered once for both
 
     from partsynth.tracking.query import find_runs
 

@@ -26,15 +26,21 @@ def is_done(folder: Path) -> bool:
 
 
 def reproduce(
-    folder: Path, started: float, environment: Mapping[str, str], running: Running, prefix: str = "  "
+    folder: Path,
+    started: float,
+    environment: Mapping[str, str],
+    running: Running,
+    prefix: str = "  ",
+    target: str = TARGET,
 ) -> None:
     """`dvc repro` in a replicate, its output passed on, the seconds of each stage that ran kept in ``SECONDS``.
 
     Parameters
     ----------
-    started : when the replicate began, as ``time.monotonic`` tells it
+    started : when the time began that counts as the replicate's, as ``time.monotonic`` tells it
     running : whose ``end`` ends this one too
     prefix : of each line that is passed on
+    target : stage that is wanted, with all it needs
 
     Raises
     ------
@@ -45,7 +51,7 @@ def reproduce(
     known: dict[str, Any] = read_json(path) if path.is_file() else {"stages": {}, "total": 0.0}
     clock, code = Clock(), None
     try:
-        code = repro.dvc(["repro", TARGET], folder, environment, running, prefix, clock.read)
+        code = repro.dvc(["repro", target], folder, environment, running, prefix, clock.read)
     finally:
         ran = clock.stop(whole=code == 0)
         if ran:

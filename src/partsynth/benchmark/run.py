@@ -34,6 +34,7 @@ from partsynth.lineage.git import home
 from partsynth.project.findings import Findings
 from partsynth.project.given import Photographs
 from partsynth.project.photographs import look
+from partsynth.store.layout import MANIFEST, RAW
 from partsynth.store.process import stoppable
 
 WORK, OUT = Path(".work/benchmark"), Path("reports")
@@ -95,23 +96,28 @@ def run(
     replicates, work = plan(preset.params, asked.quick, asked.main), work.resolve() / asked.preset
     work.mkdir(parents=True, exist_ok=True)
     done: list[Replicate] = []
-    began, running, one_at_a_time = time.monotonic(), Running(), threading.Lock()
+    began, running, one_at_a_time, rendering = time.monotonic(), Running(), threading.Lock(), threading.Lock()
     on_gpu = devices.pick("auto") == "cuda"
     workers = min(workers or (1 if on_gpu else side_by_side()), len(replicates))
     threads = {} if on_gpu else {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
     def replicated(replicate: Replicate) -> None:
         folder, started = work / replicate.folder, time.monotonic()
+        place = threads | environment(store, work, asked.preset, replicate)
+        prefix = "  " if workers == 1 else f"  {replicate.folder}: "
         with one_at_a_time:
             told = f"[{replicates.index(replicate) + 1}/{len(replicates)}] {replicate.folder}"
             print(f"benchmark: {told}, setups {', '.join(replicate.setups)}", flush=True)
             prepare(folder, preset, replicate, shared_cache(store, work))
-            if preset.params.ingest.source == "rendered":
-                take_over(folder, sorted(path for path in work.iterdir() if path.is_dir()))
-            else:
+            if preset.params.ingest.source != "rendered":
                 take_over_features(folder, [work / r.folder for r in done])
-        prefix = "  " if workers == 1 else f"  {replicate.folder}: "
-        reproduce(folder, started, threads | environment(store, work, asked.preset, replicate), running, prefix)
+        if preset.params.ingest.source == "rendered" and not (folder / RAW / MANIFEST).is_file():
+            with rendering:  # test images are alike in all: whoever is first makes them, on all cores, and others wait
+                started = time.monotonic()
+                take_over(folder, sorted(path for path in work.iterdir() if path.is_dir()))
+                reproduce(folder, started, place, running, prefix, target="render")
+            started = time.monotonic()
+        reproduce(folder, started, place, running, prefix)
         done.append(replicate)
         print(f"benchmark: {progress(replicates, done, time.monotonic() - began)}", flush=True)
 

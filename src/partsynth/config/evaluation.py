@@ -17,8 +17,8 @@ class Evaluate(Section):
 
     headline_score: Annotated[str, member_of(SCORES, also=(AUTO,))] = "knn"
     """OOD score of the headline figures, declared before results are seen; auto = the one with the best mean AUROC on
-    near and far OOD validation images, over all models (ties: the first named here; kNN, whose k is chosen on the same
-    images, where it leads by more than a standard error)."""
+    near and far OOD validation images, over all models, in a benchmark those of the main setups (ties: the first named
+    here; kNN, whose k is chosen on the same images, where it leads by more than a standard error)."""
     more_scores: Annotated[list[Annotated[str, member_of(SCORES)]], unless([])] = []
     """OOD scores that are told (and that auto chooses among) beside the usual ones: knn_by_class = the kNN distance
     divided by its median among validation images of the predicted class. headline_score may name it alone."""
