@@ -79,7 +79,7 @@ def _networks(smoke: bool, device: str) -> dict[str, Any]:
     """Networks of SD 1.5's configuration with random weights, made where they run; ``smoke``: tiny ones."""
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast  # type: ignore[attr-defined]
 
     wide = (32, 64, 64, 64) if smoke else (320, 640, 1280, 1280)
     width = 64 if smoke else 768
@@ -123,7 +123,7 @@ def _networks(smoke: bool, device: str) -> dict[str, Any]:
     tokenizer = CLIPTokenizerFast.from_pretrained(ROOT / "models/base/tokenizer", model_max_length=77)
     networks = {"vae": vae, "unet": unet, "text_encoder": text}
     for part in networks.values():
-        part.eval().requires_grad_(False)
+        part.eval().requires_grad_(False)  # type: ignore[attr-defined]
     return networks | {"tokenizer": tokenizer, "scheduler": scheduler}
 
 
@@ -150,8 +150,8 @@ def _pipeline(networks: dict[str, Any], dtype: str) -> Any:
     pipeline = StableDiffusionImg2ImgPipeline(
         **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(parts["unet"].device, getattr(torch, dtype))
+    pipeline.set_progress_bar_config(disable=True)  # type: ignore[attr-defined]
+    return pipeline.to(parts["unet"].device, getattr(torch, dtype))  # type: ignore[attr-defined]
 
 
 def _edit(model: Any, images: list[Any], size: int, batch_size: int, steps: int) -> list[Any]:

@@ -59,7 +59,7 @@ def sdedit(setting: Setting) -> Timed:
             folder=f"data/augmented/{name}",
         )
         planned.append(MEMBER.plan(order, materials))
-    materials.model(setting.dtype)
+    materials.model(setting.dtype, compiled=False)
 
     def work() -> Figures:
         return {"images": sum(1 for rows in planned for _ in MEMBER.paint(rows, materials))}
@@ -100,7 +100,7 @@ def _pipeline(project: Path, setting: Setting) -> Any:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    diffusers.logging.set_verbosity_error()
+    diffusers.logging.set_verbosity_error()  # type: ignore[attr-defined]
     absent = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(str(project / "models/base"), **absent)
     for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
@@ -218,7 +218,7 @@ def learn_one(setting: Setting, class_name: str) -> Figures:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from PIL import Image, ImageOps
     from torch.utils.data import DataLoader, Dataset
-    from transformers import CLIPTextModel, CLIPTokenizerFast
+    from transformers import CLIPTextModel, CLIPTokenizerFast  # type: ignore[attr-defined]
 
     base, project, device = ROOT / "models/base", setting.inputs / "project", setting.device
     tokenizer = CLIPTokenizerFast.from_pretrained(base / "tokenizer")
