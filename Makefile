@@ -24,7 +24,7 @@ lint: setup  ## check style and types (ruff, mypy)
 	ruff format --check src tests benchmarks
 	mypy
 	@# scripts behind figures: whether they call the package as it is now, not all that types could say
-	cd benchmarks && MYPYPATH=. mypy --config-file ../pyproject.toml --no-warn-unused-ignores $(LOOSE:%=--disable-error-code=%) .
+	cd benchmarks && MYPYPATH=.:../src mypy --config-file ../pyproject.toml --no-warn-unused-ignores $(LOOSE:%=--disable-error-code=%) .
 
 test: setup  ## run all tests (real small runs; WORKERS=2 at a time)
 	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -559,7 +559,8 @@ def measure(bench: Bench, sources: Sources, strength: float, guidance: float) ->
     gain = (state == asked).astype(float) - (before == asked).astype(float)
     once = Side(np.zeros(len(gain), int), np.asarray(sources.groups), gain, np.full(len(gain), 1 / len(gain)))
     _, low, high, _ = crossed_interval([float(gain.mean())], [once])  # over parts
-    scored = calibration.calibrate(bank, plain, sources.classes, bench.settings.quality.neighbours)
+    own_groups = bank.names, bank.groups  # the images are the bank's own: each without its group
+    scored = calibration.calibrate(bank, plain, sources.classes, bench.settings.quality.neighbours, own_groups)
     return {
         "images": made,
         "standard drift": drift_scores(away, sources.classes, bank.kinds, scored),
