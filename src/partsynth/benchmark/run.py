@@ -18,8 +18,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +27,13 @@ import psutil
 from partsynth.benchmark.plan import Replicate, plan
 from partsynth.benchmark.project import Preset, prepare, read_preset, shared_cache, take_over, take_over_features
 from partsynth.benchmark.report import report, report_again
-from partsynth.benchmark.reproduce import Running, is_done, reproduce
+from partsynth.benchmark.reproduce import is_done, reproduce
 from partsynth.errors import UserError
 from partsynth.lineage.git import home
 from partsynth.project.findings import Findings
 from partsynth.project.given import Photographs
 from partsynth.project.photographs import look
+from partsynth.project.repro import Running, each
 from partsynth.store.layout import MANIFEST, RAW
 from partsynth.store.process import stoppable
 
@@ -182,26 +182,6 @@ def progress(replicates: Sequence[Replicate], done: Sequence[Replicate], seconds
 def side_by_side() -> int:
     """Replicates that a machine without a GPU runs at once: one per core, and per ``MEMORY`` of what is free."""
     return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // MEMORY))
-
-
-def each(
-    replicates: Sequence[Replicate], replicated: Callable[[Replicate], None], workers: int, running: Running
-) -> None:
-    """Call ``replicated`` with each, ``workers`` at a time; where one fails, or this is stopped, end all that run."""
-    if workers == 1:
-        for replicate in replicates:
-            replicated(replicate)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(replicated, replicate) for replicate in replicates]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            running.end()
-            raise
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import re
 from collections.abc import Sequence
@@ -40,6 +39,7 @@ from partsynth.seams import METRICS
 from partsynth.store.files import read_json
 from partsynth.store.hashing import sha256_file
 from partsynth.store.layout import Layout
+from partsynth.store.process import cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,5 +208,4 @@ def machine() -> str:
     with contextlib.suppress(OSError):
         found = re.search(r"(?m)^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text())
         model = found.group(1) if found else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {cores} cores, Python {platform.python_version()}"
+    return f"{model}, {cores()} cores, Python {platform.python_version()}"

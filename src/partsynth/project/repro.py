@@ -7,7 +7,6 @@ processes work in one project, each on stages of its own.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
@@ -16,13 +15,14 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from partsynth.config import load as config_load
 from partsynth.config.training import Matrix, Train
 from partsynth.errors import UserError
-from partsynth.store.process import stoppable
+from partsynth.store.process import cores, stoppable
 
 MEMORY = 2 << 30  # bytes that a training on a CPU may need
 
@@ -122,23 +122,30 @@ def run(folder: Path, workers: int | None = None) -> None:
     with stoppable():
         if len(places) > 1:
             reproduce(["repro", *(f"select@{setup}" for setup in matrix.setups)], {})
-            works = []
-            for number, place in enumerate(places):
-                share = trainings[number :: len(places)]
-                command = ["--wait-for-lock", "repro", "--single-item", *share]
-                works.append(functools.partial(reproduce, command, place, f"[{number + 1}] "))
-            _together(works, running)
+
+            def share(number: int) -> None:
+                own = trainings[number :: len(places)]
+                command = ["--wait-for-lock", "repro", "--single-item", *own]
+                reproduce(command, places[number], f"[{number + 1}] ")
+
+            each(range(len(places)), share, len(places), running)
         reproduce(["repro"], {})
 
 
-def _together(works: Sequence[Callable[[], None]], running: Running) -> None:
-    """Do all at once; where one fails, or this is stopped, end all."""
-    with ThreadPoolExecutor(len(works)) as pool:
-        futures = [pool.submit(work) for work in works]
+def each(items: Sequence[Any], do: Callable[[Any], None], workers: int, running: Running) -> None:
+    """Call ``do`` with each, ``workers`` at a time; where one fails, or this is stopped, end all that run."""
+    if workers == 1:
+        for item in items:
+            do(item)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(do, item) for item in items]
         try:
             for future in as_completed(futures):
                 future.result()
         except BaseException:
+            for future in futures:
+                future.cancel()
             running.end()
             raise
 
@@ -152,8 +159,7 @@ def _places(train: Train, workers: int | None) -> list[dict[str, str]]:
         gpus = seen.split(",") if seen else [str(number) for number in range(torch.cuda.device_count())]
         return [{"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} for number in range(workers or len(gpus))]
     if workers is None:
-        cores = len(os.sched_getaffinity(0))
-        workers = min(cores // (train.threads or cores), psutil.virtual_memory().available // MEMORY)
+        workers = min(cores() // (train.threads or cores()), psutil.virtual_memory().available // MEMORY)
     return [{} for _ in range(max(1, workers))]
 
 

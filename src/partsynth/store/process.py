@@ -24,6 +24,11 @@ def identity() -> str:
     return f"{platform.node()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
 
 
+def cores() -> int:
+    """Of this machine, those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def is_dead(named: str) -> bool:
     """Whether a process of this host is gone; of other hosts nothing is known.
 

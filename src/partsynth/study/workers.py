@@ -12,7 +12,6 @@ Two modes: ``constrained`` maximises validation accuracy where near-OOD AUROC an
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,8 +55,7 @@ class Worker:
 
     @property
     def threads(self) -> int:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // self.workers)
+        return max(1, process.cores() // self.workers)
 
 
 def run_study(params: Params, root: Path, workers: int = 1) -> StudyResults:

@@ -18,6 +18,7 @@ from partsynth.lineage.graph import VERSION, StageGraph, covers, stage_graph
 from partsynth.lineage.identity import project_id
 from partsynth.store.hashing import sha256_bytes, sha256_file, sha256_tree
 from partsynth.store.layout import AUGMENTED, MANIFEST, NO_REVIEW, REVIEW
+from partsynth.store.process import cores
 from partsynth.tracking.inputs import DataInput, resolve_inputs
 from partsynth.tracking.views import PROJECT
 
@@ -120,8 +121,7 @@ def _base_hash(root: Path, inputs: Sequence[DataInput]) -> str:
 
 
 def _device() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()} x {torch.cuda.device_count()}"
-    return f"cpu {platform.machine()} x {cores}"
+    return f"cpu {platform.machine()} x {cores()}"
