@@ -93,9 +93,9 @@ def test_trainings_run_side_by_side_and_dvc_has_nothing_left_to_do(
 
 @pytest.mark.slow
 def test_a_training_that_fails_is_told_and_the_other_ends_too(project: Path) -> None:
-    graph = (project / "dvc.yaml").read_text()
-    waits = graph.replace("step.py train-${item.setup}-${item.seed} 4", "wait.py ${item.seed}")
-    (project / "dvc.yaml").write_text(waits)
+    graph = yaml.safe_load((project / "dvc.yaml").read_text())
+    graph["stages"]["train"]["cmd"] = f"{sys.executable} wait.py ${{item.seed}}"
+    (project / "dvc.yaml").write_text(yaml.safe_dump(graph, sort_keys=False))
     (project / "wait.py").write_text(
         "import sys, time, pathlib\n"
         "if sys.argv[1] == '0': time.sleep(6); sys.exit(3)\n"
