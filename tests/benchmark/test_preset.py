@@ -52,10 +52,12 @@ def test_words_name_nothing_that_is_tested_on() -> None:
 
 def test_uses_of_negatives_differ_in_the_use_alone() -> None:
     def without_use(name: str) -> dict[str, Any]:
-        train = {k: v for k, v in SELECT[name]["train"].items() if k not in ("negative_use", "negative_use_weight")}
+        use = ("negative_use", "negative_use_weight", "head_gradient")
+        train = {k: v for k, v in SELECT[name]["train"].items() if k not in use}
         return SELECT[name] | {"train": train, "set": SETUPS[name]["set"]}
 
     assert without_use("real_id_denominator") == without_use("real_id_mixoe") == without_use("real_id_negatives")
+    assert without_use("real_id_held") == without_use("real_id_negatives")
     assert SELECT["real_id_siblings"] == SELECT["real_id_negatives"]
     head = SELECT["real_id_head"]["train"]["negative_use"]
     assert head == SELECT["real_id_negatives"]["train"]["negative_use"]
@@ -99,7 +101,7 @@ def test_choices_are_made_on_development_renders_of_what_the_benchmark_has() -> 
         assert development[section] == RAW[section]
     for name in ("id", "words"):
         assert development["sets"][name] == SETS[name]
-    for name in ("real", "real_id", "real_id_head", "real_id_negatives"):
+    for name in ("real", "real_id", "real_id_head", "real_id_negatives", "real_id_held"):
         assert development["select"][name] == SELECT[name]
     for key in ("temperature", "negative_weight", "synthetic_share"):
         assert development["train"][key] == RAW["train"][key]
