@@ -27,7 +27,7 @@ lint: setup  ## check style and types (ruff, mypy)
 	cd benchmarks && MYPYPATH=.:../src mypy --config-file ../pyproject.toml --no-warn-unused-ignores $(LOOSE:%=--disable-error-code=%) .
 
 test: setup  ## run all tests (real small runs; WORKERS=2 at a time)
-	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 30
 
 test-fast: setup  ## run the tests that take seconds
 	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
