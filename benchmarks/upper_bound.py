@@ -171,6 +171,8 @@ def joined(projects: Sequence[Path], args: argparse.Namespace) -> Any:
     import pandas as pd
 
     changed = {"negative_scope": args.scope, "negative_weight": args.weight, "negatives": args.negatives}
+    if args.use_weight is not None:
+        changed |= {"negative_use_weight": args.use_weight}
     if args.steps:
         changed |= {"steps": args.steps, "eval_every": args.steps}
     tables = []
@@ -185,6 +187,7 @@ def joined(projects: Sequence[Path], args: argparse.Namespace) -> Any:
 
 def page(found: dict[str, Any]) -> str:
     """The figures as Markdown."""
+    use = "" if found["use_weight"] is None else f", weight of their use {found['use_weight']:g}"
     lines = [
         "# Upper bound: real photographs of other variants as negatives",
         "",
@@ -193,8 +196,8 @@ def page(found: dict[str, Any]) -> str:
         f"Commit {found['git_commit']}; {found['projects']} projects, {found['initialisations']} initialisation(s) "
         f"of each. Added to `{found['onto']}`: photographs of variants that are neither targets nor near-OOD ones, at "
         f"least {found['margin']} feature steps from each near-OOD variant, in the same light and wear; scope "
-        f"{found['scope']}, lambda {found['weight']:g}, {found['negatives']} a step. Points, 95 % intervals crossed "
-        "over trainings and, at the same time, over the parts or unseen variants.",
+        f"{found['scope']}, lambda {found['weight']:g}{use}, {found['negatives']} a step. Points, 95 % intervals "
+        "crossed over trainings and, at the same time, over the parts or unseen variants.",
         "",
         "| negatives per class | near-OOD AUROC | accuracy, test | accuracy, shifted |",
         "|---|---|---|---|",
@@ -221,6 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--amounts", type=int, nargs="+", default=[2, 8, 32], help="negatives per class")
     parser.add_argument("--scope", default="all", choices=["all", "own"])
     parser.add_argument("--weight", type=float, default=1.0)
+    parser.add_argument("--use-weight", type=float, help="train.negative_use_weight, where ONTO has such a use")
     parser.add_argument("--negatives", type=int, default=24, help="of them in each step")
     parser.add_argument("--initialisations", type=int, default=1, help="trainings of each table in each project")
     parser.add_argument("--steps", type=int, default=0, help="of training; 0 = the project's")
@@ -249,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "amounts": args.amounts,
         "scope": args.scope,
         "weight": args.weight,
+        "use_weight": args.use_weight,
         "negatives": args.negatives,
         "margin": catalog.MARGIN,
         "variants": {v.name: [o.name for o in variants_for(v.name)[:8]] for v in catalog.TARGETS},

@@ -31,6 +31,7 @@ def test_the_page_has_a_row_per_amount_and_says_how_little_few_trainings_are() -
         "amounts": [2, 8],
         "scope": "all",
         "weight": 1.0,
+        "use_weight": 0.2,
         "negatives": 24,
         "margin": 2,
         "base": dict.fromkeys(upper_bound.SHOWN, 0.75),
@@ -38,5 +39,6 @@ def test_the_page_has_a_row_per_amount_and_says_how_little_few_trainings_are() -
     }
     text = upper_bound.page(found)
     assert text.count("+4.6 (-1.0 to +10.0)") == 6 and "too few to tell" in text
+    assert "weight of their use 0.2" in text and "their use" not in upper_bound.page(found | {"use_weight": None})
     assert "too few" not in upper_bound.page(found | {"trainings": 5})
     assert upper_bound.points(cell | {"low": None}) == "+4.6"
