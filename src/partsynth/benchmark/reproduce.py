@@ -11,8 +11,7 @@ from typing import Any
 from partsynth.benchmark.plan import SECONDS, TARGET
 from partsynth.errors import UserError
 from partsynth.lineage.git import git
-from partsynth.project import repro
-from partsynth.project.repro import Running
+from partsynth.project.dvc_process import Running, dvc
 from partsynth.project.shipped import checkout
 from partsynth.store.files import read_json, write_json
 from partsynth.store.layout import Layout
@@ -51,7 +50,7 @@ def reproduce(
     known: dict[str, Any] = read_json(path) if path.is_file() else {"stages": {}, "total": 0.0}
     clock, code = Clock(), None
     try:
-        code = repro.dvc(["repro", target], folder, environment, running, prefix, clock.read)
+        code = dvc(["repro", target], folder, environment, running, prefix, clock.read)
     finally:
         ran = clock.stop(whole=code == 0)
         if ran:

@@ -30,10 +30,10 @@ from partsynth.benchmark.report import report, report_again
 from partsynth.benchmark.reproduce import is_done, reproduce
 from partsynth.errors import UserError
 from partsynth.lineage.git import home
+from partsynth.project.dvc_process import Running, each
 from partsynth.project.findings import Findings
 from partsynth.project.given import Photographs
 from partsynth.project.photographs import look
-from partsynth.project.repro import Running, each
 from partsynth.store.layout import MANIFEST, RAW
 from partsynth.store.process import stoppable
 

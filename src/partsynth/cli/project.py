@@ -107,17 +107,15 @@ def upgrade() -> None:
 @app.command(rich_help_panel=PROJECT)
 def repro(
     workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Trainings side by side: one per GPU, or as often as train.threads goes into the cores, unless told.",
-        ),
+        int | None, typer.Option(min=1, help="Stages at a time: one per GPU, or as train.threads goes into the cores.")
     ] = None,
 ) -> None:
-    """Run what `dvc repro` runs, trainings side by side.
+    """Run what `dvc repro` runs, stages side by side.
 
-    Stages, their products and dvc.lock are those of `dvc repro`, which runs one training after another. Stopped with
-    Ctrl-C and started again, it goes on where it was.
+    Trainings and augmentation sets need nothing of each other. Products and dvc.lock are those of `dvc repro`, which
+    runs one stage after another. On GPUs each stage has one of its own; on CPUs trainings run side by side as
+    train.threads goes into the cores, other stages alone. Stopped with Ctrl-C and started again, it goes on where it
+    was.
     """
     from partsynth.project import repro as project_repro
 

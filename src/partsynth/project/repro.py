@@ -1,100 +1,44 @@
-"""`dvc repro`, trainings side by side: `partsynth repro`; and DVC as a process that ends with whoever started it.
+"""`partsynth repro`: what `dvc repro` runs, stages side by side.
 
-DVC runs one stage after another. Trainings are many and need nothing of each other, and DVC lets several of its
-processes work in one project, each on stages of its own.
+DVC runs one stage after another, though trainings need nothing of each other, nor do augmentation sets. It lets several
+of its processes work in one project, each on a stage of its own, and keeps the record of all.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from partsynth.config import load as config_load
-from partsynth.config.training import Matrix, Train
+from partsynth.config.params import Params
 from partsynth.errors import UserError
+from partsynth.lineage.dvc_files import dvc_files
+from partsynth.project.dvc_process import Running, dvc
+from partsynth.project.launch import SHARED
 from partsynth.store.process import cores, stoppable
 
-MEMORY = 2 << 30  # bytes that a training on a CPU may need
+MEMORY = 2 << 30  # bytes that a stage on a CPU may need
 
 
-class Running:
-    """Processes that run at this moment, so that all can be ended at once."""
+@dataclass(frozen=True)
+class Stage:
+    """A stage as DVC names it (``train@real-0``)."""
 
-    def __init__(self) -> None:
-        self._processes: set[subprocess.Popen[str]] = set()
-        self._ended, self._lock = False, threading.Lock()
-
-    @contextlib.contextmanager
-    def started(self, process: subprocess.Popen[str]) -> Iterator[None]:
-        """Inside, the process is one of them; it is ended where all were before it came, and where the block fails."""
-        with self._lock:
-            self._processes.add(process)
-            late = self._ended
-        try:
-            if late:
-                _end([process])
-            yield
-        except BaseException:
-            _end([process])
-            raise
-        finally:
-            with self._lock:
-                self._processes.discard(process)
-
-    def end(self) -> None:
-        """End all of them, and those that come later."""
-        with self._lock:
-            self._ended, processes = True, list(self._processes)
-        _end(processes)
-
-
-def dvc(
-    arguments: Sequence[str],
-    folder: Path,
-    environment: Mapping[str, str],
-    running: Running,
-    prefix: str = "",
-    read: Callable[[str], None] = lambda line: None,
-) -> int:
-    """DVC in a project, its output passed on line by line; returns its exit status.
-
-    Parameters
-    ----------
-    running : whose ``end`` ends this one too
-    prefix : of each line that is passed on
-    read : is given each line
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=folder,
-        env=environment,
-        text=True,
-        errors="replace",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    with running.started(process):
-        assert process.stdout is not None
-        for line in process.stdout:
-            read(line)
-            if line.strip():
-                print(f"{prefix}{line.rstrip()}", flush=True)
-        return process.wait()
+    name: str
+    needs: frozenset[str] = frozenset()
+    """Stages whose products it reads."""
+    changed: bool = True
+    """DVC would run it, whatever the others do."""
 
 
 def run(folder: Path, workers: int | None = None) -> None:
-    """`dvc repro` of all stages, ``workers`` trainings side by side.
+    """`dvc repro` of all stages, at most ``workers`` side by side.
 
     Parameters
     ----------
@@ -103,73 +47,138 @@ def run(folder: Path, workers: int | None = None) -> None:
     Raises
     ------
     UserError
-        for faults of params.yaml, and where a stage fails; what was finished is kept.
+        for faults of params.yaml and dvc.yaml, and where a stage fails; what was finished is kept.
     """
-    params = folder / "params.yaml"
-    train: Train = config_load.load("train", params)
-    matrix: Matrix = config_load.load("matrix", params)
-    trainings = [f"train@{setup}-{seed}" for setup in matrix.setups for seed in matrix.seeds]
-    places = _places(train, workers)[: len(trainings)]
+    params = config_load.load_all(folder / "params.yaml")
+    places = _places(params, workers)
     running = Running()
 
-    def reproduce(arguments: Sequence[str], place: dict[str, str], prefix: str = "") -> None:
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"} | place
+    def reproduce(arguments: Sequence[str], place: Mapping[str, str], prefix: str = "") -> None:
+        environment = os.environ | {"PYTHONUNBUFFERED": "1", **place}
         if dvc(arguments, folder, environment, running, prefix):
             raise UserError(
                 "dvc repro failed (its output is above): put it right and start again, it goes on from there"
             )
 
+    def one(name: str, place: Mapping[str, str]) -> None:
+        reproduce(["--wait-for-lock", "repro", "--single-item", name], place, f"{name}: ")
+
     with stoppable():
-        if len(places) > 1:
-            reproduce(["repro", *(f"select@{setup}" for setup in matrix.setups)], {})
-
-            def share(number: int) -> None:
-                own = trainings[number :: len(places)]
-                command = ["--wait-for-lock", "repro", "--single-item", *own]
-                reproduce(command, places[number], f"[{number + 1}] ")
-
-            each(range(len(places)), share, len(places), running)
+        if (most := workers or len(places)) > 1 and len(places) > 1:
+            side_by_side(_stages(folder), places, lambda name: _share(name, params, len(places)), one, most, running)
         reproduce(["repro"], {})
 
 
-def each(items: Sequence[Any], do: Callable[[Any], None], workers: int, running: Running) -> None:
-    """Call ``do`` with each, ``workers`` at a time; where one fails, or this is stopped, end all that run."""
-    if workers == 1:
-        for item in items:
-            do(item)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(do, item) for item in items]
+def side_by_side(
+    stages: Sequence[Stage],
+    places: Sequence[Mapping[str, str]],
+    share: Callable[[str], int],
+    do: Callable[[str, Mapping[str, str]], None],
+    most: int,
+    running: Running,
+) -> None:
+    """Call ``do`` with each stage that has to run and its place, when all that it needs is done; where one fails, or
+    this is stopped, end all that run.
+
+    Of those that may begin, the one that most others wait for is first. A stage has to run where it changed, or where
+    one ran that it needs.
+
+    Parameters
+    ----------
+    places : each with what a stage finds in its environment that takes this place alone
+    share : of a stage, the number of places that it takes
+    most : stages at a time
+    """
+    order = _first_what_most_wait_for(stages)
+    free, done, ran = list(places), set[str](), set[str]()
+    busy: dict[Future[None], tuple[str, list[Mapping[str, str]]]] = {}
+    with ThreadPoolExecutor(most) as pool:
         try:
-            for future in as_completed(futures):
-                future.result()
+            while order or busy:
+                for stage in [stage for stage in order if stage.needs <= done]:
+                    if not (stage.changed or stage.needs & ran):
+                        order.remove(stage)
+                        done.add(stage.name)
+                    elif len(busy) == most or len(free) < share(stage.name):
+                        break  # what comes after it would keep it waiting
+                    else:
+                        order.remove(stage)
+                        own = [free.pop(0) for _ in range(share(stage.name))]
+                        place = own[0] if len(own) == 1 else {}  # several: whatever there is
+                        busy[pool.submit(do, stage.name, place)] = stage.name, own
+                for future in wait(busy, return_when=FIRST_COMPLETED).done:
+                    name, own = busy.pop(future)
+                    free.extend(own)
+                    future.result()
+                    done.add(name)
+                    ran.add(name)
         except BaseException:
-            for future in futures:
-                future.cancel()
             running.end()
             raise
 
 
-def _places(train: Train, workers: int | None) -> list[dict[str, str]]:
-    """What each of the trainings side by side finds in its environment: on a GPU one of its own, on a CPU nothing."""
+def _first_what_most_wait_for(stages: Sequence[Stage]) -> list[Stage]:
+    """Ordered by the number of stages that need each, near or far; then by name."""
+    needs = {stage.name: stage.needs for stage in stages}
+    above: dict[str, set[str]] = {}
+
+    def all_above(name: str) -> set[str]:
+        if name not in above:
+            above[name] = set(needs[name]).union(*(all_above(needed) for needed in needs[name]))
+        return above[name]
+
+    waiting = dict.fromkeys(needs, 0)
+    for name in needs:
+        for needed in all_above(name):
+            waiting[needed] += 1
+    return sorted(stages, key=lambda stage: (-waiting[stage.name], stage.name))
+
+
+def _stages(folder: Path) -> list[Stage]:
+    """The project's stages; frozen ones, which DVC does not run, are left out."""
+    import logging
+
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # of frozen stages
+    with dvc_files(folder), Repo(os.fspath(folder)) as repo:
+        graph, changed = repo.index.graph, repo.status()
+        return [
+            Stage(
+                _name(stage),
+                frozenset(_name(needed) for needed in graph.successors(stage) if not needed.frozen),
+                stage.addressing in changed,
+            )
+            for stage in repo.index.stages
+            if not stage.frozen
+        ]
+
+
+def _name(stage: Any) -> str:
+    """As DVC's command line takes it in the project's folder, wherever this process is."""
+    file, name = stage.path_in_repo, getattr(stage, "name", None)
+    return file if name is None else name if file == "dvc.yaml" else f"{file}:{name}"
+
+
+def _places(params: Params, workers: int | None) -> list[dict[str, str]]:
+    """What each of the stages side by side finds in its environment: on a GPU one of its own, on a CPU nothing."""
     import torch
 
-    if train.device != "cpu" and torch.cuda.is_available():
+    if params.train.device != "cpu" and torch.cuda.is_available():
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         gpus = seen.split(",") if seen else [str(number) for number in range(torch.cuda.device_count())]
         return [{"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} for number in range(workers or len(gpus))]
-    if workers is None:
-        workers = min(cores() // (train.threads or cores()), psutil.virtual_memory().available // MEMORY)
-    return [{} for _ in range(max(1, workers))]
+    return [{} for _ in range(max(1, min(cores(), psutil.virtual_memory().available // MEMORY)))]
 
 
-def _end(processes: Collection[subprocess.Popen[str]]) -> None:
-    """Interrupt DVC and the stages it runs, which keep what they can go on from; kill those that do not end."""
-    for number, patience in ((signal.SIGINT, 30.0), (signal.SIGKILL, None)):
-        running = [process for process in processes if process.poll() is None]
-        for process in running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-        for process in running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(patience)
+def _share(name: str, params: Params, places: int) -> int:
+    """Of a stage, the number of places that it takes: all, where it takes all cores or several processes share it."""
+    import torch
+
+    kind = name.partition("@")[0]
+    if params.launch and kind in SHARED:
+        return places
+    if kind == "select" or (params.train.device != "cpu" and torch.cuda.is_available()):
+        return 1
+    threads = params.train.threads if kind == "train" else None
+    return min(threads or places, places)
