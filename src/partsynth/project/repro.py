@@ -7,7 +7,7 @@ of its processes work in one project, each on a stage of its own, and keeps the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +60,13 @@ def run(folder: Path, workers: int | None = None) -> None:
                 "dvc repro failed (its output is above): put it right and start again, it goes on from there"
             )
 
-    def one(name: str, place: Mapping[str, str]) -> None:
-        reproduce(["--wait-for-lock", "repro", "--single-item", name], place, f"{name}: ")
+    def some(names: Sequence[str], place: Mapping[str, str]) -> None:
+        prefix = f"{names[0]}: " if len(names) == 1 else ""
+        reproduce(["--wait-for-lock", "repro", "--single-item", *names], place, prefix)
 
     with stoppable():
         if (most := workers or len(places)) > 1 and len(places) > 1:
-            side_by_side(_stages(folder), places, lambda name: _share(name, params, len(places)), one, most, running)
+            side_by_side(_stages(folder), places, lambda name: _share(name, params, len(places)), some, most, running)
         reproduce(["repro"], {})
 
 
@@ -73,7 +74,7 @@ def side_by_side(
     stages: Sequence[Stage],
     places: Sequence[Mapping[str, str]],
     share: Callable[[str], int],
-    do: Callable[[str, Mapping[str, str]], None],
+    do: Callable[[Sequence[str], Mapping[str, str]], None],
     most: int,
     running: Running,
 ) -> None:
@@ -81,40 +82,61 @@ def side_by_side(
     this is stopped, end all that run.
 
     Of those that may begin, the one that most others wait for is first. A stage has to run where it changed, or where
-    one ran that it needs.
+    one ran that it needs. Stages that run alone, one after another, are given to ``do`` together.
 
     Parameters
     ----------
     places : each with what a stage finds in its environment that takes this place alone
     share : of a stage, the number of places that it takes
-    most : stages at a time
+    most : calls at a time
     """
-    order = _first_what_most_wait_for(stages)
-    free, done, ran = list(places), set[str](), set[str]()
-    busy: dict[Future[None], tuple[str, list[Mapping[str, str]]]] = {}
+    order = _first_what_most_wait_for(_outdated(stages))
+    free, done = list(places), {stage.name for stage in stages} - {stage.name for stage in order}
+    busy: dict[Future[None], tuple[list[str], list[Mapping[str, str]]]] = {}
     with ThreadPoolExecutor(most) as pool:
         try:
             while order or busy:
-                for stage in [stage for stage in order if stage.needs <= done]:
-                    if not (stage.changed or stage.needs & ran):
-                        order.remove(stage)
-                        done.add(stage.name)
-                    elif len(busy) == most or len(free) < share(stage.name):
+                while stage := _first(order, done):
+                    if len(busy) == most or len(free) < share(stage.name):
                         break  # what comes after it would keep it waiting
-                    else:
-                        order.remove(stage)
-                        own = [free.pop(0) for _ in range(share(stage.name))]
-                        place = own[0] if len(own) == 1 else {}  # several: whatever there is
-                        busy[pool.submit(do, stage.name, place)] = stage.name, own
+                    order.remove(stage)
+                    names = [stage.name]
+                    if share(stage.name) == len(places):
+                        names += _alone_too(order, done | {stage.name}, len(places), share)
+                    own = [free.pop(0) for _ in range(share(stage.name))]
+                    place = own[0] if len(own) == 1 else {}  # several: whatever there is
+                    busy[pool.submit(do, names, place)] = names, own
                 for future in wait(busy, return_when=FIRST_COMPLETED).done:
-                    name, own = busy.pop(future)
+                    names, own = busy.pop(future)
                     free.extend(own)
                     future.result()
-                    done.add(name)
-                    ran.add(name)
+                    done.update(names)
         except BaseException:
             running.end()
             raise
+
+
+def _first(order: Sequence[Stage], done: Collection[str]) -> Stage | None:
+    """Of the stages that may begin, the first."""
+    return next((stage for stage in order if stage.needs <= set(done)), None)
+
+
+def _alone_too(order: list[Stage], done: set[str], places: int, share: Callable[[str], int]) -> list[str]:
+    """Taken from ``order``: those that follow one that takes all places, and take all of them too."""
+    names = []
+    while (stage := _first(order, done)) and share(stage.name) == places:
+        order.remove(stage)
+        names.append(stage.name)
+        done = done | {stage.name}
+    return names
+
+
+def _outdated(stages: Sequence[Stage]) -> list[Stage]:
+    """Those that changed, and those that need one of these, near or far."""
+    found = {stage.name for stage in stages if stage.changed}
+    while more := {stage.name for stage in stages if stage.needs & found} - found:
+        found |= more
+    return [stage for stage in stages if stage.name in found]
 
 
 def _first_what_most_wait_for(stages: Sequence[Stage]) -> list[Stage]:
@@ -124,12 +146,12 @@ def _first_what_most_wait_for(stages: Sequence[Stage]) -> list[Stage]:
 
     def all_above(name: str) -> set[str]:
         if name not in above:
-            above[name] = set(needs[name]).union(*(all_above(needed) for needed in needs[name]))
+            above[name] = set(needs[name]).union(*(all_above(needed) for needed in needs[name] & needs.keys()))
         return above[name]
 
     waiting = dict.fromkeys(needs, 0)
     for name in needs:
-        for needed in all_above(name):
+        for needed in all_above(name) & needs.keys():
             waiting[needed] += 1
     return sorted(stages, key=lambda stage: (-waiting[stage.name], stage.name))
 
@@ -178,7 +200,7 @@ def _share(name: str, params: Params, places: int) -> int:
     kind = name.partition("@")[0]
     if params.launch and kind in SHARED:
         return places
-    if kind == "select" or (params.train.device != "cpu" and torch.cuda.is_available()):
+    if params.train.device != "cpu" and torch.cuda.is_available():
         return 1
     threads = params.train.threads if kind == "train" else None
     return min(threads or places, places)
