@@ -21,7 +21,7 @@ from partsynth.benchmark.run import Asked, alone, each, progress, run, so_far
 from partsynth.errors import UserError
 from partsynth.evaluation.predictions import recompute
 from partsynth.evaluation.results import read_benchmark
-from partsynth.project import init, repro
+from partsynth.project import dvc_process, init
 from partsynth.project.given import Photographs
 from partsynth.records.manifest import read_manifest
 from partsynth.records.rows import RealRecord
@@ -134,8 +134,8 @@ def test_a_small_benchmark_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(preset, sort_keys=False))
     for module in (project, init):
         monkeypatch.setattr(module, "presets", lambda: {"tiny": tmp_path / "tiny.yaml"})
-    pipes = {name: getattr(repro.subprocess, name) for name in ("PIPE", "STDOUT")}
-    monkeypatch.setattr(repro, "subprocess", SimpleNamespace(Popen=in_process.Process, **pipes))
+    pipes = {name: getattr(dvc_process.subprocess, name) for name in ("PIPE", "STDOUT")}
+    monkeypatch.setattr(dvc_process, "subprocess", SimpleNamespace(Popen=in_process.Process, **pipes))
     home = tmp_path / "home"
     home.mkdir()
     options: dict[str, Any] = {
