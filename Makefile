@@ -6,7 +6,6 @@ SHELL := /bin/bash
 # .uv holds uv itself where the machine has none; its own folder, because `uv pip sync` empties .venv of all else
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 WORKERS ?= 2
-LOOSE := arg-type assignment dict-item index misc operator union-attr var-annotated
 COMPILE ?= --compile-bytecode  # of all libraries, at once; without it each at its first use
 
 help:  ## show this list
@@ -23,8 +22,6 @@ lint: setup  ## check style and types (ruff, mypy)
 	ruff check src tests benchmarks
 	ruff format --check src tests benchmarks
 	mypy
-	@# scripts behind figures: whether they call the package as it is now, not all that types could say
-	cd benchmarks && MYPYPATH=.:../src mypy --config-file ../pyproject.toml --no-warn-unused-ignores $(LOOSE:%=--disable-error-code=%) .
 
 test: setup  ## run all tests (real small runs; WORKERS=2 at a time)
 	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 30
