@@ -7,7 +7,7 @@ of its processes work in one project, each on a stage of its own, and keeps the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,13 +97,14 @@ def side_by_side(
         try:
             while order or busy:
                 while stage := _first(order, done):
-                    if len(busy) == most or len(free) < share(stage.name):
+                    taken = share(stage.name)
+                    if len(busy) == most or len(free) < taken:
                         break  # what comes after it would keep it waiting
                     order.remove(stage)
                     names = [stage.name]
-                    if share(stage.name) == len(places):
+                    if taken == len(places):
                         names += _alone_too(order, done | {stage.name}, len(places), share)
-                    own = [free.pop(0) for _ in range(share(stage.name))]
+                    own, free = free[:taken], free[taken:]
                     place = own[0] if len(own) == 1 else {}  # several: whatever there is
                     busy[pool.submit(do, names, place)] = names, own
                 for future in wait(busy, return_when=FIRST_COMPLETED).done:
@@ -116,9 +117,9 @@ def side_by_side(
             raise
 
 
-def _first(order: Sequence[Stage], done: Collection[str]) -> Stage | None:
+def _first(order: Sequence[Stage], done: set[str]) -> Stage | None:
     """Of the stages that may begin, the first."""
-    return next((stage for stage in order if stage.needs <= set(done)), None)
+    return next((stage for stage in order if stage.needs <= done), None)
 
 
 def _alone_too(order: list[Stage], done: set[str], places: int, share: Callable[[str], int]) -> list[str]:
