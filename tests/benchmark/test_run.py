@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -204,3 +205,17 @@ def test_replicates_that_are_done_can_be_told_before_all_are(tmp_path: Path, mon
     told = so_far(Asked(preset="small", main=True), **places).read_text()
     assert "**So far:** 2 of 3 replicates" in told and "--preset small --main" in told
     assert read_benchmark(tmp_path / "small.json").order == ["real", "real_id", "real_neg"]
+
+
+def test_a_replicate_that_is_being_extended_is_told_with_the_setups_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = loaded(tmp_path)
+    monkeypatch.setattr(project, "presets", lambda: {"small": tmp_path / "params.yaml"})
+    extended, *others = [replicate for replicate in plan(params, quick=False) if replicate.shots is None]
+    finished(tmp_path / "work/small", [replace(extended, setups=extended.setups[:2]), *others])
+    so_far(Asked(preset="small"), work=tmp_path / "work", out=tmp_path)
+    found = read_benchmark(tmp_path / "small.json")
+    has, lacks = extended.setups[1:3]
+    assert extended.seed in found.seeds[has] and extended.seed not in found.seeds[lacks]
+    assert found.seeds[lacks] == [replicate.seed for replicate in others if lacks in replicate.setups]

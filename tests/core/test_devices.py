@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from partsynth.core.devices import pick
+from partsynth.core.devices import pick, use_threads
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -19,3 +19,14 @@ def test_what_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         pick("cuda")
     with pytest.raises(ValueError, match="device is 'gpu'; allowed: auto, cpu, cuda"):
         pick("gpu")
+
+
+def test_torch_has_the_threads_that_are_asked_for() -> None:
+    before = torch.get_num_threads()
+    try:
+        use_threads(1)
+        assert torch.get_num_threads() == 1
+        use_threads(None)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -226,17 +226,31 @@ def test_where_one_fails_all_are_ended_and_none_begins() -> None:
 
 @pytest.mark.parametrize(
     ("cores", "name", "found"),
-    [(8, "train@real-0", 2), (8, "generate@id", 8), (8, "evaluate", 8), (8, "select@real", 8), (1, "train@real-0", 1)],
+    [
+        (8, "train@real-0", 2),
+        (1, "train@real-0", 1),
+        (8, "tokens", 3),
+        (8, "generate@id", 3),
+        (8, "quality@id", 4),
+        (8, "select@real", 1),
+        (8, "evaluate", 8),
+    ],
 )
-def test_on_cpus_a_training_takes_as_many_places_as_it_has_threads(
+def test_on_cpus_a_stage_takes_as_many_places_as_it_has_threads(
     monkeypatch: pytest.MonkeyPatch, cores: int, name: str, found: int
 ) -> None:
     monkeypatch.setattr(repro, "cores", lambda: cores)
     monkeypatch.setattr(repro.psutil, "virtual_memory", lambda: type("M", (), {"available": 1 << 40}))
-    params = Params.model_validate(PARAMS | {"train": {"device": "cpu", "threads": 2}})
+    sections = {"train": {"device": "cpu", "threads": 2}, "diffusion": {"threads": 3}, "reference": {"threads": 4}}
+    params = Params.model_validate(PARAMS | sections)
     places = repro._places(params, None)
     assert places == [{}] * cores
     assert repro._share(name, params, len(places)) == found
+
+
+def test_without_threads_of_its_own_a_stage_takes_all_places() -> None:
+    params = Params.model_validate(PARAMS | {"train": {"device": "cpu"}})
+    assert [repro._share(name, params, 8) for name in ("train@real-0", "tokens", "quality@id")] == [8, 8, 8]
 
 
 def test_each_of_several_gpus_has_stages_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,19 +51,21 @@ def find_base(diffusion: Diffusion, root: Path) -> Base:
 
 
 def load_model(base: Base, diffusion: Diffusion) -> StableDiffusion:
-    """The model on the parameters' device, in their dtype.
+    """The model on the parameters' device, in their dtype; torch has their threads from now on.
 
     Raises
     ------
     UserError
         where it cannot be loaded.
     """
+    from partsynth.core import devices
     from partsynth.core.diffusion.loading import load
     from partsynth.store.base_model import hub_commit
 
     revision = diffusion.revision
     if not Path(base.location).exists():  # of a hub id exactly what its identity names
         revision = hub_commit(base.location, revision) or revision
+    devices.use_threads(diffusion.threads)
     try:
         return load(
             base.location, revision, diffusion.device, diffusion.dtype, base.adaptation, diffusion.variant, base.config

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -29,13 +29,14 @@ from partsynth.benchmark.project import Preset, prepare, read_preset, shared_cac
 from partsynth.benchmark.report import report, report_again
 from partsynth.benchmark.reproduce import is_done, reproduce
 from partsynth.errors import UserError
+from partsynth.evaluation.predictions import read_predictions
 from partsynth.lineage.git import home
 from partsynth.project.dvc_process import Running, each
 from partsynth.project.findings import Findings
 from partsynth.project.given import Photographs
 from partsynth.project.photographs import look
-from partsynth.store.layout import MANIFEST, RAW
-from partsynth.store.process import stoppable
+from partsynth.store.layout import MANIFEST, RAW, Layout
+from partsynth.store.process import cores, stoppable
 
 WORK, OUT = Path(".work/benchmark"), Path("reports")
 MEMORY = 4 << 30  # bytes that a replicate may need
@@ -145,6 +146,8 @@ def refuse_unusable(preset: Preset) -> None:
 def so_far(asked: Asked, *, work: Path = WORK, out: Path = OUT) -> Path:
     """Write the report of the replicates that are done, of a run that goes on or was stopped; returns the page.
 
+    One that was done with fewer setups (``Asked.main``) and is being extended counts with those that it has.
+
     Raises
     ------
     UserError
@@ -152,10 +155,15 @@ def so_far(asked: Asked, *, work: Path = WORK, out: Path = OUT) -> Path:
     """
     params, work = read_preset(asked.preset, asked.photographs).params, work.resolve() / asked.preset
     planned = plan(params, asked.quick, asked.main)
-    done = [replicate for replicate in planned if is_done(work / replicate.folder)]
+    done = [_with_what_is_there(replicate, work) for replicate in planned if is_done(work / replicate.folder)]
     if not any(replicate.shots is None for replicate in done):
         raise UserError(f"{work} has no replicate that is done: start {asked.command}")
     return report(params, done, work, out, asked.stem, asked.command, planned=len(planned))
+
+
+def _with_what_is_there(replicate: Replicate, work: Path) -> Replicate:
+    there = set(read_predictions(Layout(work / replicate.folder).predictions).setup)
+    return replace(replicate, setups=tuple(setup for setup in replicate.setups if setup in there))
 
 
 def again(asked: Asked, *, out: Path = OUT) -> Path:
@@ -181,7 +189,7 @@ def progress(replicates: Sequence[Replicate], done: Sequence[Replicate], seconds
 
 def side_by_side() -> int:
     """Replicates that a machine without a GPU runs at once: one per core, and per ``MEMORY`` of what is free."""
-    return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // MEMORY))
+    return max(1, min(cores(), psutil.virtual_memory().available // MEMORY))
 
 
 @contextlib.contextmanager

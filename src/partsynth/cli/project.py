@@ -107,15 +107,15 @@ def upgrade() -> None:
 @app.command(rich_help_panel=PROJECT)
 def repro(
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Stages at a time: one per GPU, or as train.threads goes into the cores.")
+        int | None, typer.Option(min=1, help="Stages at a time: one per GPU, or as their threads go into the cores.")
     ] = None,
 ) -> None:
     """Run what `dvc repro` runs, stages side by side.
 
     Trainings and augmentation sets need nothing of each other. Products and dvc.lock are those of `dvc repro`, which
-    runs one stage after another. On GPUs each stage has one of its own; on CPUs trainings run side by side as
-    train.threads goes into the cores, other stages alone. Stopped with Ctrl-C and started again, it goes on where it
-    was.
+    runs one stage after another. On GPUs each stage has one of its own; on CPUs a stage takes as many cores as
+    params.yaml gives it threads (train, diffusion, reference), else all. Stopped with Ctrl-C and started again, it goes
+    on where it was.
     """
     from partsynth.project import repro as project_repro
 

@@ -60,6 +60,9 @@ class Diffusion(Section):
     """Number format of the model's weights and computation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it runs; auto = a GPU where there is one."""
+    threads: Annotated[Count | None, unless(None)] = None
+    """CPU threads of each of the stages adapt, tokens, calibrate and generate; null = one per core. Last bits depend on
+    it. With fewer than there are cores, `partsynth repro` runs such stages side by side."""
     compile: Annotated[bool, unless(False)] = False
     """Compile the U-Net for calibrate and generate (torch.compile, which wants a C compiler): a minute once in each
     stage, then faster. Images differ in their last bits from those without."""
@@ -85,3 +88,6 @@ class Reference(Section):
     """Images per forward pass."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it runs; auto = a GPU where there is one."""
+    threads: Annotated[Count | None, unless(None)] = None
+    """CPU threads of a stage quality (calibrate has diffusion.threads); null = one per core. As there, last bits depend
+    on it, and such stages may run side by side."""

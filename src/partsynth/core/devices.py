@@ -26,3 +26,11 @@ def pick(name: str = "auto") -> Device:
     if not torch.cuda.is_available():
         raise ValueError("device is cuda, but torch sees no CUDA device: set it to auto or cpu")
     return "cuda"
+
+
+def use_threads(count: int | None) -> None:
+    """From now on torch computes with as many CPU threads in this process; None = as it does."""
+    import torch
+
+    if count is not None:
+        torch.set_num_threads(count)

@@ -42,7 +42,7 @@ def run(folder: Path, workers: int | None = None) -> None:
 
     Parameters
     ----------
-    workers : None = as many as there are GPUs, or as ``train.threads`` go into the cores
+    workers : None = as many as there are GPUs, or as the stages' threads go into the cores
 
     Raises
     ------
@@ -203,5 +203,10 @@ def _share(name: str, params: Params, places: int) -> int:
         return places
     if params.train.device != "cpu" and torch.cuda.is_available():
         return 1
-    threads = params.train.threads if kind == "train" else None
-    return min(threads or places, places)
+    threads = {  # the others take all cores, or hardly any time
+        "select": 1,
+        "train": params.train.threads,
+        "quality": params.reference.threads,
+        **dict.fromkeys(("adapt", "tokens", "calibrate", "generate"), params.diffusion.threads),
+    }
+    return min(threads.get(kind) or places, places)

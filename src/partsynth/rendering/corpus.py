@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from partsynth.errors import UserError
 from partsynth.rendering.pool import pool
 from partsynth.store.files import write_bytes_atomic, write_text_atomic
+from partsynth.store.process import cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,7 +190,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--first-shard", type=int, default=0)
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # workers import this module, and numpy with it, before they are prepared

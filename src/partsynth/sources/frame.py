@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from partsynth.sources.masks import decode_mask, is_full
 from partsynth.sources.scratch import Scratch, Span
 from partsynth.store.hashing import fingerprint, sha256_bytes
 from partsynth.store.png import png_bytes
+from partsynth.store.process import cores
 
 ELONGATED = 20  # times as long as wide: as a square nearly all of it would be repeated edges
 LARGE = 32_000_000  # pixels; such images are opened one at a time
@@ -93,7 +93,7 @@ def _work(
             return Fault(photo.name, f"cannot be read: {error.strerror or error}")
 
     framed, faults = [], []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for result in track(pool.map(work, photos), "reading photographs", len(photos), transient=True):
             if isinstance(result, Fault):
                 faults.append(result)

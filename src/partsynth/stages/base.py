@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from partsynth.errors import UserError
 from partsynth.rendering import corpus
 from partsynth.store.files import read_json, write_bytes_atomic, write_json
 from partsynth.store.hashing import fingerprint
+from partsynth.store.process import cores
 from partsynth.store.state import SavedState
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run(inputs: Inputs) -> None:
         raise UserError(f"base: {error}") from None
     inputs.work.mkdir(parents=True, exist_ok=True)
     work = _Work(params, inputs.work, device, _claim(params, inputs.work))
-    corpus.render_corpus(work.corpus, params.images, params.seed, params.workers or os.cpu_count() or 1)
+    corpus.render_corpus(work.corpus, params.images, params.seed, params.workers or cores())
     _train_vae(work)
     _train_unet(work)
     _train_reference(work)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from partsynth.config.models import Reference
 from partsynth.config.quality import Quality
+from partsynth.core import devices
 from partsynth.errors import UserError, listed
 from partsynth.quality.expectations import validate
 from partsynth.quality.features import Encoder
@@ -65,6 +66,7 @@ def run(inputs: Inputs) -> None:
     inputs.out.unlink(missing_ok=True)
     shutil.rmtree(inputs.page / "data_docs", ignore_errors=True)
 
+    devices.use_threads(inputs.reference.threads)
     embed = Encoder(inputs.reference, root)
     real_measured, views = measure_real(real_rows, params, root, embed)
     if set_name == REAL:

@@ -5,7 +5,6 @@ Adding a class renders that class only, and a stopped run goes on where it was.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from partsynth.rendering import dataset
 from partsynth.store.files import prune, refuse_foreign, write_json, write_text_atomic
 from partsynth.store.layout import MANIFEST
 from partsynth.store.png import png_fingerprint
+from partsynth.store.process import cores
 
 META = "meta.json"
 
@@ -49,7 +49,7 @@ def run(inputs: Inputs) -> None:
 
     missing = [image for image in images if not image.is_current(out, params.size, params.samples)]
     print(f"render: {len(images)} images, {len(images) - len(missing)} of them kept")
-    workers = inputs.workers or params.workers or os.cpu_count() or 1
+    workers = inputs.workers or params.workers or cores()
     with Progress(transient=True) as progress:
         bar = progress.add_task("rendering", total=len(missing))
         dataset.render(

@@ -42,8 +42,7 @@ def make_accelerator(params: Train) -> Accelerator:
     from accelerate import Accelerator
 
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    if params.threads is not None:
-        torch.set_num_threads(params.threads)
-    elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    if params.threads is None and "OMP_NUM_THREADS" not in os.environ:
+        devices.use_threads(max(1, (os.cpu_count() or 1) // processes))
+    devices.use_threads(params.threads)
     return Accelerator(cpu=cpu, mixed_precision=params.precision)
