@@ -52,6 +52,18 @@ def test_an_interval_over_seeds_and_parts_is_not_narrower_than_its_seeds_say(eva
     assert wider
 
 
+def test_no_interval_passes_what_a_figure_can_be(table):
+    """Right in all but one seed: the t interval alone would end beyond 100 %."""
+    last = table.seed.max()
+    found = summarise(table.assign(predicted=table.class_name.where(table.seed != last, "none")), Evaluate(), None)
+    accuracy = found.setups["real"]["accuracy_test"]
+    assert sorted(accuracy.values) == [0.0, *[1.0] * (len(accuracy.values) - 1)]
+    assert (accuracy.low, accuracy.high) == (0.0, 1.0)
+    for metrics in found.setups.values():
+        for one in metrics.values():
+            assert one.low is None or -1 <= one.low <= one.mean <= one.high <= 1
+
+
 def test_a_draws_figures_are_the_means_of_its_initialisations(evaluated, table):
     seeds = sorted(table.seed.unique())
     one_draw = summarise(table.assign(draw=7), Evaluate(), None)

@@ -98,7 +98,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a trained model, in [0, 1]."""
+    """A figure of a trained model, at most 1."""
 
     name: str
     """Its key in summary.json and MLflow."""
@@ -110,6 +110,8 @@ class Metric:
     """Parts without which it is absent."""
     by_score: bool = False
     """Whether it is computed from the headline OOD score."""
+    least: float = 0.0
+    """The lowest value that it can have."""
     shown: tuple[Place, ...] = ("more",)
     spoken: Spoken | None = None
     about: str = ""
@@ -297,6 +299,7 @@ MEMBERS = {
             more_is_better=True,
             compute=lambda run: _confidence("val")(run) - _confidence(STUDY_PART)(run),
             needs=("val", STUDY_PART),
+            least=-1.0,
             shown=("more", "benchmark_more"),
         ),
     )

@@ -44,7 +44,8 @@ def summarise(table: pd.DataFrame, params: Evaluate, changes: Changes | None, al
     figures = {s: {n: {m.name: _mean(m, each) for m in present} for n, each in of.items()} for s, of in runs.items()}
 
     def crossed(metric: Metric, of: Runs, values: list[float]) -> Interval:
-        return _interval(*estimate(metric, values, [of], params.confidence), values)
+        found, over = estimate(metric, values, [of], params.confidence)
+        return _interval(found.within(metric.least, 1.0), over, values)
 
     def by_score(setup: str) -> dict[str, Interval]:
         """AUROC of every OOD score that the predictions have, named <score>/<near|far>_ood_auroc."""

@@ -24,6 +24,12 @@ class Estimate(NamedTuple):
     high: float | None = None
     p: float | None = None
 
+    def within(self, least: float, most: float) -> Estimate:
+        """The interval without what lies beyond the values that the figure can have."""
+        if self.low is None or self.high is None:
+            return self
+        return self._replace(low=max(self.low, least), high=min(self.high, most))
+
 
 @dataclass(frozen=True)
 class Side:
