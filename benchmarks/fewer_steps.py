@@ -34,7 +34,7 @@ def replicate(root: Path, setups: Sequence[str], steps: int) -> Any:
     from partsynth.evaluation.runs import ModelRun
     from partsynth.records.manifest import read_manifest
     from partsynth.records.rows import SelectedRecord
-    from partsynth.store.layout import SELECTED
+    from partsynth.store.layout import CLASSIFIERS, SELECTED
 
     params = load_all(root / "params.yaml")
     runs = []
@@ -44,7 +44,7 @@ def replicate(root: Path, setups: Sequence[str], steps: int) -> Any:
         fewer, name = params.model_copy(update={"train": wanted}), f"{setup}_{steps}"
         for seed in params.matrix.seeds:
             print(f"{root.name}: {setup}, seed {seed}, {steps} steps", flush=True)
-            runs.append(ModelRun(setup, seed, root / "models/supcon" / setup / str(seed)))
+            runs.append(ModelRun(setup, seed, root / CLASSIFIERS / setup / str(seed)))
             runs.append(ModelRun(name, seed, upper_bound.train(root, fewer, rows, name, seed, WORK)))
     runs.sort(key=lambda run: (run.setup, run.seed))
     table = upper_bound.predictions(root, params, runs)

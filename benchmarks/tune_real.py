@@ -34,11 +34,11 @@ def points(trials: int, own: Mapping[str, float], synthetic: bool) -> list[dict[
     from scipy.stats import qmc
 
     found = [dict(own)]
-    for crop, jitter, share in qmc.Halton(3, scramble=False).random(trials)[1:]:  # the first is the corner of lowest
+    for crop, jitter, share in qmc.Halton(3, scramble=False).random(trials)[1:].tolist():  # the first is all lowest
         values = {
-            "crop": round(float(CROP[0] + crop * (CROP[1] - CROP[0])), 2),
-            "jitter": round(float(JITTER[0] + jitter * (JITTER[1] - JITTER[0])), 2),
-            "synthetic_share": round(float(SHARE[0] * (SHARE[1] / SHARE[0]) ** share), 2),
+            "crop": round(CROP[0] + crop * (CROP[1] - CROP[0]), 2),
+            "jitter": round(JITTER[0] + jitter * (JITTER[1] - JITTER[0]), 2),
+            "synthetic_share": round(SHARE[0] * (SHARE[1] / SHARE[0]) ** share, 2),
         }
         found.append({name: values[name] if name != "synthetic_share" or synthetic else own[name] for name in values})
     return found
