@@ -112,14 +112,14 @@ def _peak_cuda(once: Callable[[], None]) -> float:
 
 
 def _params(setting: Setting) -> Any:
-    """Section train of the demo."""
+    """Section train of the demo, but with as many threads as the peers have."""
     from partsynth.config.load import load
     from partsynth.config.training import Train
 
     params = load("train", Path(__file__).parents[1] / "params.yaml")
     assert isinstance(params, Train)
     precision = "bf16" if setting.dtype == "bfloat16" else "no"
-    return params.model_copy(update={"device": setting.device, "precision": precision})
+    return params.model_copy(update={"device": setting.device, "precision": precision, "threads": None})
 
 
 def _count(setting: Setting) -> int:

@@ -41,8 +41,8 @@ def make_accelerator(params: Train) -> Accelerator:
         raise UserError("train.precision fp16 needs a CUDA device: set it to no or bf16")
     from accelerate import Accelerator
 
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    if params.threads is None and "OMP_NUM_THREADS" not in os.environ:
-        devices.use_threads(max(1, (os.cpu_count() or 1) // processes))
-    devices.use_threads(params.threads)
+    threads, processes = params.threads, int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if threads is None and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, (os.cpu_count() or 1) // processes)
+    devices.use_threads(threads)
     return Accelerator(cpu=cpu, mixed_precision=params.precision)

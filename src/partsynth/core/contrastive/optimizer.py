@@ -12,9 +12,7 @@ from torch.nn import Parameter
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic coefficients and five steps as published
 NEWTON_SCHULZ_STEPS = 5
-GRAM_FROM = (
-    256  # rows from which the Gram matrix is worked on: smaller ones would win little, and change their last bits
-)
+GRAM_FROM = 64  # rows from which the Gram matrix is worked on: smaller ones win nothing
 MATCH_ADAM = 0.2  # root mean square of an Adam step: one learning rate fits matrices and vectors (arXiv 2502.16982)
 
 

@@ -15,14 +15,18 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from partsynth.core.images.framing import REDUCING_GAP
+
 THUMBNAIL = 64  # pixels a side
 HASH_BITS = 256  # 16 x 16 frequencies
+SOME = 256  # thumbnails hashed at a time: 4 MB
 SAME_DETAIL = 0.96  # correlation; copies at JPEG quality 80 and 0.8 of the size reach 0.978, other spots 0.946 at most
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
     """Luminance of an image squeezed to (64, 64) uint8: what the functions below compare."""
-    return np.asarray(image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
+    grey = image.convert("L")
+    return np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP))
 
 
 def perceptual_hash(thumb: np.ndarray) -> np.ndarray:
@@ -30,8 +34,7 @@ def perceptual_hash(thumb: np.ndarray) -> np.ndarray:
 
     Re-encoding, resizing and a slight change of exposure flip few bits; another motif flips about half of them.
     """
-    low = dctn(thumb.astype(np.float32), type=2, norm="ortho")[1:17, 1:17]  # (16, 16), without constant row and column
-    return np.packbits(low > np.median(low)).view(np.uint64)
+    return _hashes(thumb[None])[0]
 
 
 def detail_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -74,8 +77,14 @@ def turned_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int =
 
 
 def _hashes(thumbs: np.ndarray) -> np.ndarray:
-    """(N, 4) uint64."""
-    return np.array([perceptual_hash(thumb) for thumb in thumbs], np.uint64).reshape(-1, HASH_BITS // 64)
+    """Perceptual hashes (N, 4) uint64 of thumbnails (N, 64, 64)."""
+    found = [np.zeros((0, HASH_BITS // 8), np.uint8)]
+    for start in range(0, len(thumbs), SOME):
+        some = thumbs[start : start + SOME].astype(np.float32)
+        low = dctn(some, type=2, norm="ortho", axes=(1, 2))[:, 1:17, 1:17]  # without constant row and column
+        low = low.reshape(len(some), HASH_BITS)
+        found.append(np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1))
+    return np.concatenate(found).view(np.uint64)
 
 
 def _pairs(

@@ -11,6 +11,7 @@ from scipy.ndimage import maximum_filter
 
 Box = tuple[int, int, int, int]
 LARGEST = 8192  # pixels a side of a box that is cut out whole
+REDUCING_GAP = 3.0  # Pillow's: what is far larger is averaged in blocks to 3 times its goal first, then resampled
 
 
 def dilation_pixels(fraction: float, image_size: tuple[int, int]) -> int:
@@ -95,10 +96,11 @@ def crop_resize(image: Image.Image, box: Box, size: int, resample: Image.Resampl
         image = image.crop((left, top, right, bottom))
     if (before or after) and is_square and not (first or last):
         # Pillow resizes a square's columns first: the rows to be repeated are short then, and the result is the same
-        image = image.resize((size, image.height), resample)
+        # (where blocks are averaged, to two grey levels)
+        image = image.resize((size, image.height), resample, reducing_gap=REDUCING_GAP)
     if before or after or first or last:
         image = _padded(image, (before, after), (first, last))
-    return image.resize((size, size), resample)
+    return image.resize((size, size), resample, reducing_gap=REDUCING_GAP)
 
 
 def _padded(image: Image.Image, rows: tuple[int, int], columns: tuple[int, int]) -> Image.Image:
