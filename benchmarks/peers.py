@@ -28,6 +28,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -197,12 +198,25 @@ def _cpu() -> float:
 
 def run_sides(names: list[str], setting: Setting, rounds: int = 1) -> list[dict[str, Figures]]:
     """The sides' figures in each round, of a fresh process."""
+    from partsynth.store.process import stoppable
+
     command = [sys.executable, __file__, "--measure", *names, "--rounds", str(rounds), *setting.flags()]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, env=_environment())
-    if done.returncode:
-        print(f"{', '.join(names)}: {done.stderr.strip()[-3000:]}", file=sys.stderr)
+    pipe = subprocess.PIPE
+    with (
+        stoppable(),
+        subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=_environment(), start_new_session=True
+        ) as process,
+    ):
+        try:
+            told, faults = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it started
+            raise
+    if process.returncode:
+        print(f"{', '.join(names)}: {faults.strip()[-3000:]}", file=sys.stderr)
         raise SystemExit(2)
-    return [json.loads(line) for line in done.stdout.splitlines()[-rounds:]]
+    return [json.loads(line) for line in told.splitlines()[-rounds:]]
 
 
 def _environment() -> dict[str, str]:

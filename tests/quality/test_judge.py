@@ -20,8 +20,9 @@ from partsynth.records.manifest import read_manifest, write_manifest
 from partsynth.records.rows import RealRecord, VerdictRecord
 
 
-def measured(images: list[Image.Image]) -> Measured:
-    return Measured(edges(images), stats.stacked([stats.measure(image) for image in images]))
+def measured(images: list[Image.Image], sources: list[Image.Image] | None = None) -> Measured:
+    thumbs = [None] * len(images) if sources is None else [stats.thumbnail(source) for source in sources]
+    return Measured(edges(images), stats.stacked([stats.measure(*pair) for pair in zip(images, thumbs, strict=True)]))
 
 
 STRICT = Quality(tolerance=0.0)  # the drawn parts' features are no encoder's: a deviation is not what it is of renders
@@ -44,7 +45,9 @@ def verdicts_on(
 ) -> list[VerdictRecord]:
     known = [(r, i) for r, i in zip(*world, strict=True) if r.split != "test"]
     real_rows, real_images = [r for r, _ in known], [i for _, i in known]
-    rows, found = [r for r, _ in pictures], measured([i for _, i in pictures])
+    image_of = {row.path: image for row, image in zip(*world, strict=True)}
+    rows = [r for r, _ in pictures]
+    found = measured([i for _, i in pictures], [image_of[row.source] for row in rows])
     scores, limits = score(rows, found, real_rows, measured(real_images), params)
     return judge(rows, found.stats, scores, limits, params, "id")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers.parts import edges, part
-from helpers.rows import real_row
+from helpers.rows import augmented, real_row
 from PIL import Image
 
 from partsynth.core.images import stats
@@ -33,7 +33,7 @@ def go(root, rows, batch_size: int = 2) -> tuple[Measured, list[int]]:
 
 def same(a: Measured, b: Measured) -> bool:
     names = [(a.features, b.features), *((getattr(a.stats, n), getattr(b.stats, n)) for n in stats.NAMES)]
-    return all(np.array_equal(x, y) for x, y in names)
+    return all(np.array_equal(x, y, equal_nan=True) for x, y in names)
 
 
 def test_every_image_is_measured_in_the_order_of_the_rows(tmp_path, rows):
@@ -70,6 +70,17 @@ def test_one_content_twice_is_measured_once(tmp_path, rows):
     write_png(tmp_path / twin.path, part("gear", 0))
     found, batches = go(tmp_path, [rows[0], twin])
     assert batches == [2] and same(found.take([0]), found.take([1]))
+
+
+def test_generated_images_are_compared_with_their_sources(tmp_path, rows):
+    edits = [augmented(rows[0], "copy"), augmented(rows[1], "other")]
+    sha256 = [write_png(tmp_path / row.path, part("gear", i)) for row, i in zip(edits, (0, 7), strict=True)]
+    edits = [row.model_copy(update={"sha256": one}) for row, one in zip(edits, sha256, strict=True)]
+    found = measure(edits, tmp_path, edges, 2, tmp_path / "cache", rows)
+    assert found.stats.similarity[0] == pytest.approx(1) and found.stats.similarity[1] < 0.99
+    for row in rows:
+        (tmp_path / row.path).unlink()
+    assert same(measure(edits, tmp_path, edges, 2, tmp_path / "cache", rows), found)
 
 
 def test_no_images(tmp_path):

@@ -21,8 +21,9 @@ ROWS = [
 IMAGES = [part(row.class_name, i) for i, row in enumerate(ROWS)]
 
 
-def measured(images) -> Measured:
-    return Measured(edges(images), stats.stacked([stats.measure(image) for image in images]))
+def measured(images, source=None) -> Measured:
+    thumb = None if source is None else stats.thumbnail(source)
+    return Measured(edges(images), stats.stacked([stats.measure(image, thumb) for image in images]))
 
 
 REAL = measured(IMAGES)
@@ -30,7 +31,7 @@ REAL = measured(IMAGES)
 
 def test_an_edit_is_measured_beside_its_own_class_and_source():
     rows = [augmented(ROWS[0], "copy"), augmented(ROWS[0], "other")]
-    scores, _ = score(rows, measured([IMAGES[0], part("gear", 99)]), ROWS, REAL, Quality())
+    scores, _ = score(rows, measured([IMAGES[0], part("gear", 99)], IMAGES[0]), ROWS, REAL, Quality())
     assert list(scores.nearest) == ["disc", "gear"]
     assert scores.similarity[0] == pytest.approx(1) and scores.similarity[1] < 0.9
     assert scores.drift[0] < scores.drift[1] and scores.margin[0] > 0 > scores.margin[1]

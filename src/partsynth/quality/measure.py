@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from partsynth.quality.cache import Row, read_cache, write_cache
 from partsynth.quality.features import Embed, embed_batch
 from partsynth.quality.together import measured_together
 from partsynth.records.images import read_image
-from partsynth.records.rows import Record
+from partsynth.records.rows import ImageRecord, RealRecord
 from partsynth.store import workers
 
 COLUMNS = ("features", *stats.NAMES)
@@ -33,18 +33,37 @@ class Measured:
         return Measured(self.features[rows], self.stats.take(rows))
 
 
-def measure(rows: Sequence[Record], root: Path, embed: Embed, batch_size: int, cache: Path) -> Measured:
+class Thumbnails:
+    """Of real images, by their paths, each opened when it is first asked for: (S, S, 3) uint8."""
+
+    def __init__(self, real: Iterable[RealRecord], root: Path) -> None:
+        self._real, self._root = {row.path: row for row in real}, root
+        self._made: dict[str, np.ndarray] = {}
+
+    def __call__(self, path: str) -> np.ndarray:
+        """Raises UserError where the image is missing or altered."""
+        if path not in self._made:
+            self._made[path] = stats.thumbnail(read_image(self._root, self._real[path]))
+        return self._made[path]
+
+
+def measure(
+    rows: Sequence[ImageRecord], root: Path, embed: Embed, batch_size: int, cache: Path, real: Sequence[RealRecord] = ()
+) -> Measured:
     """Measure every image, each opened once; those that ``cache`` has by their sha256 not at all.
+
+    Generated images are compared with their sources among the ``real`` ones (an image's own mark, and so its sha256, is
+    of its source too).
 
     Raises
     ------
     UserError
         where an image is missing or altered.
     """
-    known = read_cache(cache, COLUMNS)
+    known, thumbnails = read_cache(cache, COLUMNS), Thumbnails(real, root)
     missing = {r.sha256: r for r in rows if r.sha256 not in known}
 
-    def measured_of(some: Sequence[Record]) -> dict[str, Row]:
+    def measured_of(some: Sequence[ImageRecord]) -> dict[str, Row]:
         found: dict[str, Row] = {}
         with Progress(transient=True) as progress:
             task = progress.add_task("measuring images", total=len(missing))
@@ -52,7 +71,8 @@ def measure(rows: Sequence[Record], root: Path, embed: Embed, batch_size: int, c
                 batch = some[start : start + batch_size]
                 images = [read_image(root, row) for row in batch]
                 for row, image, feature in zip(batch, images, embed_batch(embed, images, batch_size), strict=True):
-                    found[row.sha256] = (feature, *stats.measure(image))
+                    source = None if isinstance(row, RealRecord) else thumbnails(row.origin_path)
+                    found[row.sha256] = (feature, *stats.measure(image, source))
                 progress.update(task, completed=tally.add(len(batch)))
         return found
 

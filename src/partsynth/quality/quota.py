@@ -22,7 +22,7 @@ from partsynth.core.images import stats
 from partsynth.quality.cache import Row, read_cache, write_cache
 from partsynth.quality.features import Encoder, embed_batch
 from partsynth.quality.judge import judge
-from partsynth.quality.measure import COLUMNS, Measured
+from partsynth.quality.measure import COLUMNS, Measured, Thumbnails
 from partsynth.quality.real_parts import measure_real, real_parts
 from partsynth.quality.score import score
 from partsynth.quality.together import measured_together
@@ -96,6 +96,7 @@ class _Judged:
         self._cache = self._embed.folder / "attempts" / f"{order.set_name}.safetensors"
         self._known = read_cache(self._cache, COLUMNS)
         self._painted = Painted(Layout(root).attempts(order.set_name))
+        self._thumbnails = Thumbnails(self._parts, root)
 
     def accepted(self, drawn: Mapping[str, int]) -> dict[str, list[bool]]:
         """Class -> of each of its first attempts, whether quality accepts it."""
@@ -142,7 +143,7 @@ class _Judged:
             batch = rows[start : start + size]
             images = [image for row in batch if (image := self._painted.image(row)) is not None]
             for row, image, feature in zip(batch, images, embed_batch(self._embed, images, size), strict=True):
-                found[row.fingerprint] = (feature, *stats.measure(image))
+                found[row.fingerprint] = (feature, *stats.measure(image, self._thumbnails(row.source)))
         return found
 
     def _write(self, known: Mapping[str, Row]) -> None:

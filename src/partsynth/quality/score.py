@@ -75,7 +75,7 @@ def score(
     views : (n, D) features of the validation images through training's views, for ``calibration: views`` (see
         ``real_parts.calibrated``); None = the images as they are
     """
-    real_names, real_classes, _ = columns(real_rows)
+    _, real_classes, _ = columns(real_rows)
     bank, calibration = calibrated(real_rows, real_measured.features, params, views)
     limits = _limits(_look(real_measured.stats, real_classes, real_measured.stats, real_classes), params)
     if not rows:
@@ -91,9 +91,6 @@ def score(
     strangeness = strangeness_scores(distances, classes, bank.kinds, calibration)
     least = least_scores(distances, calibration)
     nearest, margin = nearest_and_margin(distances, classes, bank.kinds)
-    position = {name: i for i, name in enumerate(real_names)}
-    source_thumbnails = real_measured.stats.thumbnails[[position[name] for name in sources]]
-    similarity = stats.similarity(measured.stats.thumbnails, source_thumbnails)
     return Scores(
         drift=drifts,
         percentile=conformal_percentiles(drifts, calibration.drift),
@@ -104,7 +101,7 @@ def score(
         calibration_n=len(calibration.drift),
         nearest=nearest,
         margin=margin,
-        similarity=np.where([isinstance(row, RealRecord) for row in rows], np.nan, similarity),
+        similarity=measured.stats.similarity,
         look=_look(measured.stats, classes, real_measured.stats, real_classes),
     ), limits
 

@@ -130,7 +130,7 @@ def _nearest(
         return {}, {}
     embed = Encoder(reference, root)
     features = measure(
-        rows, root, embed, reference.batch_size, embed.folder / f"{set_name}.safetensors"
+        rows, root, embed, reference.batch_size, embed.folder / f"{set_name}.safetensors", real
     ).features  # (N, D)
     measured = measure(real, root, embed, reference.batch_size, embed.folder / "real.safetensors")
     training = [i for i, row in enumerate(real) if row.split == "train"]

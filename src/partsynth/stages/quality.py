@@ -72,7 +72,8 @@ def run(inputs: Inputs) -> None:
     if set_name == REAL:
         measured = real_measured.take([i for i, r in enumerate(real_rows) if r.split == "train"])
     else:
-        measured = measure(rows, root, embed, inputs.reference.batch_size, embed.folder / f"{set_name}.safetensors")
+        kept = embed.folder / f"{set_name}.safetensors"
+        measured = measure(rows, root, embed, inputs.reference.batch_size, kept, train)
     if not workers.here().first:
         return
     scores, limits = score(rows, measured, real_rows, real_measured, params, views)

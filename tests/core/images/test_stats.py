@@ -42,9 +42,8 @@ def test_brightness_contrast_and_exposure():
 
 def test_similarity_of_copies_negatives_and_others():
     a, b = picture(0), picture(1)
-    thumbs = measured(a, a, a, a).thumbnails
-    others = measured(a, ImageOps.invert(a), b, Image.new("RGB", (48, 48))).thumbnails
-    same, negative, other, flat = stats.similarity(thumbs, others)
+    others = [a, ImageOps.invert(a), b, Image.new("RGB", (48, 48))]
+    same, negative, other, flat = (stats.measure(image, stats.thumbnail(a))[4] for image in others)
     assert same == pytest.approx(1) and negative == pytest.approx(-1, abs=1e-3)
     assert abs(other) < 0.5 and flat == 0
 
@@ -52,7 +51,12 @@ def test_similarity_of_copies_negatives_and_others():
 def test_brighter_copies_are_still_copies():
     image = picture()
     lighter = Image.eval(image, lambda v: min(255, v + 30))
-    assert stats.similarity(measured(image).thumbnails, measured(lighter).thumbnails)[0] > 0.999
+    assert stats.similarity(stats.thumbnail(image), stats.thumbnail(lighter)) > 0.999
+    assert stats.thumbnail(image).shape == (64, 64, 3)
+
+
+def test_without_a_source_there_is_no_similarity():
+    assert np.isnan(measured(picture()).similarity).all()
 
 
 def test_a_negative_is_nearer_upside_down():
@@ -79,4 +83,4 @@ def test_rows_are_stacked_and_taken():
         np.testing.assert_array_equal(getattr(few, name), getattr(found, name)[[2, 0]])
     empty = stats.stacked([])
     assert {len(getattr(empty, name)) for name in stats.NAMES} == {0}
-    assert empty.exposure.shape[1:] == found.exposure.shape[1:] and empty.thumbnails.shape[1:] == (64, 64, 3)
+    assert empty.exposure.shape[1:] == found.exposure.shape[1:]

@@ -20,7 +20,7 @@ class ImageStats:
     brightness: np.ndarray  # (N,) mean luminance
     contrast: np.ndarray  # (N,) standard deviation of luminance
     exposure: np.ndarray  # (N, QUANTILES) quantiles of luminance, ascending
-    thumbnails: np.ndarray  # (N, THUMBNAIL, THUMBNAIL, 3) uint8
+    similarity: np.ndarray  # (N,) in [-1, 1], to the image's source; nan where there is none
 
     def take(self, rows: Sequence[int]) -> ImageStats:
         """The rows alone, in their order."""
@@ -28,11 +28,11 @@ class ImageStats:
 
 
 NAMES = tuple(field.name for field in fields(ImageStats))
-Row = tuple[float, float, float, np.ndarray, np.ndarray]  # of ImageStats
+Row = tuple[float, float, float, np.ndarray, float]  # of ImageStats
 
 
-def measure(image: Image.Image) -> Row:
-    """One row of ImageStats for an RGB image of at least 3 x 3 pixels."""
+def measure(image: Image.Image, source: np.ndarray | None = None) -> Row:
+    """One row of ImageStats for an RGB image of at least 3 x 3 pixels; ``source``: the ``thumbnail`` of its source."""
     luminance = np.asarray(image.convert("L"), np.float32) / 255  # (H, W)
     centre = luminance[1:-1, 1:-1]
     around = luminance[:-2, 1:-1] + luminance[2:, 1:-1] + luminance[1:-1, :-2] + luminance[1:-1, 2:]
@@ -42,24 +42,29 @@ def measure(image: Image.Image) -> Row:
         float(luminance.mean()),
         float(luminance.std()),
         np.quantile(luminance, levels).astype(np.float32),
-        np.asarray(image.convert("RGB").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)),
+        float("nan") if source is None else similarity(thumbnail(image), source),
     )
+
+
+def thumbnail(image: Image.Image) -> np.ndarray:
+    """An image as it is compared: (THUMBNAIL, THUMBNAIL, 3) uint8."""
+    return np.asarray(image.convert("RGB").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 
 def stacked(rows: Sequence[Row]) -> ImageStats:
     """The rows as one table; also of no rows."""
     if not rows:
         none = np.zeros(0)
-        return ImageStats(none, none, none, np.zeros((0, QUANTILES)), np.zeros((0, THUMBNAIL, THUMBNAIL, 3), np.uint8))
+        return ImageStats(none, none, none, np.zeros((0, QUANTILES)), none)
     return ImageStats(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Correlation in [-1, 1] of thumbnails (N, S, S, 3), pair by pair: (N,); 0 where one of them is flat."""
-    x, y = (t.reshape(len(t), -1).astype(np.float64) for t in (a, b))  # (N, 3 S S)
-    x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
-    norm = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-    return np.where(norm > 0, (x * y).sum(1) / np.maximum(norm, 1e-12), 0.0)
+def similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation in [-1, 1] of two thumbnails; 0 where one of them is flat."""
+    x, y = (t.ravel().astype(np.float64) for t in (a, b))  # (3 S S,)
+    x, y = x - x.mean(), y - y.mean()
+    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float((x * y).sum() / norm) if norm > 0 else 0.0
 
 
 def inversion(exposure: np.ndarray, real: np.ndarray) -> np.ndarray:
