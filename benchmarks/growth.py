@@ -6,6 +6,7 @@ Makes projects of 12 classes whose one augmentation set holds that many generate
 a class's own pattern, no diffusion: what is measured is what comes after), and runs each step in a fresh process:
 
 * write: the set's images and manifest (``records.image_set``); of shards, files first, then packed
+* ingest: the stage, on as many photographs of 48 x 48 pixels (of files alone: photographs are never kept as shards)
 * commit, push, checkout: DVC's, into its cache, to a folder as remote, and back after the set was deleted
 * quality, select: the stages, the first with a reference encoder of four thin layers
 * load: a training table's images as training holds them (uint8)
@@ -35,10 +36,11 @@ from typing import Any
 import repository
 from repository import ROOT
 
-STEPS = ("write", "commit", "push", "quality", "select", "load", "features", "verify", "lookup", "checkout")
+STEPS = ("write", "ingest", "commit", "push", "quality", "select", "load", "features", "verify", "lookup", "checkout")
 STORAGES = ("files", "shards")
 CLASSES = [f"part_{i:02}" for i in range(12)]
 SIDE, TRAIN, VAL = 32, 12, 12  # pixels; real images per class and split
+PHOTOGRAPH = 48  # pixels
 SHARD = 16  # MB: small, so that the smaller sizes have several too
 GOAL, MILLION = 10.5, 1_000_000
 DVC_YAML = """stages:
@@ -79,6 +81,7 @@ def main() -> None:
         for size in sorted(given.sizes)
         for storage in given.storage
         for step in STEPS
+        if step != "ingest" or storage == "files"
     ]
     clock = "cpu_seconds" if given.cpu else "seconds"
     told = {
@@ -194,6 +197,8 @@ def run_step(step: str, work: Path, storage: str, size: int) -> None:
     if os.environ.get("PREPARE"):
         if step == "write":
             make_project(root)
+        elif step == "ingest":
+            make_photographs(root / "photographs", size)
         elif step == "checkout":
             shutil.rmtree(root / "data/augmented/id")
         return
@@ -246,6 +251,20 @@ def make_project(root: Path) -> None:
     shutil.rmtree(remote, ignore_errors=True)
     for command in (["init", "--no-scm", "-q"], ["remote", "add", "-d", "here", remote, "-q"]):
         subprocess.run([*dvc, *command], cwd=root, check=True)
+
+
+def make_photographs(folder: Path, count: int) -> None:
+    """No two alike: ``count`` of them, in a folder per class."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(5)
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        path = folder / CLASSES[i % len(CLASSES)] / f"{i:06}.png"
+        coarse.resize((PHOTOGRAPH, PHOTOGRAPH), Image.Resampling.BICUBIC).save(path, compress_level=1)
 
 
 BASE = "b" * 64
@@ -301,6 +320,18 @@ def _write(root: Path, storage: str, size: int) -> None:
     for row in rows:
         write_png(images.file(row), _pixels(CLASSES.index(row.class_name), 1_000_000 + row.seed), row.fingerprint)
     images.finish(rows, SdeditRecord)
+
+
+def _ingest(root: Path, storage: str, size: int) -> None:
+    from partsynth.config.data import Ingest, Ood
+    from partsynth.stages import ingest
+
+    raw, out = root / "photographs", root / "ingested"
+    params = Ingest(source="folder", path=str(raw), masks="none", size=SIDE)
+    places = {"raw": raw, "real": out / "real", "ood": out / "ood", "root": root}
+    ingest.run(ingest.Inputs(params=params, ood_params=Ood(), **places))
+    shutil.rmtree(raw)
+    shutil.rmtree(out)
 
 
 def _dvc(*arguments: str) -> None:

@@ -55,7 +55,7 @@ def _correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(norm > 0, (x * y).sum(axis=(1, 2)) / np.maximum(norm, 1e-12), 1.0)
 
 
-def near_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int = 1024) -> list[tuple[int, int, int]]:
+def near_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int = 128) -> list[tuple[int, int, int]]:
     """Pairs (i, j, bits), i < j, whose ``parts`` (N,) differ and whose ``thumbs`` (N, 64, 64) show one photograph.
 
     That is: hashes at most ``limit`` of HASH_BITS apart, and detail that correlates beyond SAME_DETAIL. Every pair of
@@ -64,7 +64,7 @@ def near_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int = 1
     return _pairs(thumbs, thumbs, _hashes(thumbs), parts, limit, block)
 
 
-def turned_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int = 1024) -> list[tuple[int, int, int]]:
+def turned_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int = 128) -> list[tuple[int, int, int]]:
     """As ``near_pairs``, of images that show the same once one of them is mirrored, or turned by quarters."""
     found: dict[tuple[int, int], int] = {}
     hashes = _hashes(thumbs)
