@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from partsynth.core.images import duplicates
 from partsynth.core.images.duplicates import (
     HASH_BITS,
     detail_correlation,
@@ -39,6 +40,35 @@ def test_copies_are_close_and_others_far():
     others = [bits(picture(i), picture(i + 1)) for i in range(10)]
     assert max(copies) <= LIMIT
     assert min(others) > HASH_BITS / 4
+
+
+@pytest.mark.parametrize("limit", [0, 3, 8, 40, HASH_BITS])
+def test_pieces_find_what_comparing_all_finds(limit):
+    rng = np.random.default_rng(limit)
+    hashes = rng.integers(0, 2**63, (300, 4), dtype=np.uint64)
+    theirs = hashes[rng.permutation(300)]
+    for row in theirs[::2]:  # up to twice the limit apart
+        for bit in rng.integers(0, HASH_BITS, int(rng.integers(0, 2 * limit + 2))):
+            row[bit // 64] ^= np.uint64(1) << np.uint64(bit % 64)
+    parts = rng.integers(0, 3, 300)
+    blocks = list(duplicates._close(hashes, theirs, parts, limit, 64))
+    wanted = [np.concatenate(column) for column in zip(*blocks, strict=True)]
+    found = duplicates._close_by_pieces(hashes, theirs, parts, limit)
+    if limit == HASH_BITS:
+        assert found is None and len(wanted[0]) > 10_000
+        return
+    assert found is not None and len(wanted[0]) > 20
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_where_too_many_hashes_are_alike_all_are_compared(monkeypatch):
+    thumbs = np.stack([thumbnail(i) for i in (picture(0), picture(1), reencoded(picture(0)))] * 3)
+    parts = np.arange(9)
+    found = near_pairs(thumbs, parts, LIMIT), turned_pairs(thumbs, parts, LIMIT)
+    monkeypatch.setattr(duplicates, "MOST", 0)
+    assert duplicates._close_by_pieces(*[duplicates._hashes(thumbs)] * 2, parts, LIMIT) is None
+    assert (near_pairs(thumbs, parts, LIMIT), turned_pairs(thumbs, parts, LIMIT)) == found
+    assert len(found[0]) == 18
 
 
 def test_near_pairs_crosses_parts_only():

@@ -6,7 +6,7 @@ same, so that a pair must also correlate in its high frequencies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -20,6 +20,7 @@ from partsynth.core.images.framing import REDUCING_GAP
 THUMBNAIL = 64  # pixels a side
 HASH_BITS = 256  # 16 x 16 frequencies
 SOME = 256  # thumbnails hashed at a time: 4 MB
+MOST = 2**22  # hashes that share a piece, of which each pair is compared: some 200 MB
 SAME_DETAIL = 0.96  # correlation; copies at JPEG quality 80 and 0.8 of the size reach 0.978, other spots 0.946 at most
 
 
@@ -58,8 +59,8 @@ def _correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def near_pairs(thumbs: np.ndarray, parts: np.ndarray, limit: int, block: int = 128) -> list[tuple[int, int, int]]:
     """Pairs (i, j, bits), i < j, whose ``parts`` (N,) differ and whose ``thumbs`` (N, 64, 64) show one photograph.
 
-    That is: hashes at most ``limit`` of HASH_BITS apart, and detail that correlates beyond SAME_DETAIL. Every pair of
-    hashes is compared, ``block`` rows at a time: exact, and quick up to some 100,000 images.
+    That is: hashes at most ``limit`` of HASH_BITS apart, and detail that correlates beyond SAME_DETAIL. No
+    pair is missed. Where the hashes of many images are alike each is compared with each, ``block`` at a time.
     """
     return _pairs(thumbs, thumbs, _hashes(thumbs), parts, limit, block)
 
@@ -101,6 +102,32 @@ def _pairs(
         return details[key]
 
     pairs = []
+    close = _close_by_pieces(hashes, theirs, parts, limit)
+    for first, second in _close(hashes, theirs, parts, limit, block) if close is None else [close]:
+        for some in range(0, len(first), 256):
+            i, j = first[some : some + 256], second[some : some + 256]
+            same = _correlations(
+                np.stack([detail(int(n), False) for n in i]), np.stack([detail(int(n), True) for n in j])
+            )
+            bits = _apart(hashes[i], theirs[j])
+            pairs += [
+                (int(a), int(b), int(apart))
+                for a, b, apart, alike in zip(i, j, bits, same, strict=True)
+                if alike > SAME_DETAIL
+            ]
+    return pairs
+
+
+Indices = tuple[np.ndarray, np.ndarray]  # of the first and the second images of some pairs, in order
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Bits that hashes (..., 4) are apart, pair by pair."""
+    return np.bitwise_count(a ^ b).sum(axis=-1, dtype=np.int32)
+
+
+def _close(hashes: np.ndarray, theirs: np.ndarray, parts: np.ndarray, limit: int, block: int) -> Iterator[Indices]:
+    """Pairs i < j of other parts whose hashes are at most ``limit`` bits apart, ``block`` rows at a time."""
     for start in range(0, len(hashes), block):
         rows = hashes[start : start + block]
         bits = np.zeros((len(rows), len(hashes) - start), np.int32)
@@ -108,18 +135,40 @@ def _pairs(
             bits += np.bitwise_count(rows[:, None, word] ^ theirs[None, start:, word])
         close = (bits <= limit) & (parts[start : start + block, None] != parts[None, start:])
         first, second = np.nonzero(np.triu(close, 1))
-        for some in range(0, len(first), 256):
-            i, j = first[some : some + 256], second[some : some + 256]
-            same = _correlations(
-                np.stack([detail(start + int(n), False) for n in i]),
-                np.stack([detail(start + int(n), True) for n in j]),
-            )
-            pairs += [
-                (start + int(a), start + int(b), int(bits[a, b]))
-                for a, b, alike in zip(i, j, same, strict=True)
-                if alike > SAME_DETAIL
-            ]
-    return pairs
+        yield first + start, second + start
+
+
+def _close_by_pieces(hashes: np.ndarray, theirs: np.ndarray, parts: np.ndarray, limit: int) -> Indices | None:
+    """The same pairs by far fewer comparisons; None where too many hashes are alike.
+
+    Hashes that differ in at most ``limit`` bits are equal in one of ``limit + 1`` pieces, whichever way they are cut:
+    those alone are compared that share a piece (multi-index hashing, Norouzi et al. 2012, arXiv 1307.2982).
+    """
+    count = len(hashes)
+    pieces = max(limit + 1, HASH_BITS // 64)  # a piece is a number of 64 bits at most
+    if pieces > HASH_BITS:
+        return None
+    found = [np.zeros(0, np.int64)]
+    for ours, others in zip(_pieces(hashes, pieces), _pieces(theirs, pieces), strict=True):
+        order = np.argsort(others, kind="stable")
+        left, right = (np.searchsorted(others[order], ours, side) for side in ("left", "right"))
+        alike = right - left  # (N,) of the others that have each one's piece
+        total = int(alike.sum())
+        if total > max(count, MOST):
+            return None
+        i = np.repeat(np.arange(count), alike)
+        j = order[np.arange(total) - np.repeat(np.cumsum(alike) - alike - left, alike)]
+        new = (i < j) & (parts[i] != parts[j])
+        i, j = i[new], j[new]
+        found.append((i * count + j)[_apart(hashes[i], theirs[j]) <= limit])
+    return np.divmod(np.unique(np.concatenate(found)), max(count, 1))
+
+
+def _pieces(hashes: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """Each hash's bits cut into ``count`` pieces: (N,) uint64 each."""
+    bits = np.unpackbits(hashes.view(np.uint8), axis=1)  # (N, HASH_BITS)
+    for piece in np.array_split(bits, count, axis=1):
+        yield piece.astype(np.uint64) @ (np.uint64(1) << np.arange(piece.shape[1], dtype=np.uint64))
 
 
 def components(pairs: Sequence[tuple[int, int]], count: int) -> np.ndarray:
