@@ -53,7 +53,7 @@ def trial_of_a_worker(process: subprocess.Popen, root: Path, options: dict, numb
 
 
 def check_agreement(root: Path, options: dict, target: int) -> StudyResults:
-    """Every trial complete, none lost or doubled, and MLflow tells the same as Optuna."""
+    """As many trials complete as were asked for, none lost or doubled, and MLflow tells the same as Optuna."""
     data = results(small_project.study_params(**options), root)
     assert data.counts.get("complete") == target
     assert not {"running", "waiting"} & data.counts.keys()
@@ -70,6 +70,7 @@ def check_agreement(root: Path, options: dict, target: int) -> StudyResults:
     assert not [(r.status, r.tags.get("why")) for r in everything if r.status not in ("FINISHED", "KILLED")]
     assert get_run(root, data.mlflow_run_id).status == "FINISHED"
     params = small_project.study_params(**options)
+    ended = [t for t in data.trials if t.state in ("COMPLETE", "PRUNED")]  # one that is done again may be pruned
     for point in space.baselines(params, space.read_data(params, root)):
-        assert [t.params == point for t in complete].count(True) == 1  # neither lost nor doubled
+        assert [t.params == point for t in ended].count(True) == 1  # neither lost nor doubled
     return data
