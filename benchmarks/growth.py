@@ -199,6 +199,9 @@ def run_step(step: str, work: Path, storage: str, size: int) -> None:
             make_project(root)
         elif step == "ingest":
             make_photographs(root / "photographs", size)
+        elif step == "commit":  # what ingest read and wrote is needed no more
+            for name in ("photographs", "ingested"):
+                shutil.rmtree(root / name, ignore_errors=True)
         elif step == "checkout":
             shutil.rmtree(root / "data/augmented/id")
         return
@@ -330,8 +333,6 @@ def _ingest(root: Path, storage: str, size: int) -> None:
     params = Ingest(source="folder", path=str(raw), masks="none", size=SIDE)
     places = {"raw": raw, "real": out / "real", "ood": out / "ood", "root": root}
     ingest.run(ingest.Inputs(params=params, ood_params=Ood(), **places))
-    shutil.rmtree(raw)
-    shutil.rmtree(out)
 
 
 def _dvc(*arguments: str) -> None:

@@ -28,7 +28,6 @@ import json
 import os
 import platform
 import resource
-import signal
 import statistics
 import subprocess
 import sys
@@ -198,20 +197,22 @@ def _cpu() -> float:
 
 def run_sides(names: list[str], setting: Setting, rounds: int = 1) -> list[dict[str, Figures]]:
     """The sides' figures in each round, of a fresh process."""
+    import psutil
+
     from partsynth.store.process import stoppable
 
     command = [sys.executable, __file__, "--measure", *names, "--rounds", str(rounds), *setting.flags()]
     pipe = subprocess.PIPE
     with (
         stoppable(),
-        subprocess.Popen(
-            command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=_environment(), start_new_session=True
-        ) as process,
+        subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=_environment()) as process,
     ):
         try:
             told, faults = process.communicate()
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)  # with what it started
+            for started in psutil.Process().children(recursive=True):  # the side's own processes, too
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    started.kill()
             raise
     if process.returncode:
         print(f"{', '.join(names)}: {faults.strip()[-3000:]}", file=sys.stderr)
